@@ -1,0 +1,1 @@
+"""Benchmarks that print Markdown tables: run them from the root, `python -m benchmarks.NAME`."""

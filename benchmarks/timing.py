@@ -1,0 +1,28 @@
+"""Wall-clock timing that waits for the device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Return the wall-clock seconds of one call, its results included."""
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
+
+
+def median_seconds(functions: Sequence[Callable[[], object]], num_rounds: int) -> list[float]:
+    """Return each function's median seconds over rounds that call all of them in turn.
+
+    Taking turns exposes all of them to the same noise of a shared machine, so their ratios hold. One
+    round before the clock starts compiles and warms up.
+    """
+    for function in functions:
+        jax.block_until_ready(function())
+    rounds = [[seconds(function) for function in functions] for _ in range(num_rounds)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]

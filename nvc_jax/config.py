@@ -1,0 +1,285 @@
+"""The config that every experiment shares: defaults, overrides by name, JSON."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from nvc_jax.errors import UserError
+
+
+def weight_schedule(value: float = 0.0) -> ml_collections.ConfigDict:
+    """Config of a loss weight that is `value` at every step; see `make_weight_schedule`."""
+    return ml_collections.ConfigDict(
+        {"schedule": "constant", "start": 0.0, "value": value, "begin": 0, "steps": 0}
+    )
+
+
+def ramp(value: float, begin: int, steps: int) -> ml_collections.ConfigDict:
+    """Config of a loss weight that rises linearly from 0 at step `begin` over `steps` steps."""
+    return ml_collections.ConfigDict(
+        {"schedule": "linear", "start": 0.0, "value": value, "begin": begin, "steps": steps}
+    )
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Makes the config with every key that tasks share and its default.
+
+    Returns:
+      A config; files in `configs/` change values in it and return it.
+    """
+    config = ml_collections.ConfigDict()
+    config.task = "image"
+    config.seed = 0  # the only seed: initialization, data order, noise, augmentation, k-means
+
+    config.data = ml_collections.ConfigDict()
+    config.data.source = "digits"  # digits, idx, npz, npy, folder, tfds
+    config.data.dir = ""
+    config.data.name = ""  # name of the TFDS data set
+    config.data.train_split = "train"  # TFDS split names
+    config.data.test_split = "test"
+    config.data.validation_fraction = 0.1  # cut from the training split
+    config.data.image_key = "image"  # names of the fields in npz, npy and TFDS
+    config.data.label_key = "label"
+    config.data.image_size = (0, 0)  # resize to height, width; 0: as stored
+    config.data.channels = 0  # 1 grey, 3 color, 0 as stored
+    config.data.strict = False  # True: stop at the first unreadable file
+    config.data.num_threads = 2
+    config.data.num_workers = 0  # reader processes
+
+    config.model = ml_collections.ConfigDict()
+    config.model.network = "mlp"  # mlp, conv, fire
+    config.model.hidden = (512, 256, 128)
+    config.model.batch_norm = False
+    config.model.latent_dim = 10
+    config.model.num_anchors = 10
+    config.model.condition_on_assignment = False  # decoder sees the soft assignment too
+    config.model.temperature = 1.0  # of the soft assignment
+    config.model.logvar_min = -10.0
+    config.model.logvar_max = 10.0
+    config.model.dtype = "float32"  # or bfloat16; parameters and losses stay float32
+
+    config.loss = ml_collections.ConfigDict()
+    config.loss.likelihood = "squared_error"  # or binary_cross_entropy, on logits
+    config.loss.value_range = (0.0, 1.0)  # of the images the network sees
+    config.loss.reconstruction = weight_schedule(1.0)
+    config.loss.kl = weight_schedule(1.0)
+    config.loss.triplet = weight_schedule(1.0)
+    config.loss.gravity = weight_schedule(0.0)
+    config.loss.pull = weight_schedule(0.0)
+    config.loss.anchor_scale = 1.0
+    config.loss.triplet_form = "anchor"  # ratio, hinge, anchor
+    config.loss.triplet_alpha = 1.0
+    config.loss.triplet_margin = 1.0
+    config.loss.triplet_mining = "hard"  # or all, for hinge
+    config.loss.triplet_squared = False
+    config.loss.gravity_form = "bounded"  # or paper, which is unbounded below
+    config.loss.gravity_radius = 1.0
+    config.loss.gravity_reduction = "sum"  # or mean, over pairs of anchors
+
+    config.anchors = ml_collections.ConfigDict()
+    config.anchors.init = "kmeans"  # kmeans, kmeans++ (on encoded data); normal, spread (at once)
+    config.anchors.warmup_steps = 0  # steps of plain autoencoding before anchors are set from data
+    config.anchors.max_examples = 20_000  # examples encoded for it
+    config.anchors.restarts = 10
+    config.anchors.patience = 200  # an anchor unused for so many steps is dead
+    config.anchors.revive_every = 0  # steps between revivals of dead anchors; 0: never
+    config.anchors.train = True
+
+    config.augment = ml_collections.ConfigDict()
+    config.augment.shift = 0.0  # pixels, drawn from [-shift, shift], as the others
+    config.augment.rotation = 0.0  # radians
+    config.augment.scale = 0.0  # 0.2: between 1/1.2 and 1.2
+    config.augment.shear = 0.0  # tangent of the angle
+    config.augment.target = "clean"  # reconstruct the clean image, or the augmented one
+    config.augment.assign_from = "clean"  # which view decides on the nearest anchor
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "adam"  # adam, adamw, sgd
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "constant"  # constant, linear, cosine; anew when anchors are set
+    config.optimizer.warmup_steps = 0
+    config.optimizer.end_factor = 0.0  # last learning rate / peak
+    config.optimizer.momentum = 0.0
+    config.optimizer.weight_decay = 0.0  # never on anchors, biases and scales
+    config.optimizer.anchor_learning_rate = 0.0  # 0: as the rest
+    config.optimizer.clip_norm = 0.0  # 0: off
+    config.optimizer.max_skipped = 10  # non-finite steps in a row that end the run
+
+    config.train = ml_collections.ConfigDict()
+    config.train.num_steps = 1000
+    config.train.batch_size = 256  # over all devices
+    config.train.log_every = 100
+    config.train.eval_every = 1000  # 0: never
+    config.train.checkpoint_every = 1000  # 0: only at the end
+    config.train.keep = 2  # newest checkpoints kept
+    config.train.best_metric = "reconstruction"  # smallest on the validation split is kept too
+
+    config.eval = ml_collections.ConfigDict()
+    config.eval.batch_size = 512
+    config.eval.max_train_examples = 20_000  # encoded for k-means and nearest neighbors
+    config.eval.tsne_examples = 2_000  # 0: no t-SNE figure
+    config.eval.num_neighbors = 5
+    return config
+
+
+def load_config(name: str) -> ml_collections.ConfigDict:
+    """Runs `get_config()` of a Python file and locks the result.
+
+    Args:
+      name: path of the file, or the bare name of a file in `configs/`.
+
+    Returns:
+      The locked config.
+
+    Raises:
+      UserError: if there is no such file, or it does not define `get_config`.
+    """
+    path = Path(name)
+    if not path.suffix and not path.exists():
+        path = Path(__file__).parent.parent / "configs" / f"{name}.py"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        hint = f" Files there: {', '.join(known)}." if known else ""
+        raise UserError(f"There is no config file {path}.{hint}")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file: a config file ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} does not define get_config(): see the files in configs/.")
+    return module.get_config().lock()
+
+
+def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Iterates over (dotted name, value) of every leaf of a config."""
+    for key in config:
+        if isinstance(config[key], ml_collections.ConfigDict):
+            yield from leaves(config[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", config[key]
+
+
+def nearest_name(name: str, config: ml_collections.ConfigDict) -> str:
+    """Finds the dotted name in a config that looks most like `name`."""
+    names = [leaf for leaf, _ in leaves(config)]
+
+    def likeness(known: str) -> float:
+        whole = difflib.SequenceMatcher(None, name, known).ratio()
+        last = difflib.SequenceMatcher(
+            None, name.rsplit(".", 1)[-1], known.rsplit(".", 1)[-1]
+        ).ratio()
+        return max(whole, last) + 0.01 * whole
+
+    return max(names, key=likeness)
+
+
+def override(config: ml_collections.ConfigDict, name: str, text: str) -> None:
+    """Sets one leaf of a config from text, keeping its type.
+
+    Args:
+      config: the config, changed in place.
+      name: dotted name, as in `model.num_anchors`.
+      text: the value: a number, true/false, a word, or a tuple such as `512,256`.
+
+    Raises:
+      UserError: for an unknown name (the nearest is suggested) or a value of another type.
+    """
+    known = dict(leaves(config))
+    if name not in known:
+        group = [leaf for leaf in known if leaf.startswith(f"{name}.")]
+        if group:
+            raise UserError(f"config.{name} is a group: set one of {', '.join(group)}.")
+        raise UserError(
+            f"Unknown config key {name!r}: did you mean {nearest_name(name, config)!r}?"
+        )
+    value = _parse(text, known[name], name)
+    *groups, last = name.split(".")
+    target = config
+    for group_name in groups:
+        target = target[group_name]
+    target[last] = value
+
+
+def _parse(text: str, present: Any, name: str) -> Any:
+    """Reads text as a value of the present value's type."""
+    wrong = UserError(
+        f"config.{name} takes a value of type {type(present).__name__}, such as {present!r}, "
+        f"got {text!r}."
+    )
+    if isinstance(present, str):
+        return text
+    if isinstance(present, bool):
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise wrong
+        return words[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise wrong from None
+    if isinstance(present, tuple):
+        value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+        kinds = (int, float) if any(isinstance(v, float) for v in present) else (int,)
+        ok = all(isinstance(v, kinds) and not isinstance(v, bool) for v in value)
+        if not ok:
+            raise wrong
+        return tuple(float(v) for v in value) if float in kinds else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise wrong
+    if isinstance(present, float):
+        return float(value)
+    if isinstance(value, float):
+        raise wrong
+    return value
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """Writes a config as JSON text; tuples become lists."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str, where: str) -> ml_collections.ConfigDict:
+    """Reads a config from JSON text over the defaults, so that older files still open.
+
+    Args:
+      text: what `to_json` wrote.
+      where: the file's path, for messages.
+
+    Returns:
+      The locked config. No code is run.
+
+    Raises:
+      UserError: if the text is not JSON, or holds a key or type that the defaults do not have.
+    """
+    try:
+        stored = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is not JSON ({error}): it was damaged after training.") from None
+    if not isinstance(stored, dict):
+        raise UserError(f"{where} does not hold a config: expected a JSON object.")
+    config = default_config().lock()
+    _update(config, stored, where, "")
+    return config
+
+
+def _update(config: ml_collections.ConfigDict, stored: Any, where: str, prefix: str) -> None:
+    """Copies stored values into a config of the same structure."""
+    for key, value in stored.items():
+        if key not in config:
+            raise UserError(f"{where} has an unknown key {prefix}{key!r}.")
+        if isinstance(config[key], ml_collections.ConfigDict):
+            _update(config[key], value, where, f"{prefix}{key}.")
+            continue
+        try:
+            config[key] = tuple(value) if isinstance(config[key], tuple) else value
+        except TypeError as error:
+            raise UserError(f"{where} has a wrong value for {prefix}{key}: {error}.") from None

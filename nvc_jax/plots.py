@@ -1,0 +1,422 @@
+"""Figures from arrays.
+
+Every function is pure: NumPy arrays in, a `matplotlib.figure.Figure` out. Figures are built through
+matplotlib's object interface, so none is ever registered anywhere: no display is needed, and a
+figure is freed with its last reference.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike, NDArray
+
+from nvc_jax import _drawing as draw
+from nvc_jax.errors import UserError
+
+MAX_POINTS = {"pca": 10_000, "tsne": 2_000}
+
+
+def latent_scatter(
+    mean: ArrayLike,
+    color_by: ArrayLike,
+    *,
+    anchors: ArrayLike | None = None,
+    title: str = "Latent space",
+    group: str = "anchor",
+    names: Mapping[int, str] | Sequence[str] | None = None,
+    method: draw.Method = "pca",
+    max_points: int | None = None,
+    seed: int = 0,
+) -> Figure:
+    """Scatter the posterior means in two dimensions, with the anchors drawn over them.
+
+    Large sets are cut to a random subset, and the axes say how many of how many are shown. Rows with values
+    that are not finite are left out and counted. t-SNE embeds anchors together with the
+    means; where it is undefined (fewer than 5 points, or all alike) PCA takes its place.
+
+    Args:
+      mean: posterior means [N, D].
+      color_by: group of each example [N], integers; -1 is "unlabeled".
+      anchors: anchors [K, D], drawn as numbered stars.
+      title: first line of the title.
+      group: what `color_by` holds, as the legend's title ("anchor", "label").
+      names: name of each group in the legend; the number itself by default.
+      method: "pca" or "tsne".
+      max_points: most points drawn; 10,000 (PCA) or 2,000 (t-SNE) by default.
+      seed: of the subset and of t-SNE.
+
+    Returns:
+      A figure with one scatter plot and a legend that counts all finite examples of each group.
+
+    Raises:
+      UserError: unknown method, or mean and color_by of different lengths.
+    """
+    if method not in MAX_POINTS:
+        raise UserError(f'Unknown method {method!r}: expected "pca" or "tsne".')
+    latents, groups = np.asarray(mean), np.asarray(color_by)
+    if latents.ndim != 2 or groups.shape != latents.shape[:1]:
+        raise UserError(
+            f"mean must be [N, D] and color_by [N], got the shapes {latents.shape} and "
+            f"{groups.shape}."
+        )
+    finite = np.isfinite(latents).all(axis=1)
+    latents, groups = latents[finite], groups[finite]
+    if not latents.size:
+        return draw.message(title, "no finite latents to show")
+    rng = np.random.default_rng(seed)
+    shown = rng.permutation(len(latents))[: max_points or MAX_POINTS[method]]
+    centers = np.zeros((0, latents.shape[1])) if anchors is None else np.asarray(anchors)
+    points, centers, axis_names = draw.project(latents[shown], centers, method, seed)
+
+    figure = draw.new_figure(6.6, 6.0)
+    axes = figure.add_subplot()
+    draw.scatter_groups(axes, points, groups[shown])
+    num_outside = draw.draw_anchors(axes, points, centers)
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
+    notes = [f"{len(shown):,} of {len(latents):,} examples shown"]
+    if not finite.all():
+        notes.append(f"{np.sum(~finite):,} not finite")
+    if num_outside:
+        notes.append(f"{num_outside} anchors outside the view")
+    draw.set_title(figure, title, ", ".join(notes))
+    ids, counts = np.unique(groups, return_counts=True)
+    handles = [
+        draw.marker_handle(index, f"{draw.name_of(index, names)} ({count:,})")
+        for index, count in zip(ids.tolist(), counts.tolist(), strict=True)
+    ]
+    if len(centers):
+        handles.append(draw.star_handle("anchors"))
+    draw.add_legend(figure, handles, f"{draw.plain(group)} (examples)")
+    return figure
+
+
+def reconstruction_grid(
+    inputs: ArrayLike,
+    reconstructions: ArrayLike,
+    *,
+    captions: Sequence[str] | None = None,
+    title: str = "Inputs and reconstructions",
+    max_examples: int = 24,
+    columns: int = 8,
+) -> Figure:
+    """Show inputs above their reconstructions.
+
+    Args:
+      inputs: images [N, H, W, C] in [0, 1]; C = 1 is gray, 3 is RGB, any other is averaged to gray.
+      reconstructions: images [N, H, W, C] in [0, 1], clipped for display.
+      captions: one short text per example, such as its label or error.
+      title: first line of the title; the number shown follows.
+      max_examples: the first so many are shown.
+      columns: examples in a row.
+
+    Returns:
+      A figure with one band of two rows for each `columns` examples. Pixels that are not finite are
+      magenta.
+
+    Raises:
+      UserError: the two have different shapes.
+    """
+    inputs, reconstructions = np.asarray(inputs), np.asarray(reconstructions)
+    if inputs.shape != reconstructions.shape or inputs.ndim != 4:
+        raise UserError(
+            "inputs and reconstructions must have one shape [N, H, W, C], got "
+            f"{inputs.shape} and {reconstructions.shape}."
+        )
+    total, num = len(inputs), min(len(inputs), max_examples)
+    if not num:
+        return draw.message(title, "no examples to show")
+    columns = min(columns, num)
+    bands = -(-num // columns)
+    tile = draw.tile_inches(inputs.shape[1:3], 0.85)
+    caption_height = 0.3 if captions is not None else 0.1
+    figure = draw.new_figure(1.4 + columns * tile[1], 0.8 + bands * (2 * tile[0] + caption_height))
+    for band in range(bands):
+        rows = slice(band * columns, min((band + 1) * columns, num))
+        axes = figure.add_subplot(bands, 1, band + 1)
+        y, x = draw.mosaic(axes, np.stack([inputs[rows], reconstructions[rows]]), columns)
+        axes.set_yticks(y, ["input", "reconstruction"])
+        if captions is not None:
+            texts = [draw.plain(caption) for caption in captions[rows]]
+            axes.set_xticks(x[: len(texts)], texts)
+    draw.set_title(figure, title, f"{num:,} of {total:,} examples shown")
+    return figure
+
+
+def anchor_gallery(
+    decoded_anchors: ArrayLike,
+    drawn_samples: ArrayLike,
+    counts: ArrayLike,
+    *,
+    title: str = "Decoded anchors, and samples drawn around them",
+    max_rows: int = 15,
+) -> Figure:
+    """Show each anchor decoded, beside decoded samples drawn around it.
+
+    Args:
+      decoded_anchors: images [K, H, W, C] in [0, 1].
+      drawn_samples: images [K, S, H, W, C] in [0, 1].
+      counts: examples whose nearest anchor it is [K].
+      title: first line of the title; the number of examples follows.
+      max_rows: anchors in one block; further ones go in blocks to the right.
+
+    Returns:
+      A figure with one row per anchor, labeled with its number and count; unused anchors are red.
+
+    Raises:
+      UserError: the arrays disagree about K or the image shape.
+    """
+    decoded, samples = np.asarray(decoded_anchors), np.asarray(drawn_samples)
+    counts = np.asarray(counts)
+    if (
+        decoded.ndim != 4
+        or samples.ndim != 5
+        or samples.shape[:1] + samples.shape[2:] != decoded.shape
+        or counts.shape != decoded.shape[:1]
+    ):
+        raise UserError(
+            "Expected decoded_anchors [K, H, W, C], drawn_samples [K, S, H, W, C] and counts [K], got "
+            f"the shapes {decoded.shape}, {samples.shape} and {counts.shape}."
+        )
+    blocks = -(-len(decoded) // max_rows)
+    rows = -(-len(decoded) // blocks)
+    num_samples = samples.shape[1]
+    tile = draw.tile_inches(decoded.shape[1:3], 0.55)
+    width = blocks * (1.3 + (num_samples + 1.3) * tile[1])
+    figure = draw.new_figure(max(width, 5.5), 1.1 + rows * tile[0])
+    limits = None
+    for block in range(blocks):
+        ids = np.arange(block * rows, min((block + 1) * rows, len(decoded)))
+        axes = figure.add_subplot(1, blocks, block + 1, anchor="N")
+        images = np.concatenate([decoded[ids, None], samples[ids]], axis=1)
+        y, x = draw.mosaic(axes, images, num_samples + 1, first_gap=0.3)
+        # A last block with fewer rows keeps the tiles of the others.
+        limits = limits or axes.get_ylim()
+        axes.set_ylim(limits)
+        axes.set_yticks(y, [f"{index}  (n={counts[index]:,})" for index in ids])
+        for index, label in zip(ids, axes.get_yticklabels(), strict=True):
+            label.set_color("black" if counts[index] else draw.WARNING_COLOR)
+        axes.set_xticks([x[0], x[1:].mean()] if num_samples else x, ["anchor", "samples"][: len(x)])
+    draw.set_title(figure, title, f"nearest anchors of {counts.sum():,} examples")
+    return figure
+
+
+def latent_covariance(mean: ArrayLike, *, title: str = "Covariance of the latent means") -> Figure:
+    """Draw the covariance of the posterior means as a heat map.
+
+    Args:
+      mean: posterior means [N, D]; rows that are not finite are left out.
+      title: first line of the title; n and the mean absolute correlation follow.
+
+    Returns:
+      A figure whose color scale is symmetric about 0.
+
+    Raises:
+      UserError: mean is not a matrix.
+    """
+    latents = np.asarray(mean, dtype=np.float64)
+    if latents.ndim != 2:
+        raise UserError(f"mean must be [N, D], got the shape {latents.shape}.")
+    latents = latents[np.isfinite(latents).all(axis=1)]
+    if not latents.size:
+        return draw.message(title, "no finite latents to show")
+    covariance = np.atleast_2d(np.cov(latents, rowvar=False, bias=True))
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0, scale, 1.0)
+    off_diagonal = ~np.eye(len(covariance), dtype=bool)
+    correlation = np.abs(covariance / np.outer(scale, scale))[off_diagonal]
+    limit = np.abs(covariance).max() or 1.0
+    figure = draw.new_figure(6.2, 5.6)
+    axes = figure.add_subplot()
+    image = axes.imshow(covariance, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    axes.locator_params(integer=True)
+    axes.set_xlabel("latent dimension")
+    axes.set_ylabel("latent dimension")
+    figure.colorbar(image, ax=axes, label="covariance")
+    note = f"n = {len(latents):,}"
+    if correlation.size:
+        note += f", mean |correlation| off the diagonal {correlation.mean():.3f}"
+    draw.set_title(figure, title, note)
+    return figure
+
+
+def anchor_usage(
+    counts: ArrayLike, labels: Sequence[str] | None = None, *, title: str = "Anchor usage"
+) -> Figure:
+    """Draw how many examples each anchor has, stacked by label where the counts are.
+
+    Args:
+      counts: examples of each anchor [K], or of each anchor and label [K, L].
+      labels: names of the L labels; their numbers by default.
+      title: first line of the title; anchors used, n and perplexity follow.
+
+    Returns:
+      A figure with one bar per anchor; a dashed line marks equal usage and a red cross an unused anchor.
+
+    Raises:
+      UserError: counts is neither [K] nor [K, L], or labels does not have L names.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim not in (1, 2) or not counts.size:
+        raise UserError(f"counts must be [K] or [K, L], got the shape {counts.shape}.")
+    if labels is not None and (counts.ndim == 1 or len(labels) != counts.shape[1]):
+        raise UserError(
+            f"There must be one label per column of counts, got {len(labels)} labels for the shape "
+            f"{counts.shape}."
+        )
+    stacks = counts.reshape(len(counts), -1)
+    totals = stacks.sum(axis=1)
+    figure = draw.new_figure(float(np.clip(3.5 + 0.28 * len(totals), 6.5, 18)), 4.2)
+    axes = figure.add_subplot()
+    ids, bottom = np.arange(len(totals)), np.zeros(len(totals))
+    handles: list[Artist] = []
+    for index, column in enumerate(stacks.T):
+        style = draw.bar_style(index)
+        axes.bar(ids, column, bottom=bottom, width=0.85, **style)
+        handles.append(Patch(label=draw.name_of(index, labels), **style))
+        bottom += column
+    dead = ids[totals == 0]
+    axes.plot(dead, np.zeros(len(dead)), "x", color=draw.WARNING_COLOR, markersize=8, clip_on=False)
+    axes.axhline(totals.mean(), color="black", linestyle="--", linewidth=1)
+    axes.set_xlim(-0.7, len(totals) - 0.3)
+    axes.set_xticks(ids[:: -(-len(totals) // 45)])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("anchor")
+    axes.set_ylabel("examples")
+    note = f"{np.sum(totals > 0)} of {len(totals)} used, n = {totals.sum():,}"
+    draw.set_title(figure, title, f"{note}, perplexity {_perplexity(totals):.1f}")
+    handles = handles if counts.ndim == 2 else []
+    handles.append(Line2D([], [], color="black", linestyle="--", label="equal usage"))
+    if len(dead):
+        handles.append(
+            Line2D([], [], color=draw.WARNING_COLOR, marker="x", linestyle="", label="unused")
+        )
+    draw.add_legend(figure, handles, "label" if counts.ndim == 2 else None)
+    return figure
+
+
+def training_curves(
+    records: Iterable[Mapping[str, Any]], *, title: str = "Training", columns: int = 3
+) -> Figure:
+    """Draw every number in the training log against the step, one panel per quantity.
+
+    Names that differ only in a prefix before a slash (`kl`, `weighted/kl`, `validation/kl`) share a panel,
+    and so do all the `weight/` of the loss terms. A panel whose
+    values are positive and mostly span more than two decades has a logarithmic axis.
+
+    Args:
+      records: objects of `metrics.jsonl`: `step` and numbers. Of two records of a step (a resumed run)
+        the later value counts. Anything that is not a number leaves a gap.
+      title: title of the figure.
+      columns: panels in a row.
+
+    Returns:
+      A figure; `loss` is its first panel.
+    """
+    panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        for key, value in record.items():
+            if key != "step" and isinstance(value, Real) and "step" in record:
+                panels[_panel_of(key)][key][int(record["step"])] = float(value)
+    if not panels:
+        return draw.message(title, "no records to show")
+    names = sorted(panels, key=lambda name: name != "loss")
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure = draw.new_figure(0.4 + 3.6 * columns, 0.5 + 2.4 * rows)
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        _draw_curves(axes, name, panels[name])
+    draw.set_title(figure, title, "")
+    figure.supxlabel("step", fontsize=draw.FONT_SIZE)
+    return figure
+
+
+def to_png(figure: Figure, dpi: int = 120) -> bytes:
+    """Render a figure to the bytes of a PNG file, for an event log."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> Path:
+    """Write a figure to a file in one piece: a reader sees the old file or the new one.
+
+    Args:
+      figure: the figure.
+      path: the suffix is the format (.png, .pdf, .svg); missing folders are made.
+      dpi: dots per inch.
+
+    Returns:
+      The path.
+
+    Raises:
+      UserError: a format matplotlib cannot write.
+    """
+    path = Path(path)
+    suffix = path.suffix.lstrip(".").lower()
+    if suffix not in figure.canvas.get_supported_filetypes():
+        raise UserError(f"Cannot write a figure to {path}: use a name that ends in .png or .pdf.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format=suffix, dpi=dpi)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _perplexity(counts: NDArray) -> float:
+    """Return exp(entropy) of the shares: K for equal usage, 1 for a single anchor, 0 for no example."""
+    if not counts.sum():
+        return 0.0
+    share = counts[counts > 0] / counts.sum()
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def _panel_of(key: str) -> str:
+    """Return the panel of a quantity: its name without a prefix; the weights share one panel."""
+    return "weight" if key.startswith("weight/") else key.rsplit("/", 1)[-1]
+
+
+def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Mapping[int, float]]) -> None:
+    """Draw one panel of the training curves."""
+    drawn = []
+    for index, (key, curve) in enumerate(sorted(curves.items())):
+        steps = sorted(curve)
+        values = np.array([curve[step] for step in steps])
+        values[~np.isfinite(values)] = np.nan
+        axes.plot(
+            steps,
+            values,
+            color=draw.COLORS[index % len(draw.COLORS)],
+            linestyle=("-", "--", ":", "-.")[index % 4],
+            marker="." if len(steps) <= 20 else None,
+            label=draw.plain(key.removeprefix(f"{name}/")),
+        )
+        drawn.append(values[np.isfinite(values)])
+    everything = np.concatenate(drawn)
+    if everything.size and everything.min() > 0:
+        # Quantiles, so that the last steps of a decay to zero do not count.
+        low, high = np.quantile(everything, [0.1, 0.9])
+        axes.set_yscale("log" if high > 100 * low else "linear")
+    axes.set_title(draw.plain(name), fontsize=draw.FONT_SIZE)
+    axes.locator_params(axis="x", nbins=4, integer=True)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value % 1 == 0 else "")
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend(fontsize=draw.FONT_SIZE, framealpha=0.8)

@@ -1,0 +1,249 @@
+"""Checkpoints: the newest few and the best one, written and read by orbax.
+
+A checkpoint holds the unreplicated state as nested dicts of arrays, and a small JSON record. It
+restores on any number of devices. Nothing here runs code found in a file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import flax.serialization
+import flax.traverse_util
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from nvc_jax.errors import UserError
+
+LATEST, BEST, DISCARDED = "checkpoints", "best", "discarded"
+T = TypeVar("T")
+_logger = logging.getLogger("nvc_jax")
+
+
+class Checkpoints:
+    """The checkpoints of one work directory.
+
+    Args:
+      workdir: the work directory; made absolute.
+      keep: how many of the newest checkpoints stay; the best one is kept apart from them.
+    """
+
+    def __init__(self, workdir: Path, keep: int = 2):
+        self.workdir = Path(workdir).absolute()
+        self._keep = {LATEST: keep, BEST: 1}
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+
+    def steps(self, kind: str = LATEST) -> list[int]:
+        """Steps of the checkpoints that look complete, ascending."""
+        folder = self.workdir / kind
+        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(n) for n in names if n.isdigit() and _is_complete(folder / n))
+
+    def save(self, step: int, state: Any, record: Mapping[str, Any], kind: str = LATEST) -> None:
+        """Starts writing a checkpoint; waits for the one before it.
+
+        A checkpoint of the same step, whole or not, is replaced.
+
+        Args:
+          step: global step.
+          state: pytree of NumPy arrays, unreplicated.
+          record: JSON values kept beside it.
+          kind: `checkpoints` or `best`.
+
+        Raises:
+          UserError: if a parameter is not finite, or the directory cannot be written.
+        """
+        tree = flax.serialization.to_state_dict(state)
+        bad = [
+            name for name, leaf in _named(tree.get("params", {})).items() if not _is_finite(leaf)
+        ]
+        if bad:
+            raise UserError(
+                f"Step {step} is not saved: {', '.join(bad)} hold values that are not finite; "
+                "lower optimizer.learning_rate or set optimizer.clip_norm."
+            )
+
+        def write() -> None:
+            manager = self._manager(kind)
+            manager.wait_until_finished()
+            if (self.workdir / kind / str(step)).exists():
+                self._discard(kind, step)
+                manager.reload()
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(dict(record))
+                ),
+                force=True,
+            )
+
+        self._explain(write)
+
+    def wait(self) -> None:
+        """Waits for writes under way.
+
+        Raises:
+          UserError: if one failed.
+        """
+        for manager in self._managers.values():
+            self._explain(manager.wait_until_finished)
+
+    def close(self) -> None:
+        """Waits for writes under way and releases the managers."""
+        self.wait()
+        for manager in self._managers.values():
+            manager.close()
+        self._managers.clear()
+
+    def verify(self, step: int, state: Any) -> None:
+        """Reads a checkpoint back and compares it with the state in memory, bit for bit.
+
+        Raises:
+          UserError: if it cannot be read or differs.
+        """
+        self.wait()
+        stored, _ = self._read(state, step, LATEST)
+        same = jax.tree.map(
+            lambda a, b: np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True), stored, state
+        )
+        if not all(jax.tree.leaves(same)):
+            raise UserError(
+                f"The checkpoint of step {step} in {self.workdir} differs from the state in "
+                "memory: check the disk."
+            )
+
+    def restore(
+        self, target: T, *, step: int | None = None, kind: str = LATEST
+    ) -> tuple[T, dict[str, Any]] | None:
+        """Reads the newest checkpoint that can be read, or the given one.
+
+        Args:
+          target: state with the wanted structure and shapes; its values are not used.
+          step: the step to read; None for the newest. Checkpoints that cannot be read are named
+            in a warning and passed over.
+          kind: `checkpoints` or `best`.
+
+        Returns:
+          (state of NumPy arrays, JSON record), or None if there is no checkpoint.
+
+        Raises:
+          UserError: if the given step cannot be read, or a shape differs (names the leaf and both
+            shapes).
+        """
+        if step is not None:
+            return self._read(target, step, kind)
+        folder = self.workdir / kind
+        candidates = sorted(
+            (int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else [],
+            reverse=True,
+        )
+        for candidate in candidates:
+            if not _is_complete(folder / str(candidate)):
+                _logger.warning("Passed over the incomplete checkpoint %s.", folder / str(candidate))
+                continue
+            try:
+                return self._read(target, candidate, kind)
+            except _UnreadableError as error:
+                _logger.warning("%s Trying the one before it.", error)
+        return None
+
+    def discard_after(self, step: int) -> None:
+        """Moves checkpoints later than `step` out of the way, into `discarded/`."""
+        for kind in (LATEST, BEST):
+            for later in [s for s in self.steps(kind) if s > step]:
+                self._discard(kind, later)
+
+    def _discard(self, kind: str, step: int) -> None:
+        """Moves one checkpoint into `discarded/`, replacing an earlier one of that name."""
+        goal = self.workdir / DISCARDED / f"{kind}-{step}"
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(goal, ignore_errors=True)
+        shutil.move(self.workdir / kind / str(step), goal)
+
+    def _manager(self, kind: str) -> ocp.CheckpointManager:
+        """The orbax manager of a kind; made at the first save, so that reading writes nothing."""
+        if kind not in self._managers:
+            options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=True)
+            self._managers[kind] = ocp.CheckpointManager(self.workdir / kind, options=options)
+        return self._managers[kind]
+
+    def _read(self, target: T, step: int, kind: str) -> tuple[T, dict[str, Any]]:
+        """Reads one checkpoint strictly."""
+        folder = self.workdir / kind / str(step)
+        if not folder.is_dir():
+            known = ", ".join(map(str, self.steps(kind))) or "none"
+            raise UserError(f"There is no checkpoint of step {step} in {folder.parent}; got {known}.")
+        wanted = flax.serialization.to_state_dict(jax.tree.map(_placeholder, target))
+        try:
+            with ocp.StandardCheckpointer() as reader:
+                stored = reader.metadata(folder / "state").item_metadata.tree
+                _compare_shapes(_named(stored), _named(wanted), folder)
+                tree = reader.restore(folder / "state", wanted)
+            record = json.loads((folder / "record" / "metadata").read_text())
+        except UserError:
+            raise
+        except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
+            raise _UnreadableError(
+                f"The checkpoint {folder} cannot be read ({type(error).__name__}: "
+                f"{str(error).splitlines()[0] if str(error) else 'no message'})."
+            ) from error
+        return flax.serialization.from_state_dict(target, tree), record
+
+    def _explain(self, action: Callable[[], None]) -> None:
+        """Runs a write and tells a failing disk from a failing program."""
+        try:
+            action()
+        except UserError:
+            raise
+        except Exception as error:  # background failures arrive wrapped in many kinds
+            raise UserError(
+                f"A checkpoint could not be written to {self.workdir} ({error}): earlier "
+                "checkpoints are untouched; check space and permissions."
+            ) from error
+
+
+class _UnreadableError(UserError):
+    """A checkpoint that is there and cannot be read."""
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether orbax finished writing the step's folder."""
+    return (folder / "_CHECKPOINT_METADATA").is_file() and (folder / "state").is_dir()
+
+
+def _is_finite(leaf: Any) -> bool:
+    """Whether every value is finite; integers always are."""
+    leaf = np.asarray(leaf)
+    return bool(np.isfinite(leaf.astype(np.float32)).all()) if leaf.dtype.kind not in "iub" else True
+
+
+def _placeholder(leaf: Any) -> np.ndarray:
+    """An array of the same shape and dtype, without a device."""
+    return np.zeros(leaf.shape, leaf.dtype)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """Leaves by name, as `params/encoder/Dense_0/kernel`; empty branches are left out."""
+    return flax.traverse_util.flatten_dict(tree, sep="/") if tree else {}
+
+
+def _compare_shapes(stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+    """Raises unless both hold the same leaves with the same shapes."""
+    problems = [f"{name} is missing from it" for name in sorted(wanted.keys() - stored.keys())]
+    problems += [f"{name} is only in it" for name in sorted(stored.keys() - wanted.keys())]
+    for name in sorted(wanted.keys() & stored.keys()):
+        got, expected = tuple(stored[name].shape), tuple(wanted[name].shape)
+        if got != expected:
+            problems.append(f"{name} has shape {got} in it, {expected} in the model")
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise UserError(
+            f"The checkpoint {folder} does not fit the config: {'; '.join(problems[:5])}{more}; "
+            "use the config it was saved with, or another --workdir."
+        )

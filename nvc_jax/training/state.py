@@ -1,0 +1,95 @@
+"""The state of a training run: everything that a resumed run needs, as one pytree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nvc_jax.losses import TERMS
+
+CULPRITS = (*TERMS, "gradient")
+"""What a non-finite step can be blamed on: a loss term, or the gradient of finite terms."""
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Parameters, optimizer moments, counters and the random seed of a run.
+
+    Attributes:
+      step: int32 `[]`, number of steps taken.
+      params: the model's parameters, with the anchors among them.
+      batch_stats: running statistics of batch normalization, empty without it.
+      opt_state: state of the optax chain.
+      rng: uint32 `[2]`, data of the run's key; steps fold in `step`, examples their position.
+      anchors_ready: bool `[]`, False during the warm-up before anchors are set from data.
+      last_used: int32 `[K]`, the last step at which each anchor was some example's nearest.
+      skipped_steps: int32 `[]`, steps left out for a non-finite gradient.
+      skipped_in_a_row: int32 `[]`, the present run of them.
+      culprits: bool `[len(CULPRITS)]`, what was not finite at the last skipped step.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    rng: jax.Array
+    anchors_ready: jax.Array
+    last_used: jax.Array
+    skipped_steps: jax.Array
+    skipped_in_a_row: jax.Array
+    culprits: jax.Array
+
+
+def find_anchors(params: Any) -> jax.Array:
+    """Finds the one parameter named `anchors`, `[K, D]`.
+
+    Raises:
+      ValueError: if there is none, or more than one.
+    """
+    found = [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if getattr(path[-1], "key", None) == "anchors"
+    ]
+    if len(found) != 1:
+        raise ValueError(f"expected one parameter named 'anchors', found {len(found)}")
+    return found[0]
+
+
+def replace_anchors(params: Any, anchors: jax.Array | np.ndarray) -> Any:
+    """Returns the parameters with other anchors; the rest is the same."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: anchors if getattr(path[-1], "key", None) == "anchors" else leaf, params
+    )
+
+
+def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_ready: bool) -> TrainState:
+    """Makes the state of step 0.
+
+    Args:
+      variables: Flax variables with `params` and perhaps `batch_stats`.
+      opt_state: initial state of the optimizer.
+      seed: seed of the run.
+      anchors_ready: whether the anchors count as set already.
+
+    Returns:
+      The state.
+    """
+    params = variables["params"]
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(
+        step=zero,
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=opt_state,
+        rng=jax.random.key_data(jax.random.key(seed)),
+        anchors_ready=jnp.asarray(anchors_ready),
+        last_used=jnp.zeros((find_anchors(params).shape[0],), jnp.int32),
+        skipped_steps=zero,
+        skipped_in_a_row=zero,
+        culprits=jnp.zeros((len(CULPRITS),), bool),
+    )

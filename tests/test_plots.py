@@ -1,0 +1,411 @@
+"""Figures: what they show, that they can be read, and that none is left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from nvc_jax import plots
+from nvc_jax._drawing import group_style
+from nvc_jax.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+def _texts(figure):
+    """Return everything written in a figure, one text a line."""
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def _legend(figure):
+    """Return the labels of the figure's legend."""
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def _points(figure) -> tuple[Any, Any]:
+    """Return positions and colors of the points in a scatter plot, stars excluded."""
+    parts = [part for part in figure.axes[0].collections if part.get_zorder() < 3]
+    positions = np.concatenate([part.get_offsets() for part in parts])
+    return positions, np.concatenate([part.get_facecolor()[:, :3] for part in parts])
+
+
+def _stars(figure) -> Any:
+    """Return the positions of the anchors that were drawn last."""
+    return figure.axes[0].collections[-1].get_offsets()
+
+
+def _image(axes) -> Any:
+    """Return the array that a panel shows."""
+    return axes.get_images()[0].get_array()
+
+
+def _small_figures():
+    """Make one small figure of every kind."""
+    mean = RNG.normal(size=(30, 4))
+    images = RNG.random((4, 5, 5, 1))
+    return [
+        plots.latent_scatter(mean, np.arange(30) % 3, anchors=mean[:3]),
+        plots.reconstruction_grid(images, images),
+        plots.anchor_gallery(images, images[:, None], [1, 2, 0, 3]),
+        plots.latent_covariance(mean),
+        plots.anchor_usage([3, 0, 5]),
+        plots.training_curves([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]),
+    ]
+
+
+# --- Resources --------------------------------------------------------------------------------------
+
+FIFTY_ROUNDS = """
+import sys
+import numpy as np
+from nvc_jax import plots
+mean = np.random.default_rng(0).normal(size=(20, 3))
+for _ in range(50):
+    plots.save(plots.latent_scatter(mean, np.arange(20) % 3), sys.argv[1], dpi=20)
+    plots.to_png(plots.anchor_usage([3, 0, 5]), dpi=20)
+assert "matplotlib.pyplot" not in sys.modules
+import matplotlib.pyplot
+assert matplotlib.pyplot.get_fignums() == []
+"""
+
+
+def test_fifty_rounds_without_a_display_leave_no_figure_open(tmp_path):
+    env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}
+    command = [sys.executable, "-c", FIFTY_ROUNDS, str(tmp_path / "a.png")]
+    root = Path(__file__).parents[1]
+    result = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_figures_are_freed_with_their_last_reference():
+    references = [weakref.ref(figure) for figure in _small_figures()]
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 6
+
+
+def test_a_million_latents_are_subsampled_and_counted():
+    start = time.perf_counter()
+    mean = RNG.normal(size=(1_000_000, 8)).astype(np.float32)
+    assignment = np.arange(1_000_000) % 10
+    figure = plots.latent_scatter(mean, assignment, anchors=mean[:10])
+    plots.to_png(figure)
+    assert time.perf_counter() - start < 60
+    assert "10,000 of 1,000,000 examples shown" in _texts(figure)
+    assert "3 (100,000)" in _legend(figure)
+    assert len(_points(figure)[0]) == 10_000
+
+
+# --- Colors -----------------------------------------------------------------------------------------
+
+# Machado, Oliveira, Fernandes (2009), severity 1, on linear RGB.
+VISION: dict[str, Any] = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+SRGB_TO_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+
+
+def _lab(linear_rgb):
+    """Return CIELAB coordinates (white D65) of linear RGB colors."""
+    x, y, z = (np.clip(linear_rgb, 0, 1) @ SRGB_TO_XYZ.T / [0.95047, 1.0, 1.08883]).T
+    x, y, z = (np.where(v > 0.008856, np.cbrt(v), 7.787 * v + 16 / 116) for v in (x, y, z))
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_forty_groups_can_be_told_apart(vision):
+    styles = [group_style(index) for index in range(40)]
+    assert len(set(styles)) == 40
+    rgb = np.array([to_rgb(color) for color, _ in styles])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    lab = _lab(linear @ np.transpose(VISION[vision]))
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    same_marker = np.array([[a[1] == b[1] for b in styles] for a in styles])
+    others = same_marker & ~np.eye(40, dtype=bool)
+    # 2.3 is the just noticeable difference.
+    assert distance[others].min() > 15
+
+
+# --- Latent scatter ---------------------------------------------------------------------------------
+
+
+def test_scatter_counts_groups_and_names_them():
+    labels = np.array([0, 0, 1, -1, 1, 1])
+    names = {0: "a$b", 1: "_cat"}
+    figure = plots.latent_scatter(
+        RNG.normal(size=(6, 3)), labels, group="label", names=names, anchors=np.zeros((2, 3))
+    )
+    assert _legend(figure) == ["unlabeled (1)", r"a\$b (2)", "_cat (3)", "anchors"]
+    assert figure.legends[0].get_title().get_text() == "label (examples)"
+    assert plots.to_png(figure).startswith(b"\x89PNG")
+
+
+def test_scatter_projects_points_and_anchors_alike():
+    mean = RNG.normal(size=(50, 4)) * [5.0, 3.0, 0.1, 0.1] + 1000
+    figure = plots.latent_scatter(mean, np.zeros(50, int), anchors=mean[:3])
+    stars = _stars(figure)
+    # The two directions that are left out are small, so distances survive.
+    expected = np.linalg.norm(mean[0] - mean[1])
+    assert np.linalg.norm(stars[0] - stars[1]) == pytest.approx(expected, rel=0.05)
+    assert {"0", "1", "2"} <= set(_texts(figure).split("\n"))
+
+
+def test_the_legend_of_thirty_anchors_overlaps_nothing():
+    figure = plots.latent_scatter(RNG.normal(size=(300, 3)), np.arange(300) % 30)
+    figure.draw_without_rendering()
+    axes = figure.axes[0].get_window_extent()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= axes.x1
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= 0
+    assert len(_legend(figure)) == 30
+    written = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()]
+    assert min(float(text.get_fontsize()) for text in written) >= 10
+
+
+def test_a_legend_of_hundreds_is_cut_and_says_so():
+    figure = plots.latent_scatter(RNG.normal(size=(200, 2)), np.arange(200))
+    assert len(_legend(figure)) == 54
+    assert _legend(figure)[-1] == "and 147 more"
+
+
+def test_rows_that_are_not_finite_are_left_out_and_counted():
+    mean = RNG.normal(size=(6, 2))
+    mean[1, 0], mean[2, 1] = np.nan, np.inf
+    figure = plots.latent_scatter(mean, np.zeros(6, int))
+    assert "4 of 4 examples shown, 2 not finite" in _texts(figure)
+    assert len(_points(figure)[0]) == 4
+    empty = plots.latent_scatter(np.full((3, 2), np.nan), [0, 1, 2])
+    assert "no finite latents" in _texts(empty)
+
+
+def test_far_anchors_do_not_squash_the_points():
+    mean = RNG.normal(size=(40, 2))
+    figure = plots.latent_scatter(mean, np.zeros(40, int), anchors=[[0.0, 0.0], [1e6, 0.0]])
+    assert "1 anchors outside the view" in _texts(figure)
+    assert np.ptp(figure.axes[0].get_xlim()) < 20
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("shape", [(1, 3), (3, 1), (2, 2)])
+@pytest.mark.filterwarnings("error")
+def test_scatter_of_almost_nothing(method, shape):
+    mean = np.ones(shape)
+    figure = plots.latent_scatter(mean, np.zeros(len(mean), int), anchors=mean, method=method)
+    assert plots.to_png(figure)
+
+
+def test_tsne_keeps_clusters_apart_and_anchors_in_theirs():
+    centers = np.array([[0.0, 0, 0], [50, 0, 0]])
+    group = np.arange(24) % 2
+    figure = plots.latent_scatter(
+        centers[group] + RNG.normal(size=(24, 3)), group, anchors=centers, method="tsne"
+    )
+    assert figure.axes[0].get_xlabel() == "t-SNE 1"
+    stars = _stars(figure)
+    points, colors = _points(figure)
+    distance = np.linalg.norm(points[:, None] - stars[None], axis=-1)
+    nearest = [to_rgb(group_style(index)[0]) for index in distance.argmin(axis=1)]
+    np.testing.assert_allclose(colors, nearest, atol=1e-6)
+
+
+def test_scatter_refuses_mismatched_input():
+    with pytest.raises(UserError, match=r"\(3, 2\) and \(2,\)"):
+        plots.latent_scatter(np.zeros((3, 2)), [0, 1])
+    with pytest.raises(UserError, match="'umap'"):
+        plots.latent_scatter(np.zeros((3, 2)), [0, 1, 2], method="umap")  # type: ignore[arg-type]
+
+
+# --- Images -----------------------------------------------------------------------------------------
+
+
+def test_reconstruction_grid_shows_pairs_in_order():
+    inputs = np.linspace(0.1, 0.5, 5).reshape(5, 1, 1, 1) * np.ones((1, 4, 6, 1))
+    figure = plots.reconstruction_grid(
+        inputs, inputs + 0.4, captions=list("vwxyz"), columns=3, max_examples=4
+    )
+    assert "4 of 5 examples shown" in _texts(figure)
+    assert len(figure.axes) == 2
+    first, second = (_image(axes) for axes in figure.axes)
+    # Two rows of three tiles, one pixel apart.
+    assert first.shape == second.shape == (9, 20, 3)
+    np.testing.assert_allclose(first[:4, :6], 0.1)
+    np.testing.assert_allclose(first[5:, 14:], 0.7)
+    np.testing.assert_allclose(second[:4, :6], 0.4)
+    np.testing.assert_allclose(second[:, 7:], 1.0)
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        (np.full((2, 2, 3), [0.1, 0.2, 0.3]), [0.1, 0.2, 0.3]),
+        (np.full((2, 2, 2), [0.2, 0.4]), [0.3, 0.3, 0.3]),
+        (np.full((2, 2, 1), 7.0), [1.0, 1.0, 1.0]),
+        (np.full((2, 2, 1), np.nan), [1.0, 0.0, 1.0]),
+        (np.full((2, 2, 1), 51, np.uint8), [0.2, 0.2, 0.2]),
+    ],
+)
+def test_images_of_any_channels_and_range_are_displayable(image, shown):
+    figure = plots.reconstruction_grid(image[None], image[None])
+    np.testing.assert_allclose(_image(figure.axes[0])[0, 0], shown)
+
+
+def test_gallery_rows_are_anchor_then_samples():
+    decoded = np.array([0.1, 0.2, 0.3]).reshape(3, 1, 1, 1) * np.ones((1, 2, 2, 1))
+    samples = np.stack([decoded + 0.3, decoded + 0.6], axis=1)
+    figure = plots.anchor_gallery(decoded, samples, [1200, 0, 7], max_rows=2)
+    assert "1,207 examples" in _texts(figure)
+    labels = [label for axes in figure.axes for label in axes.get_yticklabels()]
+    assert [label.get_text() for label in labels] == ["0  (n=1,200)", "1  (n=0)", "2  (n=7)"]
+    assert [label.get_color() != "black" for label in labels] == [False, True, False]
+    block = _image(figure.axes[0])
+    np.testing.assert_allclose(block[3:, :2], 0.2)
+    np.testing.assert_allclose(block[3:, -2:], 0.8)
+    np.testing.assert_allclose(_image(figure.axes[1])[:, :2], 0.3)
+
+
+def test_mismatched_images_are_refused():
+    images = np.zeros((3, 2, 2, 1))
+    with pytest.raises(UserError, match=r"\(3, 2, 2, 1\) and \(2, 2, 2, 1\)"):
+        plots.reconstruction_grid(images, images[:2])
+    with pytest.raises(UserError, match=r"\(2,\)"):
+        plots.anchor_gallery(images, images[:, None], [1, 2])
+    assert "no examples" in _texts(plots.reconstruction_grid(images[:0], images[:0]))
+
+
+# --- Statistics -------------------------------------------------------------------------------------
+
+
+def test_covariance_is_symmetric_about_white():
+    mean = RNG.normal(size=(100, 3))
+    mean[:, 2] = -mean[:, 0]
+    figure = plots.latent_covariance(mean)
+    image = figure.axes[0].get_images()[0]
+    np.testing.assert_allclose(_image(figure.axes[0]), np.cov(mean.T, bias=True))
+    low, high = image.get_clim()
+    assert low == -high
+    assert "n = 100" in _texts(figure)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 1)])
+@pytest.mark.filterwarnings("error")
+def test_covariance_of_collapsed_latents(shape):
+    assert plots.to_png(plots.latent_covariance(np.ones(shape)))
+
+
+def test_usage_stacks_labels_and_marks_unused_anchors():
+    counts = np.array([[3, 1], [0, 0], [2, 6]])
+    figure = plots.anchor_usage(counts, ["cat", "dog"])
+    bars = [bar for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
+    assert [bar.get_height() for bar in bars] == [3, 0, 2, 1, 0, 6]
+    assert [bar.get_y() for bar in bars[3:]] == [3, 0, 2]
+    assert _legend(figure) == ["cat", "dog", "equal usage", "unused"]
+    perplexity = 3 / 2 ** (2 / 3)  # Shares 1/3 and 2/3.
+    assert f"2 of 3 used, n = 12, perplexity {perplexity:.1f}" in _texts(figure)
+
+
+def test_usage_without_labels():
+    figure = plots.anchor_usage([4, 4])
+    assert "2 of 2 used, n = 8, perplexity 2.0" in _texts(figure)
+    assert _legend(figure) == ["equal usage"]
+    assert "0 of 2 used, n = 0" in _texts(plots.anchor_usage([0, 0]))
+    with pytest.raises(UserError, match="one label per column"):
+        plots.anchor_usage([4, 4], ["cat"])
+
+
+def test_curves_group_prefixes_and_take_the_later_record_of_a_step():
+    records: list[dict[str, Any]] = [
+        {"step": 1, "note": "text", "kl": 8.0, "weighted/kl": 0.8, "loss": 3.0},
+        {
+            "step": 2,
+            "kl": 7.0,
+            "weighted/kl": 0.7,
+            "loss": None,
+            "weight/kl": 0.1,
+            "weight/pull": 0,
+        },
+        {"step": 3, "kl": float("nan"), "loss": 2.0},
+        {"step": 2, "loss": 2.5},
+    ]
+    figure = plots.training_curves(records)
+    curves: dict[str, dict[str, Any]] = {
+        axes.get_title(): {str(line.get_label()): line.get_xydata() for line in axes.lines}
+        for axes in figure.axes
+    }
+    assert list(curves) == ["loss", "kl", "weight"]
+    assert list(curves["kl"]) == ["kl", "weighted/kl"]
+    assert list(curves["weight"]) == ["kl", "pull"]
+    np.testing.assert_allclose(curves["loss"]["loss"], [[1, 3.0], [2, 2.5], [3, 2.0]])
+    np.testing.assert_allclose(curves["kl"]["kl"], [[1, 8.0], [2, 7.0], [3, np.nan]])
+    assert "note" not in _texts(figure)
+
+
+def test_curves_over_decades_are_logarithmic():
+    steps = range(20)
+    figure = plots.training_curves({"step": s, "a": 10.0**s, "b": 1.0 + s, "c": -s} for s in steps)
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear", "linear"]
+
+
+def test_no_records_give_a_figure_that_says_so():
+    assert "no records" in _texts(plots.training_curves([]))
+
+
+# --- Files ------------------------------------------------------------------------------------------
+
+
+def test_save_makes_folders_and_replaces_in_one_piece(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "folder" / "usage.png"
+    assert plots.save(plots.anchor_usage([1, 2]), path, dpi=20) == path
+    before = path.read_bytes()
+    assert before.startswith(b"\x89PNG")
+    figure = plots.anchor_usage([2, 1])
+
+    def fail(file, **kwargs):
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        plots.save(figure, path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == ["usage.png"]
+
+
+def test_save_by_suffix(tmp_path):
+    figure = plots.anchor_usage([1, 2])
+    assert plots.save(figure, tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(UserError, match=r"a\.txt"):
+        plots.save(figure, tmp_path / "a.txt")
