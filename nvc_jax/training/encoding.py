@@ -1,0 +1,56 @@
+"""Running the evaluation step over a whole source, on all devices, each example once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from nvc_jax.data import Source, eval_batches
+from nvc_jax.training import parallel
+
+EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
+
+
+def encode_source(
+    eval_step: EvalStep, state: Any, source: Source, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Collects the evaluation step's per-example outputs over a source.
+
+    Args:
+      eval_step: the mapped step: (replicated state, sharded batch) → arrays `[devices, b, ...]`.
+      state: the replicated state.
+      source: the examples.
+      batch_size: global batch size; the last batch is padded, padding is left out of the result.
+
+    Returns:
+      Arrays `[len(source), ...]` in the source's order: the step's outputs, and `label` (int32,
+      −1 for none).
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    batches = eval_batches(
+        source,
+        batch_size,
+        process_index=parallel.process_index(),
+        process_count=parallel.process_count(),
+    )
+    for batch in batches:
+        sharded = parallel.shard(batch)
+        outputs = dict(eval_step(state, sharded))
+        outputs.update({name: sharded[name] for name in ("id", "mask", "label")})
+        parts.append(parallel.gather_to_host(outputs))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    real = joined.pop("mask").astype(bool)
+    order = np.argsort(joined.pop("id")[real], kind="stable")
+    return {name: values[real][order] for name, values in joined.items()}
+
+
+def means_of(encoded: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Averages every per-example scalar of `encode_source` over the examples, in float64."""
+    return {
+        name: float(values.mean(dtype=np.float64))
+        for name, values in encoded.items()
+        if values.ndim == 1 and values.dtype.kind == "f"
+    }

@@ -1,0 +1,158 @@
+"""Where a run's numbers go: `metrics.jsonl`, TensorBoard event files, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+METRICS_FILE = "metrics.jsonl"
+EVENTS_FOLDER = "tensorboard"
+
+logger = logging.getLogger("nvc_jax")
+
+
+def setup_logging() -> None:
+    """Sends the library's messages to the standard error, above a progress bar."""
+    if logger.handlers:
+        return
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+            tqdm.write(prefix + self.format(record), file=sys.stderr)
+
+    logger.addHandler(Handler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Reads `metrics.jsonl`; a last line that was cut off is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def purge_after(workdir: Path, step: int) -> None:
+    """Removes lines and events later than `step`, so that a resumed run's curves do not zig-zag.
+
+    Args:
+      workdir: the run's directory.
+      step: the restored step; what belongs to it stays.
+    """
+    path = workdir / METRICS_FILE
+    if path.is_file():
+        kept = [record for record in read_metrics(path) if record["step"] <= step]
+        _replace(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    for events in sorted((workdir / EVENTS_FOLDER).glob("events.out.tfevents.*")):
+        loaded = list(EventFileLoader(str(events)).Load())
+        if all(event.step <= step for event in loaded):
+            continue
+        partial = events.with_name(f"partial.{events.name}")
+        with open(partial, "wb") as file:
+            writer = RecordWriter(file)
+            for event in loaded:
+                if event.step <= step:
+                    writer.write(event.SerializeToString())
+            writer.flush()
+        os.replace(partial, events)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file so that it is whole or as before."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+class MetricWriter:
+    """Writes scalars, histograms and figures of one run. Only one process of a run has one.
+
+    Args:
+      workdir: the run's directory.
+    """
+
+    def __init__(self, workdir: Path):
+        self._lines = open(workdir / METRICS_FILE, "a")  # noqa: SIM115 - closed by close()
+        self._events = SummaryWriter(str(workdir / EVENTS_FOLDER))
+
+    def scalars(self, step: int, values: Mapping[str, float], prefix: str = "train") -> None:
+        """Writes one line of JSON and one TensorBoard scalar a value.
+
+        Args:
+          step: global step.
+          values: name → value; a value that is not finite becomes null in the JSON.
+          prefix: group in TensorBoard; names in the JSON have it unless it is `train`.
+        """
+        values = {name: float(value) for name, value in values.items()}
+        named = values if prefix == "train" else {f"{prefix}/{k}": v for k, v in values.items()}
+        line = {"step": step, **{k: v if np.isfinite(v) else None for k, v in named.items()}}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            self._events.add_scalar(f"{prefix}/{name}", value, step)
+
+    def histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        """Writes a histogram of the finite values."""
+        values = np.asarray(values, np.float64).ravel()
+        values = values[np.isfinite(values)]
+        if values.size:
+            self._events.add_histogram(name, values, step)
+
+    def figures(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Writes matplotlib figures as images."""
+        for name, figure in figures.items():
+            self._events.add_figure(name, figure, step, close=False)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        self._lines.close()
+        self._events.close()
+
+
+class Progress:
+    """A progress bar with loss, anchors used, steps a second and the time left.
+
+    Args:
+      total: last step.
+      start: step to begin at.
+      enabled: False shows nothing.
+    """
+
+    def __init__(self, total: int, start: int, *, enabled: bool):
+        self._bar = tqdm(
+            total=total,
+            initial=start,
+            unit="step",
+            disable=not enabled,
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+
+    def advance(self) -> None:
+        """Moves on by one step."""
+        self._bar.update(1)
+
+    def show(self, values: Mapping[str, float], names: Iterable[str]) -> None:
+        """Shows some of the logged values beside the bar."""
+        self._bar.set_postfix({name: f"{values[name]:.4g}" for name in names}, refresh=False)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._bar.close()

@@ -1,0 +1,372 @@
+"""The host side of training: data in, steps, logs, evaluation and checkpoints out."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from nvc_jax import anchors as anchor_lib
+from nvc_jax.config import to_json
+from nvc_jax.data import IterableSource, Source, open_source, subset, train_batches
+from nvc_jax.errors import UserError
+from nvc_jax.training import parallel, workdir
+from nvc_jax.training.checkpoint import BEST, Checkpoints
+from nvc_jax.training.encoding import encode_source, means_of
+from nvc_jax.training.experiment import Experiment, init_state, make_experiment
+from nvc_jax.training.logging import MetricWriter, Progress, logger, purge_after
+from nvc_jax.training.optimizer import describe_groups
+from nvc_jax.training.state import CULPRITS, TrainState, find_anchors, replace_anchors
+from nvc_jax.training.step import eval_step, revive_step, train_step
+from nvc_jax.training.stopping import StopRequest, listen_for_stop
+
+SHOWN = ("loss", "anchors_used")
+
+
+class TrainResult(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+      state: the last state on the host, unreplicated.
+      stopped: why it ended before the last step; None if it did not.
+      first_step_seconds: compilation and the first step.
+      steps_per_second: after the first step, evaluation and checkpoints included.
+    """
+
+    state: TrainState
+    stopped: str | None
+    first_step_seconds: float
+    steps_per_second: float
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    directory: str | Path,
+    *,
+    train_data: Source | Iterable[dict[str, np.ndarray]] | None = None,
+    validation_data: Source | None = None,
+    resume: str = "auto",
+    resume_step: int | None = None,
+    overwrite: bool = False,
+    stop_after: int | None = None,
+    progress: bool = False,
+) -> TrainResult:
+    """Trains a model as the config says, and leaves a work directory that `evaluate` can open.
+
+    Args:
+      config: see `nvc_jax.config.default_config`.
+      directory: the work directory.
+      train_data: a source, or a re-iterable of dict batches; None opens what the config names.
+      validation_data: a source; None takes the config's, or nothing where `train_data` is given.
+      resume: `auto`, `never` or `must`.
+      resume_step: go on from this checkpoint; later ones are moved to `discarded/`.
+      overwrite: delete an earlier run in the directory.
+      stop_after: stop at this step as a preemption would.
+      progress: show a progress bar.
+
+    Returns:
+      The last state and how the run ended.
+
+    Raises:
+      UserError: for mistakes in config, data or directory; also when too many steps in a row were
+        not finite.
+    """
+    path = Path(directory).absolute()
+    source = _as_source(train_data, config, "train")
+    parallel.check_batch_size(config.train.batch_size, "train.batch_size")
+    parallel.check_batch_size(config.eval.batch_size, "eval.batch_size")
+    experiment = make_experiment(config, source.spec, parallel.AXIS)
+    if train_data is None and validation_data is None and config.data.validation_fraction > 0:
+        validation_data = open_source(config.data, "validation")
+    if parallel.process_index() == 0:
+        workdir.prepare(path, resume=resume, overwrite=overwrite)
+    checkpoints = Checkpoints(path, config.train.keep)
+    run = _Run(config, path, experiment, source, validation_data, checkpoints)
+    record = run.start(resume_step if resume != "never" else None)
+    if parallel.process_index() == 0:
+        workdir.write_config(path, config)
+        purge_after(path, run.step)
+        run.writer = MetricWriter(path)
+    logger.info("Config: %s", " ".join(to_json(config).split()))
+    params = parallel.unreplicate(run.state.params)
+    groups = describe_groups(params, config.optimizer, train_anchors=config.anchors.train)
+    logger.info("Parameter groups: %s.", groups)
+    run.best = record.get("best", float("inf"))
+    with listen_for_stop(stop_after) as stop:
+        return run.to_the_end(stop, Progress(config.train.num_steps, run.step, enabled=progress))
+
+
+def _as_source(data: Any, config: ml_collections.ConfigDict, split: str) -> Any:
+    """The given data, or the config's; plain iterables are wrapped."""
+    if data is None:
+        return open_source(config.data, split)
+    return data if hasattr(data, "gather") else IterableSource(data)
+
+
+class _Run:
+    """The mutable side of one run."""
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        path: Path,
+        experiment: Experiment,
+        source: Any,
+        validation: Source | None,
+        checkpoints: Checkpoints,
+    ):
+        self.config, self.path, self.experiment = config, path, experiment
+        self.source, self.validation, self.checkpoints = source, validation, checkpoints
+        self.train_step = parallel.map_step(
+            partial(train_step, experiment=experiment), donate_state=True
+        )
+        self.eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
+        self.revive_step = parallel.map_step(
+            partial(revive_step, experiment=experiment), donate_state=True
+        )
+        self.writer: MetricWriter | None = None
+        self.best = float("inf")
+        self.step = 0
+        self.state: Any = None
+
+    def start(self, resume_step: int | None) -> dict[str, Any]:
+        """Makes a fresh state or restores one; returns the checkpoint's record."""
+        fresh = jax.device_get(init_state(self.experiment, self.config))
+        found = self.checkpoints.restore(fresh, step=resume_step)
+        if found is None:
+            state, record = fresh, {}
+            logger.info("Fresh run in %s on %d devices.", self.path, jax.device_count())
+        else:
+            state, record = found
+            logger.info("Resumed %s at step %d.", self.path, int(state.step))
+            if resume_step is not None and parallel.process_index() == 0:
+                self.checkpoints.discard_after(resume_step)
+        self.step = int(state.step)
+        self.state = parallel.replicate(state)
+        return record
+
+    def to_the_end(self, stop: StopRequest, bar: Progress) -> TrainResult:
+        """Steps until the last step or a request to stop, then saves and verifies."""
+        train, began = self.config.train, self.step
+        batches = self._batches()
+        first_step_seconds, clock = 0.0, time.perf_counter()
+        try:
+            while self.step < train.num_steps and not stop.asked(self.step):
+                if self.step >= self.config.anchors.warmup_steps:
+                    self._set_anchors_once()
+                batch = parallel.shard(next(batches))
+                self.state, metrics = self.train_step(self.state, batch)
+                self.step += 1
+                if self.step == began + 1:
+                    jax.block_until_ready(metrics)
+                    first_step_seconds = time.perf_counter() - clock
+                    logger.info("First step, with compilation: %.1f s.", first_step_seconds)
+                    clock = time.perf_counter()
+                bar.advance()
+                self._after_step(batch, metrics, bar, clock, began)
+            elapsed = max(time.perf_counter() - clock, 1e-9)
+            return self._finish(
+                stop, first_step_seconds, max(self.step - began - 1, 0) / elapsed
+            )
+        finally:
+            batches.close()
+            bar.close()
+            if self.writer is not None:
+                self.writer.close()
+
+    def _after_step(
+        self, batch: Any, metrics: Any, bar: Progress, clock: float, began: int
+    ) -> None:
+        """What is due after the step: log, revive, evaluate, save. Touches the device only then."""
+        config, step = self.config, self.step
+        last = step == config.train.num_steps
+        if step % config.train.log_every == 0 or last or step == began + 1:
+            self._log(metrics, bar, (step - began - 1) / max(time.perf_counter() - clock, 1e-9))
+        if _due(step, config.anchors.revive_every) and config.anchors.train and not last:
+            self.state, revived = self.revive_step(self.state, batch)
+            count = int(parallel.unreplicate(revived))
+            if count:
+                logger.info("Step %d: revived %d dead anchors.", step, count)
+        if self.validation is not None and (_due(step, config.train.eval_every) or last):
+            self._evaluate()
+        if _due(step, config.train.checkpoint_every) and not last:
+            self._save()
+
+    def _batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """This process's batches from the present step on, without an end."""
+        data = self.config.data
+        batches = train_batches(
+            self.source,
+            self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=self.step,
+            process_index=parallel.process_index(),
+            process_count=parallel.process_count(),
+            num_threads=data.num_threads,
+            num_workers=data.num_workers,
+        )
+        try:
+            first = next(batches)
+            self.experiment.task.check_batch(first)
+            yield from itertools.chain([first], batches)
+        finally:
+            batches.close()
+
+    def _set_anchors_once(self) -> None:
+        """After the warm-up: anchors from k-means on encoded training data, moments cleared."""
+        if bool(parallel.unreplicate(self.state.anchors_ready)):
+            return
+        config = self.config
+        encoded = encode_source(
+            self.eval_step, self.state, self._some_examples(), config.eval.batch_size
+        )
+        initialize = {"kmeans": self._kmeans, "kmeans++": self._kmeans_plus_plus}
+        centers = parallel.from_first_process(initialize[config.anchors.init](encoded["mean"]))
+        state = parallel.unreplicate(self.state)
+        params = replace_anchors(state.params, centers)
+        opt_state = jax.device_get(jax.jit(self.experiment.optimizer.init)(params))
+        ready = np.ones_like(state.anchors_ready)
+        self.state = parallel.replicate(
+            state.replace(
+                params=params,
+                opt_state=opt_state,
+                anchors_ready=ready,
+                last_used=np.full_like(state.last_used, self.step),
+            )
+        )
+        logger.info(
+            "Step %d: set %d anchors by %s on %d encoded training examples.",
+            self.step, len(centers), config.anchors.init, len(encoded["mean"]),
+        )  # fmt: skip
+
+    def _some_examples(self) -> Source:
+        """A fixed random subset of the training data."""
+        limit = self.config.anchors.max_examples
+        if isinstance(self.source, IterableSource):
+            return self.source.collect(limit)
+        if len(self.source) <= limit:
+            return self.source
+        rng = np.random.default_rng(self.config.seed)
+        return subset(self.source, np.sort(rng.permutation(len(self.source))[:limit]))
+
+    def _kmeans(self, mean: np.ndarray) -> np.ndarray:
+        """k-means with the config's number of restarts."""
+        config = self.config
+        return anchor_lib.kmeans(
+            mean, config.model.num_anchors, config.seed, num_restarts=config.anchors.restarts
+        )
+
+    def _kmeans_plus_plus(self, mean: np.ndarray) -> np.ndarray:
+        """k-means++ seeding alone."""
+        return anchor_lib.kmeans_plus_plus(mean, self.config.model.num_anchors, self.config.seed)
+
+    def _log(self, metrics: Any, bar: Progress, rate: float) -> None:
+        """Fetches the step's metrics: the one place where the host waits for the device."""
+        values = {name: float(value) for name, value in parallel.unreplicate(metrics).items()}
+        if self.step > 1:
+            values["steps_per_second"] = rate
+            values["examples_per_second"] = rate * self.config.train.batch_size
+        bar.show(values, SHOWN)
+        if self.writer is not None:
+            self.writer.scalars(self.step, values)
+        state = self.state
+        if int(parallel.unreplicate(state.skipped_in_a_row)) >= self.experiment.max_skipped:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Ends a run whose steps are not finite any more; the last checkpoint stays as it is."""
+        state = parallel.unreplicate(self.state)
+        guilty = [name for name, bad in zip(CULPRITS, state.culprits, strict=True) if bad]
+        self.checkpoints.close()
+        raise UserError(
+            f"Stopped at step {int(state.step)}: {self.experiment.max_skipped} steps in a row were "
+            f"not finite, because of {' and '.join(guilty)}; check the data for NaN, or lower "
+            "optimizer.learning_rate."
+        )
+
+    def _evaluate(self) -> None:
+        """Validation means, anchor usage, and the best checkpoint; no label is used."""
+        assert self.validation is not None
+        encoded = encode_source(
+            self.eval_step, self.state, self.validation, self.config.eval.batch_size
+        )
+        values = means_of(encoded)
+        anchors = np.asarray(find_anchors(parallel.unreplicate(self.state.params)))
+        usage = jax.device_get(anchor_lib.usage(encoded["assignment"], len(anchors)))
+        values |= {
+            "anchors_used": float(len(anchors) - usage.num_dead),
+            "anchors_dead": float(usage.num_dead),
+            "anchor_perplexity": float(usage.perplexity),
+            "anchor_max_share": float(usage.max_share),
+            "anchor_min_distance": float(anchor_lib.min_anchor_distance(anchors)),
+            "active_units": float((encoded["mean"].var(axis=0) > 0.01).sum()),
+        }
+        if self.step > self.config.anchors.warmup_steps and usage.perplexity < 1.5 < len(anchors):
+            logger.warning(
+                "Step %d: the latent space collapsed: %.0f %% of the validation examples belong to "
+                "one anchor.", self.step, 100 * float(usage.max_share),
+            )  # fmt: skip
+        if self.writer is not None:
+            self.writer.scalars(self.step, values, prefix="validation")
+            self.writer.histogram(self.step, "validation/mean", encoded["mean"])
+            self.writer.histogram(self.step, "validation/assignment", encoded["assignment"])
+            self._plot(encoded, anchors)
+        metric = self.config.train.best_metric
+        if metric not in values:
+            raise UserError(
+                f"train.best_metric is {metric!r}: use one of {', '.join(sorted(values))}."
+            )
+        ready = bool(parallel.unreplicate(self.state.anchors_ready))
+        if ready and values[metric] < self.best:
+            self.best = values[metric]
+            self._save(BEST)
+
+    def _plot(self, encoded: dict[str, np.ndarray], anchors: np.ndarray) -> None:
+        """A latent scatter for TensorBoard; a failing plot never stops training."""
+        from nvc_jax import plots  # matplotlib is slow to import and needed only here
+
+        try:
+            figure = plots.latent_scatter(
+                encoded["mean"], encoded["assignment"], anchors=anchors, max_points=2000
+            )
+            if self.writer is not None:
+                self.writer.figures(self.step, {"validation/latent": figure})
+        except Exception as error:
+            logger.warning("The latent figure failed: %s", error)
+
+    def _save(self, kind: str | None = None) -> TrainState:
+        """Starts a checkpoint of the present state, which is copied to the host first."""
+        state = parallel.unreplicate(self.state)
+        save: Callable[..., None] = self.checkpoints.save
+        save(self.step, state, {"best": self.best}, **({} if kind is None else {"kind": kind}))
+        return state
+
+    def _finish(
+        self, stop: StopRequest, first_step_seconds: float, steps_per_second: float
+    ) -> TrainResult:
+        """The last checkpoint, verified."""
+        if int(parallel.unreplicate(self.state.skipped_in_a_row)) >= self.experiment.max_skipped:
+            self._give_up()
+        if self.step in self.checkpoints.steps():
+            state = parallel.unreplicate(self.state)
+        else:
+            state = self._save()
+        self.checkpoints.verify(self.step, state)
+        self.checkpoints.close()
+        if stop.reason:
+            logger.info("Stopped at step %d by %s; saved.", self.step, stop.reason)
+        else:
+            logger.info("Finished at step %d.", self.step)
+        return TrainResult(state, stop.reason, first_step_seconds, steps_per_second)
+
+
+def _due(step: int, every: int) -> bool:
+    """Whether something done every so many steps is due; 0 means never."""
+    return every > 0 and step % every == 0
