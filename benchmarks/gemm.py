@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def step_products(batch_size: int, widths: Sequence[int]) -> list[Product]:
     *hidden, latent_dim = widths
     encoder = [*hidden, 2 * latent_dim]
     decoder = [latent_dim, *reversed(hidden)]
-    layers = [*zip(encoder, encoder[1:], strict=False), *zip(decoder, decoder[1:], strict=False)]
+    layers = [*pairwise(encoder), *pairwise(decoder)]
     products = [(batch_size, fan_in, fan_out) for fan_in, fan_out in layers]
     for index, (fan_in, fan_out) in reversed(list(enumerate(layers))):
         products.append((fan_in, batch_size, fan_out))
@@ -85,7 +86,7 @@ def main() -> None:
     print("| product | ms | GFLOP/s |")
     print("|---|---:|---:|")
     for (m, k, n), time, count in zip(products, times, operations, strict=True):
-        print(f"| {m}×{k} · {k}×{n} | {1e3 * time:.3f} | {count / time / 1e9:.0f} |")
+        print(f"| {m},{k} @ {k},{n} | {1e3 * time:.3f} | {count / time / 1e9:.0f} |")
     total = sum(times)
     rate = sum(operations) / total / 1e9
     print(f"| **all {len(products)}** | **{1e3 * total:.2f}** | **{rate:.0f}** |")

@@ -33,7 +33,8 @@ def measure(loss: Loss, x: jax.Array, labels: jax.Array, num_runs: int) -> tuple
     step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     compiled = step.lower(x, labels).compile()
     (seconds,) = median_seconds([partial(compiled, x, labels)], num_runs)
-    return seconds, compiled.memory_analysis().temp_size_in_bytes / MIB
+    memory = compiled.memory_analysis()
+    return seconds, memory.temp_size_in_bytes / MIB if memory else float("nan")
 
 
 def main() -> None:

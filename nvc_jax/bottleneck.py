@@ -1,0 +1,121 @@
+"""The bottleneck: features → Gaussian posterior, sample and nearest anchor. Owns the anchors."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from nvc_jax import anchors as anchor_lib
+
+
+@flax.struct.dataclass
+class Latent:
+    """What the bottleneck makes of a batch; float32 whatever the network's dtype.
+
+    Attributes:
+      mean: `[B, D]`, mean of the posterior.
+      logvar: `[B, D]`, log variance, bounded.
+      sample: `[B, D]`, a draw from the posterior, or the mean.
+      code: input of the decoder: the sample, or the sample beside the soft assignment.
+      assignment: int32 `[B]`, index of the anchor each example belongs to.
+      soft_assignment: `[B, K]`.
+      anchors: `[K, D]`.
+    """
+
+    mean: jax.Array
+    logvar: jax.Array
+    sample: jax.Array
+    code: jax.Array
+    assignment: jax.Array
+    soft_assignment: jax.Array
+    anchors: jax.Array
+
+
+def bound_smoothly(x: jax.Array, low: float, high: float) -> jax.Array:
+    """Bounds values to (low, high); the identity well inside, with a gradient everywhere."""
+    x = high - jax.nn.softplus(high - x)
+    return low + jax.nn.softplus(x - low)
+
+
+class NebulaBottleneck(nn.Module):
+    """Latent space with trainable anchors, to put between an encoder and a decoder.
+
+    Attributes:
+      num_anchors: K.
+      latent_dim: D.
+      temperature: of the soft assignment.
+      condition_on_assignment: put the soft assignment beside the sample in `code`.
+      logvar_min: lower bound of the log variance.
+      logvar_max: upper bound of the log variance.
+      anchor_init: initializer of the anchors `[K, D]`.
+    """
+
+    num_anchors: int
+    latent_dim: int
+    temperature: float = 1.0
+    condition_on_assignment: bool = False
+    logvar_min: float = -10.0
+    logvar_max: float = 10.0
+    anchor_init: nn.initializers.Initializer = anchor_lib.normal(1.0)
+
+    def setup(self) -> None:
+        """Declares the anchors and the two heads."""
+        self.anchors = self.param(
+            "anchors", self.anchor_init, (self.num_anchors, self.latent_dim), jnp.float32
+        )
+        self.mean = nn.Dense(self.latent_dim, dtype=jnp.float32)
+        self.logvar = nn.Dense(self.latent_dim, dtype=jnp.float32)
+
+    def __call__(
+        self,
+        features: jax.Array,
+        *,
+        deterministic: bool = False,
+        example_index: jax.Array | None = None,
+        noise_scale: jax.Array | float = 1.0,
+        assignment: jax.Array | None = None,
+    ) -> Latent:
+        """Encodes features.
+
+        Args:
+          features: `[B, F]`.
+          deterministic: the sample is the mean; otherwise the rng `noise` is needed.
+          example_index: int32 `[B]`, positions in the global batch that the noise is keyed by, so
+            that it does not depend on how a batch is split over devices; default 0 … B − 1.
+          noise_scale: factor of the noise; 0 makes an autoencoder.
+          assignment: int32 `[B]`, in place of the nearest anchor.
+
+        Returns:
+          The latent.
+        """
+        features = features.astype(jnp.float32)
+        mean = self.mean(features)
+        logvar = bound_smoothly(self.logvar(features), self.logvar_min, self.logvar_max)
+        sample = mean
+        if not deterministic:
+            if example_index is None:
+                example_index = jnp.arange(mean.shape[0], dtype=jnp.int32)
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("noise"), example_index)
+            noise = jax.vmap(lambda key: jax.random.normal(key, (self.latent_dim,)))(keys)
+            sample = mean + noise_scale * jnp.exp(0.5 * logvar) * noise
+        soft = anchor_lib.soft_assign(sample, self.anchors, self.temperature)
+        if assignment is None:
+            assignment = anchor_lib.assign(mean, self.anchors)
+        return Latent(
+            mean=mean,
+            logvar=logvar,
+            sample=sample,
+            code=self.code(sample),
+            assignment=assignment,
+            soft_assignment=soft,
+            anchors=self.anchors,
+        )
+
+    def code(self, sample: jax.Array) -> jax.Array:
+        """Input of the decoder for given latent vectors `[N, D]`, such as the anchors."""
+        if not self.condition_on_assignment:
+            return sample
+        soft = anchor_lib.soft_assign(sample, self.anchors, self.temperature)
+        return jnp.concatenate([sample, soft], axis=-1)
