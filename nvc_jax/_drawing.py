@@ -237,3 +237,45 @@ def _rgb(images: NDArray) -> NDArray:
         images = np.repeat(images.mean(axis=-1, keepdims=True), 3, axis=-1)
     finite = np.isfinite(images).all(axis=-1, keepdims=True)
     return np.where(finite, np.clip(images, 0.0, 1.0), (1.0, 0.0, 1.0))
+
+
+def perplexity(counts: NDArray) -> float:
+    """Return exp(entropy): from 1 (one anchor) to K (equal usage); 0 for no example."""
+    if not counts.sum():
+        return 0.0
+    share = counts[counts > 0] / counts.sum()
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def panel_of(key: str) -> str:
+    """Return the panel of a quantity: its name without a prefix; the weights share one panel."""
+    return "weight" if key.startswith("weight/") else key.rsplit("/", 1)[-1]
+
+
+def draw_curves(axes: Axes, name: str, curves: Mapping[str, Mapping[int, float]]) -> None:
+    """Draw one panel of the training curves."""
+    drawn = []
+    for index, (key, curve) in enumerate(sorted(curves.items())):
+        steps = sorted(curve)
+        values = np.array([curve[step] for step in steps])
+        values[~np.isfinite(values)] = np.nan
+        axes.plot(
+            steps,
+            values,
+            color=COLORS[index % len(COLORS)],
+            linestyle=("-", "--", ":", "-.")[index % 4],
+            marker="." if len(steps) <= 20 else None,
+            label=plain(key.removeprefix(f"{name}/")),
+        )
+        drawn.append(values[np.isfinite(values)])
+    everything = np.concatenate(drawn)
+    if everything.size and everything.min() > 0:
+        # Quantiles, so that the last steps of a decay to zero do not count.
+        low, high = np.quantile(everything, [0.1, 0.9])
+        axes.set_yscale("log" if high > 100 * low else "linear")
+    axes.set_title(plain(name), fontsize=FONT_SIZE)
+    axes.locator_params(axis="x", nbins=4, integer=True)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value % 1 == 0 else "")
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend(fontsize=FONT_SIZE, framealpha=0.8)

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nvc_jax import _drawing as draw
 from nvc_jax.errors import UserError
@@ -43,8 +42,8 @@ def latent_scatter(
 ) -> Figure:
     """Scatter the posterior means in two dimensions, with the anchors drawn over them.
 
-    Large sets are cut to a random subset, and the axes say how many of how many are shown. Rows with values
-    that are not finite are left out and counted. t-SNE embeds anchors together with the
+    Large sets are cut to a random subset, and the title says how many of how many are shown. Rows with
+    values that are not finite are left out and counted. t-SNE embeds anchors together with the
     means; where it is undefined (fewer than 5 points, or all alike) PCA takes its place.
 
     Args:
@@ -297,7 +296,7 @@ def anchor_usage(
     axes.set_xlabel("anchor")
     axes.set_ylabel("examples")
     note = f"{np.sum(totals > 0)} of {len(totals)} used, n = {totals.sum():,}"
-    draw.set_title(figure, title, f"{note}, perplexity {_perplexity(totals):.1f}")
+    draw.set_title(figure, title, f"{note}, perplexity {draw.perplexity(totals):.1f}")
     handles = handles if counts.ndim == 2 else []
     handles.append(Line2D([], [], color="black", linestyle="--", label="equal usage"))
     if len(dead):
@@ -313,8 +312,8 @@ def training_curves(
 ) -> Figure:
     """Draw every number in the training log against the step, one panel per quantity.
 
-    Names that differ only in a prefix before a slash (`kl`, `weighted/kl`, `validation/kl`) share a panel,
-    and so do all the `weight/` of the loss terms. A panel whose
+    Names that differ only in a prefix before a slash (`kl`, `weighted/kl`, `validation/kl`) share a
+    panel, and so do all the `weight/` of the loss terms. A panel whose
     values are positive and mostly span more than two decades has a logarithmic axis.
 
     Args:
@@ -330,7 +329,7 @@ def training_curves(
     for record in records:
         for key, value in record.items():
             if key != "step" and isinstance(value, Real) and "step" in record:
-                panels[_panel_of(key)][key][int(record["step"])] = float(value)
+                panels[draw.panel_of(key)][key][int(record["step"])] = float(value)
     if not panels:
         return draw.message(title, "no records to show")
     names = sorted(panels, key=lambda name: name != "loss")
@@ -339,7 +338,7 @@ def training_curves(
     figure = draw.new_figure(0.4 + 3.6 * columns, 0.5 + 2.4 * rows)
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
-        _draw_curves(axes, name, panels[name])
+        draw.draw_curves(axes, name, panels[name])
     draw.set_title(figure, title, "")
     figure.supxlabel("step", fontsize=draw.FONT_SIZE)
     return figure
@@ -378,45 +377,3 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def _perplexity(counts: NDArray) -> float:
-    """Return exp(entropy) of the shares: K for equal usage, 1 for a single anchor, 0 for no example."""
-    if not counts.sum():
-        return 0.0
-    share = counts[counts > 0] / counts.sum()
-    return float(np.exp(-np.sum(share * np.log(share))))
-
-
-def _panel_of(key: str) -> str:
-    """Return the panel of a quantity: its name without a prefix; the weights share one panel."""
-    return "weight" if key.startswith("weight/") else key.rsplit("/", 1)[-1]
-
-
-def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Mapping[int, float]]) -> None:
-    """Draw one panel of the training curves."""
-    drawn = []
-    for index, (key, curve) in enumerate(sorted(curves.items())):
-        steps = sorted(curve)
-        values = np.array([curve[step] for step in steps])
-        values[~np.isfinite(values)] = np.nan
-        axes.plot(
-            steps,
-            values,
-            color=draw.COLORS[index % len(draw.COLORS)],
-            linestyle=("-", "--", ":", "-.")[index % 4],
-            marker="." if len(steps) <= 20 else None,
-            label=draw.plain(key.removeprefix(f"{name}/")),
-        )
-        drawn.append(values[np.isfinite(values)])
-    everything = np.concatenate(drawn)
-    if everything.size and everything.min() > 0:
-        # Quantiles, so that the last steps of a decay to zero do not count.
-        low, high = np.quantile(everything, [0.1, 0.9])
-        axes.set_yscale("log" if high > 100 * low else "linear")
-    axes.set_title(draw.plain(name), fontsize=draw.FONT_SIZE)
-    axes.locator_params(axis="x", nbins=4, integer=True)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value % 1 == 0 else "")
-    axes.grid(alpha=0.3)
-    if len(curves) > 1:
-        axes.legend(fontsize=draw.FONT_SIZE, framealpha=0.8)

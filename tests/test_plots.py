@@ -65,7 +65,7 @@ def _small_figures():
     ]
 
 
-# --- Resources --------------------------------------------------------------------------------------
+# --- Resources ------------------------------------------------------------------------------------
 
 FIFTY_ROUNDS = """
 import sys
@@ -107,7 +107,7 @@ def test_a_million_latents_are_subsampled_and_counted():
     assert len(_points(figure)[0]) == 10_000
 
 
-# --- Colors -----------------------------------------------------------------------------------------
+# --- Colors ---------------------------------------------------------------------------------------
 
 # Machado, Oliveira, Fernandes (2009), severity 1, on linear RGB.
 VISION: dict[str, Any] = {
@@ -158,7 +158,7 @@ def test_forty_groups_can_be_told_apart(vision):
     assert distance[others].min() > 15
 
 
-# --- Latent scatter ---------------------------------------------------------------------------------
+# --- Latent scatter -------------------------------------------------------------------------------
 
 
 def test_scatter_counts_groups_and_names_them():
@@ -248,7 +248,7 @@ def test_scatter_refuses_mismatched_input():
         plots.latent_scatter(np.zeros((3, 2)), [0, 1, 2], method="umap")  # type: ignore[arg-type]
 
 
-# --- Images -----------------------------------------------------------------------------------------
+# --- Images ---------------------------------------------------------------------------------------
 
 
 def test_reconstruction_grid_shows_pairs_in_order():
@@ -306,7 +306,7 @@ def test_mismatched_images_are_refused():
     assert "no examples" in _texts(plots.reconstruction_grid(images[:0], images[:0]))
 
 
-# --- Statistics -------------------------------------------------------------------------------------
+# --- Statistics -----------------------------------------------------------------------------------
 
 
 def test_covariance_is_symmetric_about_white():
@@ -383,7 +383,7 @@ def test_no_records_give_a_figure_that_says_so():
     assert "no records" in _texts(plots.training_curves([]))
 
 
-# --- Files ------------------------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------------------
 
 
 def test_save_makes_folders_and_replaces_in_one_piece(tmp_path, monkeypatch):

@@ -1,0 +1,18 @@
+"""Data sources: arrays in, dict batches out."""
+
+from nvc_jax.data.loader import eval_batches, train_batches
+from nvc_jax.data.registry import SOURCES, open_source
+from nvc_jax.data.source import ArraySource, FieldSpec, Source, subset
+from nvc_jax.data.stream import IterableSource
+
+__all__ = [
+    "SOURCES",
+    "ArraySource",
+    "FieldSpec",
+    "IterableSource",
+    "Source",
+    "eval_batches",
+    "open_source",
+    "subset",
+    "train_batches",
+]

@@ -32,7 +32,7 @@ def _purity(labels, clusters):
     return counts.max(axis=0).sum() / counts.sum()
 
 
-# --- Accuracy ---------------------------------------------------------------------------------------
+# --- Accuracy -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("num_classes", "num_clusters"), [(3, 3), (2, 4), (4, 2), (1, 3), (3, 1)])
@@ -169,7 +169,7 @@ def test_nmi_and_ari_equal_scikit_learn_and_ignore_names():
     )
 
 
-# --- Silhouette -------------------------------------------------------------------------------------
+# --- Silhouette -----------------------------------------------------------------------------------
 
 
 def test_silhouette_hand_computed():
@@ -219,7 +219,7 @@ def test_silhouette_refuses_unequal_lengths():
         metrics.silhouette(np.zeros((3, 2)), [0, 1])
 
 
-# --- kNN and k-means --------------------------------------------------------------------------------
+# --- kNN and k-means ------------------------------------------------------------------------------
 
 
 def test_knn_equals_brute_force():
@@ -283,7 +283,7 @@ def test_kmeans_refuses_more_clusters_than_examples():
         metrics.kmeans_accuracy([[0.0], [1.0]], [[0.0]], [0], 3)
 
 
-# --- Active units -----------------------------------------------------------------------------------
+# --- Active units ---------------------------------------------------------------------------------
 
 
 def test_active_units_counts_dimensions_above_the_variance():

@@ -1,0 +1,76 @@
+"""Data sets prepared by TensorFlow Datasets, read without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.data.source import FieldSpec, Source
+from nvc_jax.errors import UserError
+
+
+class RecordSource:
+    """Random access to a `tfds.data_source`."""
+
+    def __init__(self, records: Any, image_key: str, label_key: str, where: str):
+        self._records, self._image_key, self._label_key = records, image_key, label_key
+        first = records[0]
+        if image_key not in first:
+            raise UserError(
+                f"{where} has no feature {image_key!r}, got {', '.join(sorted(first))}; set "
+                "data.image_key."
+            )
+        image = np.asarray(first[image_key])
+        self.spec = {
+            "image": FieldSpec(image.shape, image.dtype),
+            "label": FieldSpec((), np.dtype(np.int32)),
+        }
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._records)
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        rows = self._records.__getitems__([int(i) for i in ids])
+        return {
+            "image": np.stack([np.asarray(row[self._image_key]) for row in rows]),
+            "label": np.array([row.get(self._label_key, -1) for row in rows], np.int32),
+        }
+
+
+def read_tfds(options: Any, split: str) -> Source:
+    """Opens a data set that was prepared in the `array_record` format.
+
+    Args:
+      options: `config.data`; `name`, `dir` and the names of the splits are used.
+      split: `train` or `test`.
+
+    Returns:
+      The source.
+
+    Raises:
+      UserError: if the data set is unknown or not prepared; tells how to prepare it.
+    """
+    import tensorflow_datasets as tfds  # imports no TensorFlow until it prepares a data set
+
+    name = {"train": options.train_split, "test": options.test_split}[split]
+    where = f"data.name = {options.name!r}, data.dir = {options.dir!r}"
+    if not options.name:
+        raise UserError("data.source = 'tfds' needs data.name, the name of a TFDS data set.")
+    try:
+        records = tfds.data_source(
+            options.name, split=name, data_dir=options.dir or None, download=False
+        )
+    except Exception as error:  # TFDS raises many kinds, some from a failed import of TensorFlow
+        folder = Path(options.dir or "~/tensorflow_datasets") / options.name
+        reason = (str(error).splitlines() or ["no message"])[0]
+        raise UserError(
+            f"{where}: split {name!r} cannot be read ({type(error).__name__}: {reason[:160]}); "
+            f"expected {folder}/VERSION/dataset_info.json and *.array_record files, made by: pip "
+            "install tensorflow && tfds build --file_format=array_record "
+            f"{options.name}."
+        ) from None
+    return RecordSource(records, options.image_key, options.label_key, where)
