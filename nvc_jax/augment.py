@@ -1,13 +1,9 @@
-"""Random affine warps of image batches, on the device and under `jit`."""
+"""Random affine warps of images, on the device, one per example."""
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
-
-from nvc_jax.errors import UserError
 
 
 def warp(
@@ -18,44 +14,31 @@ def warp(
     rotation: float = 0.0,
     scale: float = 0.0,
     shear: float = 0.0,
-    fill: float = 0.0,
 ) -> jax.Array:
-    """Warps every image by its own random shift, rotation, zoom and shear.
+    """Shifts, turns, zooms and shears every image by amounts of its own.
 
-    Per image: shift `t ~ U[-shift, shift]²` pixels, angle `r ~ U[-rotation, rotation]` radians,
-    zoom `s = (1 + scale)^u`, `u ~ U[-1, 1]`, so that zooming in and out are equally likely, and
-    shear `h ~ U[-shear, shear]`; applied as in `affine`. An image depends on its own key alone, so not on how a batch is split over devices; and the random
-    numbers of one parameter do not depend on the ranges of the others.
+    Amounts are uniform in ± their range; the zoom is `exp(u)` with u uniform in ±log(1 + scale).
 
     Args:
       image: float `[B, H, W, C]`.
-      keys: typed PRNG keys `[B]`, one per image.
-      shift: largest shift in pixels, along each axis.
-      rotation: largest angle in radians.
-      scale: largest relative zoom; 0.2 zooms by factors from 1/1.2 to 1.2.
+      keys: JAX keys `[B]`; an example's warp is a function of its key alone.
+      shift: largest shift, in pixels.
+      rotation: largest angle, in radians.
+      scale: largest zoom, less 1.
       shear: largest tangent of the shear angle.
-      fill: value of pixels that come from outside the image.
 
     Returns:
-      `[B, H, W, C]`, same dtype. With all ranges 0 it is `image` itself.
-
-    Raises:
-      UserError: for a negative range.
+      The warped images, bilinear, 0 outside; the very input where all ranges are 0.
     """
-    ranges = {"shift": shift, "rotation": rotation, "scale": scale, "shear": shear}
-    for name, value in ranges.items():
-        if value < 0:
-            raise UserError(f"The range {name} of the warp is {value}: it must not be negative.")
-    if not any(ranges.values()):
+    if not any((shift, rotation, scale, shear)):
         return image
-    u = jax.vmap(lambda key: jax.random.uniform(key, (5,), jnp.float32, -1.0, 1.0))(keys)
+    amount = jax.vmap(lambda key: jax.random.uniform(key, (5,), minval=-1.0, maxval=1.0))(keys)
     return affine(
         image,
-        shift=shift * u[:, :2],
-        rotation=rotation * u[:, 2],
-        scale=(1.0 + scale) ** u[:, 3],
-        shear=shear * u[:, 4],
-        fill=fill,
+        shift=shift * amount[:, :2],
+        rotation=rotation * amount[:, 2],
+        zoom=jnp.exp(jnp.log1p(scale) * amount[:, 3]),
+        shear=shear * amount[:, 4],
     )
 
 
@@ -64,61 +47,41 @@ def affine(
     *,
     shift: jax.Array,
     rotation: jax.Array,
-    scale: jax.Array,
+    zoom: jax.Array,
     shear: jax.Array,
-    fill: float = 0.0,
 ) -> jax.Array:
-    """Shears, zooms, rotates, then shifts every image, with bilinear interpolation.
-
-    A point at `p = (y, x)` from the image's center moves to `s·R(r)·(y, x + h·y) + t`, with shear
-    `h`, zoom `s`, rotation `R` by the angle `r` and shift `t`. The value of an output pixel is
-    interpolated at the point that moves there.
+    """Warps every image about its center by given amounts.
 
     Args:
       image: float `[B, H, W, C]`.
-      shift: float32 `[B, 2]`, (down, right) in pixels.
-      rotation: float32 `[B]`, radians; positive is counterclockwise as displayed, `np.rot90`'s
-        direction.
-      scale: float32 `[B]`, zoom factor; above 1 enlarges the content.
-      shear: float32 `[B]`; a row moves right by `shear` pixels for each pixel below the center.
-      fill: value of pixels that come from outside the image.
+      shift: `[B, 2]`, pixels the content moves down and to the right.
+      rotation: `[B]`, radians the content turns counter-clockwise, as `np.rot90` does.
+      zoom: `[B]`, factor by which the content grows.
+      shear: `[B]`, columns the content moves left for every row below the center.
 
     Returns:
-      `[B, H, W, C]`, same dtype.
+      The warped images, bilinear, 0 outside.
     """
-    warp_one = functools.partial(_affine_one, fill=fill)
-    return jax.vmap(warp_one)(image, shift, rotation, scale, shear)
-
-
-def _affine_one(
-    image: jax.Array,
-    shift: jax.Array,
-    rotation: jax.Array,
-    scale: jax.Array,
-    shear: jax.Array,
-    *,
-    fill: float,
-) -> jax.Array:
-    """Warps one image `[H, W, C]`: four gathers, which XLA fuses into one loop on a CPU."""
-    height, width, _ = image.shape
-    y = (jnp.arange(height, dtype=jnp.float32) - (height - 1) / 2 - shift[0])[:, None]
-    x = (jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2 - shift[1])[None, :]
-    cos, sin = jnp.cos(rotation) / scale, jnp.sin(rotation) / scale
-    source_y = cos * y + sin * x
-    source_x = cos * x - sin * y - shear * source_y
-    # A point further outside than one pixel sees the fill value alone, as one at one pixel does.
-    source_y = jnp.clip(source_y + (height - 1) / 2, -1, height)
-    source_x = jnp.clip(source_x + (width - 1) / 2, -1, width)
+    size, height, width, channels = image.shape
+    rows = jnp.arange(height, dtype=jnp.float32) - (height - 1) / 2
+    columns = jnp.arange(width, dtype=jnp.float32) - (width - 1) / 2
+    y, x = (grid.reshape(1, -1) for grid in jnp.meshgrid(rows, columns, indexing="ij"))
+    y, x = y - shift[:, :1], x - shift[:, 1:]
+    x = x + shear[:, None] * y
+    cos, sin = (jnp.cos(rotation) / zoom)[:, None], (jnp.sin(rotation) / zoom)[:, None]
+    # One pixel of zeros all around makes "outside" an ordinary address.
+    source_y = jnp.clip(cos * y + sin * x + (height + 1) / 2, 0.0, height + 0.999)
+    source_x = jnp.clip(cos * x - sin * y + (width + 1) / 2, 0.0, width + 0.999)
     top, left = jnp.floor(source_y), jnp.floor(source_x)
-    down = (source_y - top)[..., None].astype(image.dtype)
-    right = (source_x - left)[..., None].astype(image.dtype)
+    down, right = (source_y - top)[..., None], (source_x - left)[..., None]
+    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, channels)
+    stride = width + 2
+    first = (top * stride + left).astype(jnp.int32)
+    first = first + (jnp.arange(size, dtype=jnp.int32) * ((height + 2) * stride))[:, None]
 
-    padded = jnp.pad(image, ((1, 2), (1, 2), (0, 0)), constant_values=fill)
-    row, column = top.astype(jnp.int32) + 1, left.astype(jnp.int32) + 1
+    def corner(offset: int) -> jax.Array:
+        return padded.at[first + offset].get(mode="promise_in_bounds")
 
-    def pixel(dy: int, dx: int) -> jax.Array:
-        return padded.at[row + dy, column + dx].get(mode="promise_in_bounds")
-
-    upper = pixel(0, 0) * (1 - right) + pixel(0, 1) * right
-    lower = pixel(1, 0) * (1 - right) + pixel(1, 1) * right
-    return upper * (1 - down) + lower * down
+    upper = (1.0 - right) * corner(0) + right * corner(1)
+    lower = (1.0 - right) * corner(stride) + right * corner(stride + 1)
+    return ((1.0 - down) * upper + down * lower).reshape(image.shape)

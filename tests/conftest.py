@@ -16,7 +16,8 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["MPLBACKEND"] = "agg"
 os.environ["PYTHONWARNINGS"] = ",".join(
-    f"error::{name}" for name in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
+    f"error::{name}"
+    for name in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 )
 
 import jax

@@ -1,0 +1,184 @@
+"""Image encoders and decoders: MLP, strided convolution, and SqueezeNet's fire module."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nvc_jax.errors import UserError
+
+IMAGE_NETWORKS = ("mlp", "conv", "fire")
+CONV_CHANNELS = (32, 64)
+FIRE_CHANNELS = (32, 64)
+
+
+class _Block(nn.Module):
+    """Optional batch normalization, then ReLU."""
+
+    batch_norm: bool
+    axis_name: str | None
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.batch_norm:
+            x = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=0.9,
+                axis_name=self.axis_name,
+                dtype=jnp.float32,
+            )(x).astype(self.dtype)
+        return nn.relu(x)
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU. Attribute `hidden`: their widths."""
+
+    hidden: tuple[int, ...]
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, ...]`, flattened, to `[B, hidden[-1]]`."""
+        x = x.reshape(x.shape[0], -1).astype(self.dtype)
+        for width in self.hidden:
+            x = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.he_normal())(x)
+            x = _Block(self.batch_norm, self.axis_name, self.dtype)(x, train)
+        return x
+
+
+class Fire(nn.Module):
+    """Squeeze-expand module: 1 × 1 squeeze, then 1 × 1 and 3 × 3 expand side by side.
+
+    Reference: Iandola et al., "SqueezeNet", 2016.
+    """
+
+    channels: int
+    strides: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, channels]`."""
+        squeezed = nn.relu(nn.Conv(max(self.channels // 4, 1), (1, 1), dtype=self.dtype)(x))
+        half = self.channels // 2
+        strides = (self.strides, self.strides)
+        parts = [
+            nn.Conv(half, (1, 1), strides, dtype=self.dtype)(squeezed),
+            nn.Conv(self.channels - half, (3, 3), strides, dtype=self.dtype)(squeezed),
+        ]
+        return jnp.concatenate(parts, axis=-1)
+
+
+class ConvEncoder(nn.Module):
+    """Halves the image once a stage, then flattens into one dense layer."""
+
+    features: int
+    fire: bool = False
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, H, W, C]` to `[B, features]`."""
+        x = x.astype(self.dtype)
+        for channels in FIRE_CHANNELS if self.fire else CONV_CHANNELS:
+            if self.fire:
+                x = Fire(channels, strides=2, dtype=self.dtype)(x)
+            else:
+                x = nn.Conv(channels, (3, 3), (2, 2), dtype=self.dtype)(x)
+            x = _Block(self.batch_norm, self.axis_name, self.dtype)(x, train)
+        head = MLP((self.features,), self.batch_norm, self.axis_name, self.dtype)
+        return head(x, train)
+
+
+class ConvDecoder(nn.Module):
+    """Mirror of `ConvEncoder`: dense, then doubling stages, cropped to the image's size."""
+
+    image_shape: tuple[int, int, int]
+    features: int
+    fire: bool = False
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, code: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, D]` to `[B, H, W, C]`, without an activation."""
+        channels = (FIRE_CHANNELS if self.fire else CONV_CHANNELS)[::-1]
+        height, width, depth = self.image_shape
+        factor = 2 ** len(channels)
+        low = (math.ceil(height / factor), math.ceil(width / factor))
+        widths = (self.features, low[0] * low[1] * channels[0])
+        x = MLP(widths, self.batch_norm, self.axis_name, self.dtype)(code, train)
+        x = x.reshape(-1, *low, channels[0])
+        for count in (*channels[1:], channels[-1]):
+            if self.fire:
+                x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+                x = Fire(count, dtype=self.dtype)(x)
+            else:
+                x = nn.ConvTranspose(count, (3, 3), (2, 2), dtype=self.dtype)(x)
+            x = _Block(self.batch_norm, self.axis_name, self.dtype)(x, train)
+        x = nn.Conv(depth, (3, 3), dtype=self.dtype)(x)
+        return x[:, :height, :width].astype(jnp.float32)
+
+
+class MLPDecoder(nn.Module):
+    """Dense layers from the code to pixels, without an activation at the end."""
+
+    image_shape: tuple[int, int, int]
+    hidden: tuple[int, ...]
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, code: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, D]` to `[B, H, W, C]`."""
+        x = MLP(self.hidden, self.batch_norm, self.axis_name, self.dtype)(code, train)
+        x = nn.Dense(math.prod(self.image_shape), dtype=self.dtype)(x)
+        return x.reshape(-1, *self.image_shape).astype(jnp.float32)
+
+
+def make_autoencoder(
+    options: Any, image_shape: tuple[int, int, int], axis_name: str | None
+) -> tuple[nn.Module, nn.Module]:
+    """Makes encoder and decoder of one kind.
+
+    Args:
+      options: `config.model`; `network`, `hidden`, `batch_norm` and `dtype` are used. The
+        convolutional kinds have stages of their own and use `hidden[-1]` for the dense layer.
+      image_shape: (H, W, C), any size.
+      axis_name: mapped axis whose devices share the statistics of batch normalization.
+
+    Returns:
+      (encoder: image → `[B, F]`, decoder: code → `[B, H, W, C]` logits or values, float32).
+
+    Raises:
+      UserError: for an unknown network or dtype.
+    """
+    if options.network not in IMAGE_NETWORKS:
+        raise UserError(
+            f"model.network is {options.network!r}: use one of {', '.join(IMAGE_NETWORKS)}."
+        )
+    if options.dtype not in ("float32", "bfloat16"):
+        raise UserError(f"model.dtype is {options.dtype!r}: use 'float32' or 'bfloat16'.")
+    hidden = tuple(options.hidden)
+    if not hidden:
+        raise UserError("model.hidden is empty: give at least one width.")
+    shared: Any = {
+        "batch_norm": options.batch_norm,
+        "axis_name": axis_name,
+        "dtype": jnp.dtype(options.dtype),
+    }
+    if options.network == "mlp":
+        return MLP(hidden, **shared), MLPDecoder(image_shape, hidden[::-1], **shared)
+    shared["fire"] = options.network == "fire"
+    return ConvEncoder(hidden[-1], **shared), ConvDecoder(image_shape, hidden[-1], **shared)

@@ -1,0 +1,90 @@
+"""What a task is: everything about the data that the shared loop does not know."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import ml_collections
+import numpy as np
+
+from nvc_jax.bottleneck import Latent
+from nvc_jax.data.source import FieldSpec, check_batch_fields
+
+
+@flax.struct.dataclass
+class Outputs:
+    """What a model returns: the decoder's `output`, and the `latent` it was decoded from."""
+
+    output: jax.Array
+    latent: Latent
+
+
+class Task(abc.ABC):
+    """Made from a config and the fields of the data.
+
+    Args:
+      config: the whole config.
+      spec: name, shape and dtype of the data's fields.
+
+    Attributes:
+      batch_spec: the fields of a batch.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+        self.config = config
+        self.batch_spec = dict(spec)
+
+    def check_batch(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Compares a batch on the host with `batch_spec`.
+
+        Raises:
+          UserError: listing what was got and what was expected.
+        """
+        check_batch_fields(batch, self.batch_spec)
+
+    @abc.abstractmethod
+    def make_model(self, axis_name: str | None) -> nn.Module:
+        """Makes the module: encoder → NebulaBottleneck → decoder.
+
+        It has `__call__(batch, *, train, example_index=None, noise_scale=1.0, assignment=None)` →
+        `Outputs`, `encode(batch)` → deterministic `Latent`, and `decode(sample)`.
+        """
+
+    @abc.abstractmethod
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Makes a stored batch ready for the model, on the device.
+
+        Args:
+          batch: the stored fields.
+          keys: JAX keys `[b]` for augmentation; None: no augmentation.
+
+        Returns:
+          The model's input fields and `target`; where the augmented example's anchor is to be taken
+          from the clean one, also the fields of the clean example under `clean`.
+        """
+
+    @abc.abstractmethod
+    def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Reconstruction error of every example, float32 `[B]`."""
+
+    def metrics(
+        self, outputs: Outputs, batch: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """The task's own measures of every example, float32 `[B]` each."""
+        del outputs, batch
+        return {}
+
+    @abc.abstractmethod
+    def present(self, output: Any) -> np.ndarray:
+        """The decoder's output as something to look at, on the host."""
+
+    @abc.abstractmethod
+    def present_input(self, values: np.ndarray) -> np.ndarray:
+        """Stored examples as something to look at, on the host."""

@@ -1,0 +1,181 @@
+"""Images: reconstruct the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from nvc_jax.augment import warp
+from nvc_jax.bottleneck import Latent, NebulaBottleneck
+from nvc_jax.anchors import normal, spread
+from nvc_jax.data.source import FieldSpec
+from nvc_jax.errors import UserError
+from nvc_jax.networks.images import make_autoencoder
+from nvc_jax.tasks.base import Outputs, Task
+
+LIKELIHOODS = ("squared_error", "binary_cross_entropy")
+
+
+def to_range(image: jax.Array, value_range: tuple[float, float]) -> jax.Array:
+    """Integer images → float32 in the range, 0 to its start and the dtype's maximum to its end.
+
+    Floating images are taken as they are: their values must lie in the range already.
+    """
+    if not jnp.issubdtype(image.dtype, jnp.integer):
+        return image.astype(jnp.float32)
+    low, high = value_range
+    unit = image.astype(jnp.float32) / float(jnp.iinfo(image.dtype).max)
+    return low + (high - low) * unit
+
+
+def from_range(image: np.ndarray, value_range: tuple[float, float], dtype: Any) -> np.ndarray:
+    """Inverse of `to_range` on the host: values → integers of the dtype, rounded and clipped."""
+    low, high = value_range
+    top = np.iinfo(dtype).max
+    return np.clip(np.rint((np.asarray(image) - low) / (high - low) * top), 0, top).astype(dtype)
+
+
+class ImageModel(nn.Module):
+    """Encoder → NebulaBottleneck → decoder."""
+
+    encoder: nn.Module
+    bottleneck: NebulaBottleneck
+    decoder: nn.Module
+
+    def __call__(
+        self,
+        batch: Mapping[str, jax.Array],
+        *,
+        train: bool,
+        example_index: jax.Array | None = None,
+        noise_scale: jax.Array | float = 1.0,
+        assignment: jax.Array | None = None,
+    ) -> Outputs:
+        """Encodes, draws (in training) and decodes."""
+        latent = self.bottleneck(
+            self.encoder(batch["image"], train),
+            deterministic=not train,
+            example_index=example_index,
+            noise_scale=noise_scale,
+            assignment=assignment,
+        )
+        return Outputs(output=self.decoder(latent.code, train), latent=latent)
+
+    def encode(self, batch: Mapping[str, jax.Array]) -> Latent:
+        """The deterministic latent, with evaluation statistics."""
+        return self.bottleneck(self.encoder(batch["image"], False), deterministic=True)
+
+    def decode(self, sample: jax.Array) -> jax.Array:
+        """The output for latent vectors `[N, D]`, such as anchors."""
+        return self.decoder(self.bottleneck.code(sample), False)
+
+
+class ImageTask(Task):
+    """Reconstruction of images by squared error or binary cross-entropy, summed over pixels."""
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+        if "image" not in spec or len(spec["image"].shape) != 3:
+            got = ", ".join(f"{name} {list(field.shape)}" for name, field in spec.items())
+            raise UserError(f"The image task needs a field image [H, W, C], got {got}.")
+        super().__init__(config, spec)
+        self.likelihood = config.loss.likelihood
+        low, high = self.value_range = tuple(config.loss.value_range)
+        if self.likelihood not in LIKELIHOODS:
+            raise UserError(
+                f"loss.likelihood is {self.likelihood!r}: use one of {', '.join(LIKELIHOODS)}."
+            )
+        if self.likelihood == "binary_cross_entropy" and (low, high) != (0.0, 1.0):
+            raise UserError(
+                f"loss.value_range = ({low}, {high}) does not fit binary_cross_entropy: use "
+                "(0.0, 1.0), or loss.likelihood = 'squared_error'."
+            )
+        for name, words in (("target", config.augment.target), ("from", config.augment.assign_from)):
+            if words not in ("clean", "augmented"):
+                key = "augment.target" if name == "target" else "augment.assign_from"
+                raise UserError(f"{key} is {words!r}: use 'clean' or 'augmented'.")
+
+    def check_batch(self, batch: Mapping[str, np.ndarray]) -> None:
+        """See `Task`; floating images must lie in `loss.value_range`."""
+        super().check_batch(batch)
+        image = batch["image"]
+        if image.dtype.kind != "f":
+            return
+        finite = image[np.isfinite(image)]
+        low, high = self.value_range
+        if finite.size and (finite.min() < low or finite.max() > high):
+            raise UserError(
+                f"Image values lie from {finite.min():g} to {finite.max():g}, outside of "
+                f"loss.value_range = ({low:g}, {high:g}): scale the images or set the range."
+            )
+
+    def make_model(self, axis_name: str | None) -> nn.Module:
+        """See `Task`."""
+        options = self.config.model
+        encoder, decoder = make_autoencoder(options, self.batch_spec["image"].shape, axis_name)
+        bottleneck = NebulaBottleneck(
+            num_anchors=options.num_anchors,
+            latent_dim=options.latent_dim,
+            temperature=options.temperature,
+            condition_on_assignment=options.condition_on_assignment,
+            logvar_min=options.logvar_min,
+            logvar_max=options.logvar_max,
+            anchor_init=spread() if self.config.anchors.init == "spread" else normal(),
+        )
+        return ImageModel(encoder, bottleneck, decoder)
+
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """See `Task`."""
+        options = self.config.augment
+        clean = to_range(batch["image"], self.value_range)
+        prepared: dict[str, Any] = {**batch, "image": clean, "target": clean}
+        ranges = {name: options[name] for name in ("shift", "rotation", "scale", "shear")}
+        if keys is None or not any(ranges.values()):
+            return prepared
+        low = self.value_range[0]
+        warped = warp(clean - low, keys, **ranges) + low
+        prepared["image"] = warped
+        if options.target == "augmented":
+            prepared["target"] = warped
+        if options.assign_from == "clean":
+            prepared["clean"] = {"image": clean}
+        return prepared
+
+    def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Squared error or binary cross-entropy, summed over pixels and channels, `[B]`."""
+        if self.likelihood == "squared_error":
+            error = jnp.square(outputs.output - batch["target"])
+        else:
+            error = optax.sigmoid_binary_cross_entropy(outputs.output, batch["target"])
+        return jnp.sum(error, axis=(1, 2, 3))
+
+    def metrics(
+        self, outputs: Outputs, batch: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """`squared_error`: of the displayed picture, averaged over pixels, `[B]`."""
+        shown = outputs.output
+        if self.likelihood == "binary_cross_entropy":
+            shown = jax.nn.sigmoid(shown)
+        error = jnp.square(shown - batch["target"])
+        return {"squared_error": jnp.mean(error, axis=(1, 2, 3))}
+
+    def present(self, output: Any) -> np.ndarray:
+        """Values from 0 to 1."""
+        if self.likelihood == "binary_cross_entropy":
+            return np.asarray(jax.nn.sigmoid(jnp.asarray(output)))
+        low, high = self.value_range
+        return np.clip((np.asarray(output) - low) / (high - low), 0.0, 1.0)
+
+    def present_input(self, values: np.ndarray) -> np.ndarray:
+        """Values from 0 to 1."""
+        low, high = self.value_range
+        ranged = np.asarray(to_range(jnp.asarray(values), self.value_range))
+        return np.clip((ranged - low) / (high - low), 0.0, 1.0)
