@@ -91,6 +91,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.anchors.restarts = 10
     config.anchors.patience = 200  # an anchor unused for so many steps is dead
     config.anchors.revive_every = 0  # steps between revivals of dead anchors; 0: never
+    config.anchors.balanced = False  # equal shares of anchors in every training batch
     config.anchors.train = True
 
     config.augment = ml_collections.ConfigDict()
@@ -127,6 +128,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.eval.max_train_examples = 20_000  # encoded for k-means and nearest neighbors
     config.eval.tsne_examples = 2_000  # 0: no t-SNE figure
     config.eval.num_neighbors = 5
+    config.eval.num_classes = 0  # clusters of the k-means baseline; 0: as many as labels
     return config
 
 

@@ -36,4 +36,4 @@ def _connect_to_this_machine(self: socket.socket, address: Any) -> None:
     _connect(self, address)
 
 
-socket.socket.connect = _connect_to_this_machine  # type: ignore[method-assign]
+socket.socket.connect = _connect_to_this_machine  # type: ignore[assignment]

@@ -102,7 +102,8 @@ def used_names(path: Path) -> set[str]:
     """Dotted names that a file imports or spells out in code; comments and strings do not count."""
     nodes = ast.walk(ast.parse(path.read_text()))
     spelled = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute | ast.Name)}
-    return imported_names(path) | spelled
+    via_lax = {f"jax.{name}" for name in spelled if name.startswith("lax.")}
+    return imported_names(path) | spelled | via_lax
 
 
 def run_python(code: str, tmp_path: Path) -> str:

@@ -47,6 +47,7 @@ class Experiment(NamedTuple):
       loss_options: keyword arguments of `nvc_loss`.
       max_skipped: this many skipped steps in a row halt the run.
       patience: an anchor unused for this many steps counts as dead.
+      balanced: keep the anchors' shares of every training batch equal.
       axis_name: name of the mapped axis, None for one device.
     """
 
@@ -58,6 +59,7 @@ class Experiment(NamedTuple):
     loss_options: Mapping[str, Any]
     max_skipped: int
     patience: int
+    balanced: bool
     axis_name: str | None
 
 
@@ -94,6 +96,7 @@ def make_experiment(
         loss_options={name: config.loss[name] for name in LOSS_OPTIONS},
         max_skipped=config.optimizer.max_skipped,
         patience=config.anchors.patience,
+        balanced=config.anchors.balanced,
         axis_name=axis_name,
     )
 

@@ -66,6 +66,8 @@ def train_step(
     index = parallel.example_index(_batch_size(batch), axis_name)
     augment_keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, index)
     batch = experiment.task.prepare(batch, augment_keys)
+    clean = batch.pop("clean", None)
+    given = _given_assignment(experiment, state, batch if clean is None else clean, clean is None)
     weights = term_weights(experiment, state)
 
     def loss(params: Any) -> tuple[jax.Array, Any]:
@@ -75,6 +77,7 @@ def train_step(
             train=True,
             example_index=index,
             noise_scale=(weights["kl"] > 0).astype(jnp.float32),
+            assignment=None if given is None else given[index],
             rngs={"noise": noise_key},
             mutable=["batch_stats"],
         )
@@ -119,6 +122,25 @@ def train_step(
         "skipped_steps": state.skipped_steps.astype(jnp.float32),
     }
     return state, metrics
+
+
+def _given_assignment(
+    experiment: Experiment, state: TrainState, view: Any, same_view: bool
+) -> jax.Array | None:
+    """Assignment of the global batch, `[global B]`, where the nearest anchor will not do.
+
+    Anchors are decided on by another view of the examples, or with balanced shares, without a
+    gradient and with evaluation statistics. None: each example's own nearest anchor.
+    """
+    if same_view and not experiment.balanced:
+        return None
+    latent = experiment.model.apply(
+        {"params": state.params, "batch_stats": state.batch_stats}, view, method="encode"
+    )
+    mean = parallel.all_gather(latent.mean, experiment.axis_name)
+    if experiment.balanced:
+        return anchor_lib.balanced_assign(mean, latent.anchors)
+    return anchor_lib.assign(mean, latent.anchors)
 
 
 def _gather_latent(latent: Any, axis_name: str | None) -> Any:

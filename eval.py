@@ -1,0 +1,33 @@
+"""Evaluates a trained model: python eval.py --workdir=runs/digits.
+
+Needs nothing but the work directory; keys under --config.data and --config.eval can be changed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from nvc_jax import cli
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the flags and evaluates; returns the exit code."""
+    parser = cli.make_parser(__doc__)
+    parser.add_argument("--workdir", required=True, help="directory of the run")
+    parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or a step")
+    parser.add_argument("--nofigures", action="store_true", help="numbers only")
+    flags, overrides = cli.parse_overrides(parser, arguments)
+
+    from nvc_jax.evaluation import evaluate  # after the flags: a mistake in them is told at once
+
+    results = evaluate(
+        flags.workdir, flags.checkpoint, overrides=overrides, figures=not flags.nofigures
+    )
+    for name, value in sorted(results["metrics"].items()):
+        print(f"{name:32s} {'—' if value is None else f'{value:.4f}'}")
+    print(f"Report: {flags.workdir}/results.json, embeddings.npz and figures/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
