@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,57 +13,126 @@ from jax.typing import ArrayLike
 
 from nvc_jax.errors import UserError
 
-_BLOCK_VALUES = 2**23
-"""Largest `rows·K·D` that is computed in one piece."""
+_COORDINATES = 16
+"""Coordinates added up in one pass: XLA turns this many into one vectorized loop on a CPU."""
+
+SMALL_PROBLEM = 2**16
+"""Largest N·K·D whose gradient is made of differences, exact however far apart vectors lie."""
+
+_BLOCK_VALUES = 2**22
+"""Largest `rows·K` that `assign` holds at once."""
 
 
-def _direct_distances(x: jax.Array, anchors: jax.Array) -> jax.Array:
-    """Squared distances by differences: exact at any offset, `[N, K]`."""
-    return jnp.sum(jnp.square(x[:, None, :] - anchors[None, :, :]), axis=-1)
+@jax.custom_jvp
+@jax.jit
+def _distances(x: jax.Array, anchors: jax.Array) -> jax.Array:
+    """Squared distances by differences, without an array of size N·K·D."""
+    chunks = -(-x.shape[1] // _COORDINATES)
+
+    def by_coordinate(vectors: jax.Array) -> jax.Array:
+        missing = chunks * _COORDINATES - vectors.shape[1]
+        padded = jnp.pad(vectors, ((0, 0), (0, missing)))
+        return padded.T.reshape(chunks, _COORDINATES, vectors.shape[0])
+
+    def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        for rows, columns in zip(*chunk, strict=True):
+            difference = rows[:, None] - columns[None, :]
+            total = total + difference * difference
+        return total, None
+
+    zeros = jnp.zeros_like(x[:, :1]) + jnp.zeros_like(anchors[None, :, 0])
+    return jax.lax.scan(add, zeros, (by_coordinate(x), by_coordinate(anchors)))[0]
 
 
-def _by_rows(function: Callable[[jax.Array], jax.Array], x: jax.Array, width: int) -> jax.Array:
-    """Applies a row-wise function in blocks whose inner arrays stay below a bound."""
-    if x.shape[0] * width <= _BLOCK_VALUES:
-        return function(x)
-    return jax.lax.map(
-        lambda row: function(row[None])[0], x, batch_size=max(_BLOCK_VALUES // width, 1)
-    )
+@_distances.defjvp
+def _distances_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """`2·(x − a)·(dx − da)`, multiplied out so that the gradient is made of matrix products.
+
+    Products of differences would bring the N·K·D array back, which only small inputs can afford.
+    For others vectors are centered first: a common offset cancels before it can cost digits.
+    """
+    (x, anchors), (dx, danchors) = primals, tangents
+    if x.size * anchors.shape[0] <= SMALL_PROBLEM:
+        differences = (x[:, None] - anchors[None]) * (dx[:, None] - danchors[None])
+        return _distances(x, anchors), 2.0 * jnp.sum(differences, axis=-1)
+    center = jax.lax.stop_gradient(jnp.mean(anchors, axis=0, keepdims=True))
+    centered, centers = x - center, anchors - center
+    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    own = jnp.sum(centered * dx, axis=1)[:, None] + jnp.sum(centers * danchors, axis=1)[None, :]
+    crossed = product(dx, centers.T) + product(centered, danchors.T)
+    return _distances(x, anchors), 2.0 * (own - crossed)
+
+
+def map_rows(function: Callable[..., jax.Array], rows: int, *arrays: jax.Array) -> jax.Array:
+    """Applies a function of arrays `[N, ...]` that works row by row, `rows` rows at a time.
+
+    Blocks follow one another, and are computed again for a gradient, so that only one block's
+    intermediate arrays exist at a time; with N ≤ `rows` it is the plain call.
+    """
+    size = arrays[0].shape[0]
+    if size <= rows:
+        return function(*arrays)
+    # The last block is filled up with the first rows; what they give is cut off again.
+    index = jnp.arange(-(-size // rows) * rows, dtype=jnp.int32).reshape(-1, rows) % size
+    blocks = jax.checkpoint(lambda block: function(*(array[block] for array in arrays)))
+    return jax.lax.collapse(jax.lax.map(blocks, index), 0, 2)[:size]
+
+
+def _vectors(x: ArrayLike, anchors: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Both as float32; refuses what is not `[N, D]` and `[K, D]`."""
+    x, anchors = jnp.asarray(x, jnp.float32), jnp.asarray(anchors, jnp.float32)
+    if x.ndim != 2 or anchors.ndim != 2 or x.shape[1] != anchors.shape[1] or not anchors.size:
+        raise UserError(
+            f"Distances need vectors [N, D] and anchors [K, D] with K, D > 0, got {x.shape} and "
+            f"{anchors.shape}: give both two axes, the second of the same size."
+        )
+    return x, anchors
 
 
 def squared_distances(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
     """Squared Euclidean distance of every vector to every anchor.
 
     `d²[n, k] = Σ_d (x[n, d] − anchors[k, d])²`, by differences and not by the expanded square, so
-    that nothing cancels at large offsets.
+    that nothing cancels at large offsets. Time O(N·K·D), memory O((N + K)·D + N·K), also for the
+    gradient.
 
     Args:
       x: `[N, D]`, any real dtype; computed in float32.
       anchors: `[K, D]`.
 
     Returns:
-      float32 `[N, K]`, never negative. Large inputs are computed in blocks.
+      float32 `[N, K]`, never negative.
+
+    Raises:
+      UserError: for other shapes.
     """
-    x, anchors = jnp.asarray(x, jnp.float32), jnp.asarray(anchors, jnp.float32)
-    return _by_rows(lambda rows: _direct_distances(rows, anchors), x, anchors.size)
+    return _distances(*_vectors(x, anchors))
+
+
+@jax.jit
+def _assign(x: jax.Array, anchors: jax.Array) -> jax.Array:
+    """Nearest anchors of many rows, in blocks, so that no array of size N·K exists."""
+
+    def nearest(rows: jax.Array) -> jax.Array:
+        return jnp.argmin(_distances(rows, anchors), axis=-1).astype(jnp.int32)
+
+    return map_rows(nearest, max(_BLOCK_VALUES // anchors.shape[0], 1), x)
 
 
 def assign(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
     """Index of the nearest anchor, `argmin_k d²(x, A_k)`; ties go to the lowest index.
 
     Args:
-      x: `[N, D]`.
+      x: `[N, D]`, any real dtype; computed in float32.
       anchors: `[K, D]`.
 
     Returns:
-      int32 `[N]`.
+      int32 `[N]`, without a gradient.
+
+    Raises:
+      UserError: for other shapes.
     """
-    x, anchors = jnp.asarray(x, jnp.float32), jnp.asarray(anchors, jnp.float32)
-
-    def nearest(rows: jax.Array) -> jax.Array:
-        return jnp.argmin(_direct_distances(rows, anchors), axis=-1).astype(jnp.int32)
-
-    return _by_rows(nearest, x, anchors.size)
+    return _assign(*jax.lax.stop_gradient(_vectors(x, anchors)))
 
 
 def soft_assign(x: ArrayLike, anchors: ArrayLike, temperature: ArrayLike = 1.0) -> jax.Array:
@@ -76,7 +146,10 @@ def soft_assign(x: ArrayLike, anchors: ArrayLike, temperature: ArrayLike = 1.0) 
     Returns:
       float32 `[N, K]`; rows sum to 1.
     """
-    return jax.nn.softmax(-squared_distances(x, anchors) / temperature, axis=-1)
+    squared = squared_distances(x, anchors)
+    # Softmax does not feel the shift, and without it a small temperature makes ∞ − ∞.
+    excess = squared - jax.lax.stop_gradient(jnp.min(squared, axis=-1, keepdims=True))
+    return jax.nn.softmax(-excess / jnp.asarray(temperature, jnp.float32), axis=-1)
 
 
 def balanced_assign(
@@ -145,7 +218,7 @@ def usage(assignment: ArrayLike, num_anchors: int, mask: ArrayLike | None = None
     """Counts how often each anchor is used.
 
     Args:
-      assignment: int `[N]`, from 0 to `num_anchors` − 1.
+      assignment: int `[N]`; ids outside 0 … K − 1 count for nobody.
       num_anchors: K.
       mask: bool `[N]`; examples to leave out are False.
 
@@ -154,7 +227,7 @@ def usage(assignment: ArrayLike, num_anchors: int, mask: ArrayLike | None = None
     """
     assignment = jnp.asarray(assignment, jnp.int32)
     weight = jnp.ones(assignment.shape) if mask is None else jnp.asarray(mask, jnp.float32)
-    counts = jnp.zeros(num_anchors).at[assignment].add(weight)
+    counts = jax.ops.segment_sum(weight, assignment, num_anchors)
     share = counts / jnp.maximum(jnp.sum(counts), 1.0)
     entropy = -jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1.0)), 0.0))
     num_used = jnp.sum(counts > 0).astype(jnp.int32)
@@ -167,7 +240,7 @@ def normal(stddev: float = 1.0) -> jax.nn.initializers.Initializer:
     return jax.nn.initializers.normal(stddev)
 
 
-def spread(radius: float = 1.0) -> jax.nn.initializers.Initializer:
+def spread(radius: float = 1.0) -> Callable[..., jax.Array]:
     """Initializer with well-separated anchors around a sphere.
 
     Directions are orthogonal, D at a time; each further set of D is drawn anew and lies one radius
@@ -181,7 +254,7 @@ def spread(radius: float = 1.0) -> jax.nn.initializers.Initializer:
     """
     orthogonal = jax.nn.initializers.orthogonal()
 
-    def init(rng: jax.Array, shape: Any, dtype: Any = jnp.float32, **_: Any) -> jax.Array:
+    def init(rng: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         num_anchors, dim = shape
         num_sets = -(-num_anchors // dim)
         keys = jax.random.split(rng, num_sets)
@@ -237,10 +310,12 @@ def kmeans(data: np.ndarray, num_anchors: int, seed: int, *, num_restarts: int =
     Reference: `sklearn.cluster.KMeans`.
     """
     from sklearn.cluster import KMeans  # slow to import, needed once a run
+    from threadpoolctl import threadpool_limits
 
     data = _check_data(data)
     distinct = min(num_anchors, len(np.unique(data, axis=0)))
-    fitted = KMeans(distinct, n_init=num_restarts, random_state=seed).fit(data)
+    with threadpool_limits(1, user_api="openmp"):  # the order of sums depends on threads
+        fitted = KMeans(distinct, n_init=num_restarts, random_state=seed).fit(data)
     return _separate(fitted.cluster_centers_, data, num_anchors, seed)
 
 
@@ -279,12 +354,13 @@ def revive(
     """Moves dead anchors onto examples far from living ones and clears their moments.
 
     Dead anchors are placed in turn, each on a candidate drawn with probability proportional to its
-    squared distance to the nearest anchor that is alive or already placed (k-means++).
+    squared distance to the nearest anchor that is alive or already placed (k-means++), so that no
+    two end up in one place. An anchor for which no such candidate is left stays where it is.
 
     Args:
       anchors: float32 `[K, D]`.
       counts: `[K]`, recent use; below `min_count` means dead.
-      candidates: `[N, D]`, encoded examples.
+      candidates: `[N, D]`, encoded examples; rows that are not finite are never taken.
       rng: JAX key.
       opt_state: optimizer state. Leaves whose path ends in `anchors` and that have the anchors'
         shape get zeros in the revived rows; everything else stays bit-equal.
@@ -292,34 +368,31 @@ def revive(
 
     Returns:
       (anchors, opt_state, revived bool `[K]`).
+
+    Reference: Arthur and Vassilvitskii, SODA 2007.
     """
+    anchors = jnp.asarray(anchors, jnp.float32)
+    candidates = jnp.asarray(candidates, jnp.float32)
     dead = jnp.asarray(counts, jnp.float32) < min_count
-    candidates = candidates.astype(anchors.dtype)
-    nearest = jnp.min(
-        jnp.where(dead[None, :], jnp.inf, squared_distances(candidates, anchors)), axis=1
-    )
+    usable = jnp.all(jnp.isfinite(candidates), axis=1)
+    living = jnp.where(dead[None, :], jnp.inf, squared_distances(candidates, anchors))
 
-    def place(carry: tuple[jax.Array, jax.Array], k: jax.Array) -> tuple[Any, jax.Array]:
-        placed, nearest = carry
-        weight = jnp.where(jnp.isfinite(nearest), nearest, 1.0)
-        chosen = candidates[
-            jax.random.categorical(jax.random.fold_in(rng, k), jnp.log(weight + 1e-12))
-        ]
-        new = jnp.where(dead[k], chosen, placed[k])
-        distance = jnp.sum(jnp.square(candidates - new[None]), axis=1)
-        nearest = jnp.where(dead[k], jnp.minimum(nearest, distance), nearest)
-        return (placed.at[k].set(new), nearest), k
+    def place(nearest: jax.Array, k: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        # Without a living anchor every candidate is as good as the next.
+        weight = jnp.where(usable, jnp.where(jnp.isinf(nearest), 1.0, nearest), 0.0)
+        move = dead[k] & jnp.any(weight > 0)
+        chosen = jax.random.categorical(jax.random.fold_in(rng, k), jnp.log(weight))
+        new = jnp.where(move, candidates[chosen], anchors[k])
+        distance = squared_distances(candidates, new[None])[:, 0]
+        return jnp.where(move, jnp.minimum(nearest, distance), nearest), (new, move)
 
-    (anchors, _), _ = jax.lax.scan(
-        place, (anchors, nearest), jnp.arange(len(anchors), dtype=jnp.int32)
-    )
+    indices = jnp.arange(anchors.shape[0], dtype=jnp.int32)
+    _, (anchors, revived) = jax.lax.scan(place, jnp.min(living, axis=1), indices)
 
     def clear(path: Any, leaf: Any) -> Any:
         name = getattr(path[-1], "key", getattr(path[-1], "name", None)) if path else None
         if name != "anchors" or jnp.shape(leaf) != anchors.shape:
             return leaf
-        return jnp.where(dead[:, None], jnp.zeros_like(leaf), leaf)
+        return jnp.where(revived[:, None], jnp.zeros_like(leaf), leaf)
 
-    if opt_state is not None:
-        opt_state = jax.tree_util.tree_map_with_path(clear, opt_state)
-    return anchors, opt_state, dead
+    return anchors, jax.tree_util.tree_map_with_path(clear, opt_state), revived

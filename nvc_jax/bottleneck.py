@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -34,9 +36,11 @@ class Latent:
 
 
 def bound_smoothly(x: jax.Array, low: float, high: float) -> jax.Array:
-    """Bounds values to (low, high); the identity well inside, with a gradient everywhere."""
+    """Bounds values to `[low, high]`; nearly the identity well inside, increasing everywhere."""
     x = high - jax.nn.softplus(high - x)
-    return low + jax.nn.softplus(x - low)
+    # The first bound leaves at most `high`, which the second one would lift by a little.
+    stretch = (high - low) / (high - low + math.log1p(math.exp(low - high)))
+    return low + stretch * jax.nn.softplus(x - low)
 
 
 class NebulaBottleneck(nn.Module):

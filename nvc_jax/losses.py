@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from nvc_jax.anchors import squared_distances
+from nvc_jax.errors import UserError
 from nvc_jax.triplets import triplet_anchor, triplet_hinge, triplet_ratio
 
 if TYPE_CHECKING:
@@ -29,8 +30,15 @@ __all__ = [
 ]
 
 TERMS = ("reconstruction", "kl", "triplet", "gravity", "pull")
+
 _SOFTENING = 1e-6
+"""Added to squared distances between anchors; bounds their logarithm and its gradient."""
+
+_TIE_BREAK = 5e-4
+"""Size of the gradient that parts two anchors in one place, small beside any other."""
+
 _MAX_EXPONENT = 80.0
+"""Largest logvar whose exponential is taken: e⁸⁰ can still be summed in float32."""
 
 
 def anchor_kl(
@@ -42,19 +50,30 @@ def anchor_kl(
     give the KL of a plain variational autoencoder.
 
     Args:
-      mean: `[B, D]`.
-      logvar: `[B, D]`; its exponential is capped at e⁸⁰ to stay finite.
+      mean: `[B, D]`, any real dtype; computed in float32.
+      logvar: `[B, D]`; above 80 its exponential, and the slope of it, stay at e⁸⁰: finite, and
+        still pointing down.
       centers: `[B, D]`, each example's anchor.
       scale: s, standard deviation around an anchor, greater than 0.
 
     Returns:
       float32 `[B]`, never negative but for rounding.
 
+    Raises:
+      UserError: for shapes that are not all alike.
+
     Reference: Kingma and Welling, 2014, appendix B, with a shifted and scaled prior.
     """
     mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
     centers, scale = jnp.asarray(centers, jnp.float32), jnp.asarray(scale, jnp.float32)
-    variance = jnp.exp(jnp.minimum(logvar, _MAX_EXPONENT))
+    if not mean.shape == logvar.shape == centers.shape:
+        raise UserError(
+            f"The KL needs mean, logvar and centers of one shape [B, D], got {mean.shape}, "
+            f"{logvar.shape} and {centers.shape}: give every example its own center."
+        )
+    # The limit only moves the value: cutting off the gradient would let logvar grow for ever.
+    excess = jax.lax.stop_gradient(jax.nn.relu(logvar - _MAX_EXPONENT))
+    variance = jnp.exp(logvar - excess)
     ratio = (variance + jnp.square(mean - centers)) / jnp.square(scale)
     return 0.5 * jnp.sum(ratio - 1.0 - logvar + 2.0 * jnp.log(scale), axis=-1)
 
@@ -74,18 +93,31 @@ def cluster_masses(
       float32 `[K]`, at least 1.
 
     Raises:
-      ValueError: for another reduction.
+      UserError: for another reduction.
     """
     if reduction not in ("sum", "mean"):
-        raise ValueError(f"reduction is {reduction!r}: use 'sum' or 'mean'.")
+        raise UserError(f"The reduction of masses is {reduction!r}: use 'sum' or 'mean'.")
     sample, anchors = jnp.asarray(sample, jnp.float32), jnp.asarray(anchors, jnp.float32)
     assignment = jnp.asarray(assignment)
     squared = jnp.sum(jnp.square(sample - anchors[assignment]), axis=-1)
-    total = jnp.zeros(anchors.shape[0]).at[assignment].add(squared)
+    total = jax.ops.segment_sum(squared, assignment, anchors.shape[0])
     if reduction == "mean":
-        count = jnp.zeros(anchors.shape[0]).at[assignment].add(1.0)
+        count = jax.ops.segment_sum(jnp.ones_like(squared), assignment, anchors.shape[0])
         total = total / jnp.maximum(count, 1.0)
     return 1.0 + total
+
+
+def _tie_break(anchors: jax.Array) -> jax.Array:
+    """Exactly 0 for every pair, `[K, K]`, with a gradient that parts the pair if it is lowered.
+
+    It stands for `−(A_i − A_j)·(v_i − v_j)` with a fixed vector v for every index, no two alike.
+    """
+    num_anchors, dim = anchors.shape
+    fixed = np.cos(np.outer(1 + np.arange(num_anchors), 1 + np.arange(dim))).astype(np.float32)
+    nothing = anchors - jax.lax.stop_gradient(anchors)
+    products = jnp.matmul(nothing, fixed.T)
+    own = jnp.diagonal(products)
+    return products + products.T - own[:, None] - own[None, :]
 
 
 def gravity(
@@ -101,8 +133,9 @@ def gravity(
     `bounded`: `Σ_{i<j} M_i·M_j·max(0, −log(‖A_i − A_j‖² / r²))`, with constant masses: 0, with zero
     gradient, from a distance of r on.
 
-    Distances are softened by 1e-6. Two anchors that coincide exactly are told apart by a fixed
-    offset of 1e-3 that depends on the pair, so that the gradient can separate them.
+    1e-6 is added to squared distances. Two anchors in one place thus have a finite value, but no
+    direction to part in: they get a fixed one by their indices, with a gradient of at most
+    1e-3·M_i·M_j a coordinate.
 
     Args:
       anchors: `[K, D]`.
@@ -115,33 +148,32 @@ def gravity(
       float32 scalar; 0 for K = 1.
 
     Raises:
-      ValueError: for another form or reduction.
+      UserError: for another form or reduction, or masses that do not fit.
 
     Reference: Wang et al., TPAMI 2022, the nebula loss; the bounded form is this library's.
     """
     if form not in ("bounded", "paper") or reduction not in ("sum", "mean"):
-        raise ValueError(
-            f"form and reduction are {form!r} and {reduction!r}: use 'bounded' or 'paper', and "
-            "'sum' or 'mean'."
+        raise UserError(
+            f"Gravity's form and reduction are {form!r} and {reduction!r}: use 'bounded' or "
+            "'paper', and 'sum' or 'mean'."
         )
     anchors, masses = jnp.asarray(anchors, jnp.float32), jnp.asarray(masses, jnp.float32)
-    first, second = np.triu_indices(anchors.shape[0], k=1)
-    if not len(first):
-        return jnp.sum(anchors) * 0.0
-    difference = anchors[first] - anchors[second]
-    coincide = jnp.all(difference == 0, axis=1, keepdims=True)
-    # Alternating signs by pair: any fixed direction will do, as long as pairs do not share one.
-    pattern = np.cos(np.outer(1 + np.arange(len(first)), 1 + np.arange(anchors.shape[1])))
-    offset = 1e-3 * pattern / np.maximum(np.linalg.norm(pattern, axis=1, keepdims=True), 1e-6)
-    difference = difference + jnp.where(coincide, jnp.asarray(offset, jnp.float32), 0.0)
-    squared = jnp.sum(jnp.square(difference), axis=1) + _SOFTENING
+    num_anchors = anchors.shape[0]
+    if masses.shape != (num_anchors,):
+        raise UserError(
+            f"Gravity needs one mass for each of the {num_anchors} anchors, got {masses.shape}: "
+            "give masses of shape [K]."
+        )
+    pairs = np.triu(np.ones((num_anchors, num_anchors), bool), k=1)
+    # 1 before the logarithm, not 0 after it: a gradient of the diagonal would be infinite times 0.
+    squared = jnp.where(pairs, squared_distances(anchors, anchors), 1.0)
+    energy = -jnp.log(squared + _SOFTENING)
+    energy = energy + jnp.where(squared == 0, _TIE_BREAK * _tie_break(anchors), 0.0)
     if form == "bounded":
         masses = jax.lax.stop_gradient(masses)
-        energy = jax.nn.relu(-jnp.log(squared / radius**2))
-    else:
-        energy = -jnp.log(squared)
-    pairs = masses[first] * masses[second] * energy
-    return jnp.sum(pairs) if reduction == "sum" else jnp.mean(pairs)
+        energy = jax.nn.relu(energy + 2.0 * jnp.log(jnp.asarray(radius, jnp.float32)))
+    total = jnp.sum(jnp.where(pairs, masses[:, None] * masses[None, :] * energy, 0.0))
+    return total / max(int(pairs.sum()), 1) if reduction == "mean" else total
 
 
 def pull(sample: ArrayLike, anchors: ArrayLike) -> jax.Array:
@@ -205,43 +237,54 @@ def nvc_loss(
       (total, raw terms by name and `num_triplets`), scalars.
 
     Raises:
-      ValueError: for an unknown form or term.
+      UserError: for an unknown form or term.
     """
     unknown = (set(terms) | set(weights)) - set(TERMS)
     if unknown or triplet_form not in ("ratio", "hinge", "anchor"):
-        raise ValueError(
+        raise UserError(
             f"Unknown loss terms {sorted(unknown)} or triplet_form {triplet_form!r}: terms are "
             f"{', '.join(TERMS)}; forms are ratio, hinge and anchor."
         )
-    anchors = jnp.asarray(anchors, jnp.float32)
+    weight = {
+        name: jnp.asarray(weights.get(name, float(name == "reconstruction")), jnp.float32)
+        for name in terms
+    }
+
+    def entering(name: str, array: ArrayLike) -> jax.Array:
+        """The array as the term sees it; no gradient comes back from a term that weighs 0."""
+        array = jnp.asarray(array, jnp.float32)
+        return jnp.where(weight[name] != 0, array, jax.lax.stop_gradient(array))
+
     pairs = latent if pair_latent is None else pair_latent
     raw: dict[str, jax.Array] = {}
     num_triplets = jnp.zeros((), jnp.int32)
     if "reconstruction" in terms:
-        raw["reconstruction"] = jnp.mean(jnp.asarray(reconstruction, jnp.float32))
+        raw["reconstruction"] = jnp.mean(entering("reconstruction", reconstruction))
     if "kl" in terms:
-        centers = anchors[latent.assignment]
-        raw["kl"] = jnp.mean(anchor_kl(latent.mean, latent.logvar, centers, anchor_scale))
+        mean, logvar = entering("kl", latent.mean), entering("kl", latent.logvar)
+        centers = entering("kl", anchors)[latent.assignment]
+        raw["kl"] = jnp.mean(anchor_kl(mean, logvar, centers, anchor_scale))
     if "triplet" in terms:
+        mean = entering("triplet", pairs.mean)
         if triplet_form == "ratio":
-            found = triplet_ratio(pairs.mean, pairs.assignment, triplet_alpha)
+            found = triplet_ratio(mean, pairs.assignment, triplet_alpha)
         elif triplet_form == "hinge":
             found = triplet_hinge(
-                pairs.mean, pairs.assignment, triplet_margin, triplet_mining, triplet_squared
+                mean, pairs.assignment, triplet_margin, triplet_mining, triplet_squared
             )
         else:
-            found = triplet_anchor(pairs.mean, anchors, pairs.assignment, triplet_margin)
+            centers = entering("triplet", anchors)
+            found = triplet_anchor(mean, centers, pairs.assignment, triplet_margin)
         raw["triplet"], num_triplets = found
     if "gravity" in terms:
         averaged = "mean" if gravity_form == "bounded" else "sum"
-        masses = cluster_masses(pairs.sample, anchors, pairs.assignment, averaged)
-        raw["gravity"] = gravity(anchors, masses, gravity_form, gravity_radius, gravity_reduction)
+        centers, sample = entering("gravity", anchors), entering("gravity", pairs.sample)
+        masses = cluster_masses(sample, centers, pairs.assignment, averaged)
+        raw["gravity"] = gravity(centers, masses, gravity_form, gravity_radius, gravity_reduction)
     if "pull" in terms:
-        raw["pull"] = jnp.mean(pull(latent.sample, anchors))
-    total = jnp.zeros(())
-    for name, value in raw.items():
-        weight = jnp.asarray(weights.get(name, float(name == "reconstruction")), jnp.float32)
-        # where on both sides: neither the value nor the gradient of a left-out term can enter.
-        kept = jnp.where(weight != 0, value, 0.0)
-        total = total + weight * kept
-    return total, {**raw, "num_triplets": num_triplets}
+        raw["pull"] = jnp.mean(pull(entering("pull", latent.sample), entering("pull", anchors)))
+    # A weight of 0 leaves a term out even where it is not finite, and 0·∞ would not be 0.
+    weighted = [
+        weight[name] * jnp.where(weight[name] != 0, value, 0.0) for name, value in raw.items()
+    ]
+    return sum(weighted, jnp.zeros(())), {**raw, "num_triplets": num_triplets}

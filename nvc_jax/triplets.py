@@ -2,52 +2,107 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from nvc_jax.anchors import squared_distances
+from nvc_jax.anchors import SMALL_PROBLEM, map_rows, squared_distances
+from nvc_jax.errors import UserError
 
 _BLOCK_ROWS = 512
+_LARGEST_COUNT = 2**31 - 1
 
 
-def _pair_distances(rows: jax.Array, x: jax.Array) -> jax.Array:
-    """Squared distances `[R, B]` of centered vectors, by one matrix product, never negative."""
-    squared = (
-        jnp.sum(rows * rows, axis=1)[:, None]
-        + jnp.sum(x * x, axis=1)[None, :]
-        - 2.0 * jnp.matmul(rows, x.T, precision=jax.lax.Precision.HIGHEST)
-    )
-    return jnp.where(squared > 0, squared, 0.0)
+def _inputs(x: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Vectors `[B, D]` as float32 and labels `[B]`; refuses other shapes."""
+    x, labels = jnp.asarray(x, jnp.float32), jnp.asarray(labels)
+    if x.ndim != 2 or labels.shape != x.shape[:1]:
+        raise UserError(
+            f"Triplets need vectors [B, D] and one label for each, got {x.shape} and "
+            f"{labels.shape}: give labels of shape [B]."
+        )
+    return x, labels
 
 
-def _center(x: ArrayLike) -> jax.Array:
-    """float32 vectors with their mean taken off, which distances do not feel."""
-    x = jnp.asarray(x, jnp.float32)
-    return x - jax.lax.stop_gradient(jnp.mean(x, axis=0, keepdims=True))
-
-
-def _masks(labels: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """For the rows at `index`: other examples of the same label, and those of another."""
-    same = labels[index][:, None] == labels[None, :]
-    itself = index[:, None] == jnp.arange(labels.shape[0], dtype=index.dtype)[None, :]
-    return same & ~itself, ~same
+def _same_label(rows: jax.Array, labels: jax.Array) -> jax.Array:
+    """Whether examples share a label, bool `[R, B]`; every example does with itself."""
+    return rows[:, None] == labels[None, :]
 
 
 def _mean(total: jax.Array, count: jax.Array) -> jax.Array:
     """`total / count`, exactly 0 with zero gradient where there is nothing to count."""
-    return jnp.where(count > 0, total, 0.0) / jnp.maximum(count, 1).astype(jnp.float32)
+    return jnp.where(count > 0, total / jnp.maximum(count, 1.0), 0.0)
 
 
-def _count(labels: jax.Array) -> jax.Array:
-    """Number of triplets (x, y of the same label, w of another), float32: it may pass 2³¹."""
-    same = jnp.sum(labels[:, None] == labels[None, :], axis=1).astype(jnp.float32)
-    return jnp.sum((same - 1.0) * (labels.shape[0] - same))
+def _count(labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Number of triplets (x, y of the same label, w of another): float32, and int32 saturated."""
+    size = labels.shape[0]
+    same = jnp.sum(_same_label(labels, labels), axis=1, dtype=jnp.int32)
+    per_row = (same - 1) * (size - same)
+    count = jnp.sum(per_row.astype(jnp.float32))
+    exact = jnp.sum(per_row)  # wraps around where the float passes the largest int32
+    return count, jnp.where(count < float(_LARGEST_COUNT), exact, _LARGEST_COUNT)
 
 
-def _to_int(count: jax.Array) -> jax.Array:
-    """A count as int32, saturated."""
-    return jnp.minimum(count, 2.0**31 - 128).astype(jnp.int32)
+@jax.custom_jvp
+def _ratio_sum(x: jax.Array, labels: jax.Array, alpha: jax.Array) -> jax.Array:
+    """Sum of the ratios of all triplets, `Σ_x near_x·far_x`."""
+    near, far = _near_and_far(x, labels, alpha)
+    return jnp.sum(near * far)
+
+
+def _near_and_far(x: jax.Array, labels: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`Σ_y d²(x, y)` over the same label and `Σ_w 1 / (d²(x, w) + α)` over others, `[B]` each."""
+
+    def sums(rows: jax.Array, row_labels: jax.Array) -> jax.Array:
+        squared = squared_distances(rows, x)
+        same = _same_label(row_labels, labels)
+        near = jnp.sum(jnp.where(same, squared, 0.0), axis=1)
+        return jnp.stack([near, jnp.sum(_inverse(squared, same, alpha), axis=1)], axis=1)
+
+    both = map_rows(sums, _BLOCK_ROWS, x, labels)
+    return both[:, 0], both[:, 1]
+
+
+def _inverse(squared: jax.Array, same: jax.Array, alpha: jax.Array) -> jax.Array:
+    """`1 / (d² + α)` for pairs of different labels, 0 for others."""
+    return jnp.where(same, 0.0, 1.0 / jnp.where(same, 1.0, squared + alpha))
+
+
+@_ratio_sum.defjvp
+def _ratio_sum_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """The gradient by pairs: automatic differentiation would visit (x, y) and (y, x) apart.
+
+    With `g` the derivative for d²(x, y), the gradient for x is `2·Σ_y (g_xy + g_yx)·(x − y)`, where
+    `g_xy` is `far_x` for the same label and `−near_x / (d² + α)²` for others.
+    """
+    x, labels, alpha = primals
+    near, far = _near_and_far(x, labels, alpha)
+    centered = x - jnp.mean(x, axis=0, keepdims=True)
+    small = x.size * x.shape[0] <= SMALL_PROBLEM
+
+    def gradient(
+        rows: jax.Array,
+        own: jax.Array,
+        row_labels: jax.Array,
+        row_near: jax.Array,
+        row_far: jax.Array,
+    ) -> jax.Array:
+        squared = squared_distances(rows, x)
+        same = _same_label(row_labels, labels)
+        inverse = _inverse(squared, same, alpha)
+        pull = row_far[:, None] + far[None, :]
+        push = (row_near[:, None] + near[None, :]) * inverse * inverse
+        force = jnp.where(same, pull, -push)
+        if small:
+            return 2.0 * jnp.sum(force[:, :, None] * (rows[:, None] - x[None]), axis=1)
+        crossed = jnp.matmul(force, centered, precision=jax.lax.Precision.HIGHEST)
+        return 2.0 * (jnp.sum(force, axis=1, keepdims=True) * own - crossed)
+
+    slope = map_rows(gradient, _BLOCK_ROWS, x, centered, labels, near, far)
+    return jnp.sum(near * far), jnp.sum(slope * tangents[0])
 
 
 def triplet_ratio(
@@ -55,45 +110,36 @@ def triplet_ratio(
 ) -> tuple[jax.Array, jax.Array]:
     """Ratio form: mean over triplets of `d²(x, y) / (d²(x, w) + α)`.
 
-    The sum over triplets separates, `Σ_x (Σ_y d²(x, y))·(Σ_w 1 / (d²(x, w) + α))`, so that it is
-    exact in O(B²·D) time; rows are worked on in blocks, so memory is O(B) times a block.
+    Triplets are (x, y, w) with y ≠ x of the same label and w of another. Their sum separates,
+    `Σ_x (Σ_y d²(x, y))·(Σ_w 1 / (d²(x, w) + α))`, so that it is exact in O(B²·D) time and O(B²)
+    memory; from B = 513 on rows are worked on in blocks, in O(B) memory.
 
     Args:
-      x: `[B, D]`.
-      labels: int `[B]`, usually the nearest anchors.
-      alpha: greater than 0.
+      x: `[B, D]`, any real dtype; computed in float32.
+      labels: int `[B]`, usually the nearest anchors; any ids.
+      alpha: greater than 0, in squared units of x; a constant, without a gradient.
 
     Returns:
-      (float32 scalar, number of triplets int32). Exactly 0 with zero gradient without a triplet.
+      (float32 scalar, number of triplets int32, saturated at 2³¹ − 1). Exactly 0 with zero
+      gradient without a triplet.
+
+    Raises:
+      UserError: for other shapes.
 
     Reference: the public code of Wang et al., TPAMI 2022.
     """
-    x, labels = _center(x), jnp.asarray(labels)
-    index = jnp.arange(x.shape[0], dtype=jnp.int32)
-
-    def rows_sum(rows: jax.Array) -> jax.Array:
-        squared = _pair_distances(x[rows], x)
-        same, other = _masks(labels, rows)
-        near = jnp.sum(jnp.where(same, squared, 0.0), axis=1)
-        far = jnp.sum(jnp.where(other, 1.0 / (squared + alpha), 0.0), axis=1)
-        return near * far
-
-    if x.shape[0] <= _BLOCK_ROWS:
-        per_row = rows_sum(index)
-    else:
-        one_row = jax.checkpoint(lambda i: rows_sum(i[None])[0])
-        per_row = jax.lax.map(one_row, index, batch_size=_BLOCK_ROWS)
-    count = _count(labels)
-    return _mean(jnp.sum(per_row), count), _to_int(count)
+    x, labels = _inputs(x, labels)
+    count, num_triplets = _count(labels)
+    alpha = jax.lax.stop_gradient(jnp.asarray(alpha, jnp.float32))
+    return _mean(_ratio_sum(x, labels, alpha), count), num_triplets
 
 
-def _distances(rows: jax.Array, x: jax.Array, squared: bool) -> jax.Array:
-    """Distances or squared ones; the root has a zero gradient at distance 0."""
-    values = _pair_distances(rows, x)
-    if squared:
-        return values
-    positive = values > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, values, 1.0)), 0.0)
+def _root(squared: jax.Array, keep_squared: bool) -> jax.Array:
+    """Distances from squared ones, with a zero gradient at 0; or the squared ones."""
+    if keep_squared:
+        return squared
+    positive = squared > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
 
 def triplet_hinge(
@@ -106,47 +152,88 @@ def triplet_hinge(
     """Hinge form: mean of `max(0, d(x, y) − d(x, w) + margin)`.
 
     `mining="hard"` takes for every x the farthest y of its label and the nearest w of another, and
-    averages over the x that have both. `mining="all"` averages over all triplets, satisfied ones
-    included; its time is O(B³), its memory O(B²).
+    averages over the x that have both; O(B²·D) time. `mining="all"` averages over all triplets,
+    satisfied ones included; O(B³) time. Memory is O(B²) for both.
 
     Args:
-      x: `[B, D]`.
-      labels: int `[B]`.
+      x: `[B, D]`, any real dtype; computed in float32.
+      labels: int `[B]`, any ids.
       margin: in units of the distance.
       mining: `hard` or `all`.
       squared: use d² in place of d.
 
     Returns:
-      (float32 scalar, number of triplets averaged over, int32).
+      (float32 scalar, number of triplets averaged over, int32). Exactly 0 with zero gradient
+      without a triplet.
 
     Raises:
-      ValueError: for another mining.
+      UserError: for another mining or other shapes.
 
-    Reference: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss", 2017.
+    Reference: Schroff et al., "FaceNet", CVPR 2015; Hermans, Beyer, Leibe, "In Defense of the
+    Triplet Loss", 2017 (batch hard, batch all).
     """
-    if mining not in ("hard", "all"):
-        raise ValueError(f"mining is {mining!r}: use 'hard' or 'all'.")
-    x, labels = _center(x), jnp.asarray(labels)
-    index = jnp.arange(x.shape[0], dtype=jnp.int32)
+    x, labels = _inputs(x, labels)
+    margin = jnp.asarray(margin, jnp.float32)
     if mining == "hard":
-        distances = _distances(x, x, squared)
-        same, other = _masks(labels, index)
-        valid = jnp.any(same, axis=1) & jnp.any(other, axis=1)
-        far = jnp.max(jnp.where(same, distances, -jnp.inf), axis=1, initial=-jnp.inf)
-        near = jnp.min(jnp.where(other, distances, jnp.inf), axis=1, initial=jnp.inf)
-        excess = jnp.where(valid, far, 0.0) - jnp.where(valid, near, 0.0) + margin
-        count = jnp.sum(valid).astype(jnp.float32)
-        return _mean(jnp.sum(jnp.where(valid, jax.nn.relu(excess), 0.0)), count), _to_int(count)
+        return _hinge_hard(x, labels, margin, squared)
+    if mining == "all":
+        return _hinge_all(x, labels, margin, squared)
+    raise UserError(f"The triplet mining is {mining!r}: use 'hard' or 'all'.")
 
-    @jax.checkpoint
-    def row_sum(i: jax.Array) -> jax.Array:
-        distances = _distances(x[i][None], x, squared)[0]
-        same, other = (mask[0] for mask in _masks(labels, i[None]))
-        excess = jax.nn.relu(distances[:, None] - distances[None, :] + margin)
-        return jnp.sum(jnp.where(same[:, None] & other[None, :], excess, 0.0))
 
-    count = _count(labels)
-    return _mean(jnp.sum(jax.lax.map(row_sum, index)), count), _to_int(count)
+def _hinge_hard(
+    x: jax.Array, labels: jax.Array, margin: jax.Array, squared: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Batch hard: one triplet for every example that has one."""
+    fixed = jax.lax.stop_gradient(x)
+
+    def pick(rows: jax.Array, row_labels: jax.Array) -> jax.Array:
+        distances = squared_distances(rows, fixed)
+        same = _same_label(row_labels, labels)
+        farthest = jnp.argmax(jnp.where(same, distances, -jnp.inf), axis=1)
+        nearest = jnp.argmin(jnp.where(same, jnp.inf, distances), axis=1)
+        size = jnp.sum(same, axis=1, dtype=jnp.int32)
+        valid = (size > 1) & (size < labels.shape[0])
+        return jnp.stack([farthest, nearest, valid.astype(farthest.dtype)], axis=1)
+
+    picked = map_rows(pick, _BLOCK_ROWS, fixed, labels)
+    valid = picked[:, 2] > 0
+
+    # The chosen distances once more, with gradient: they need no [B, B] array on the way back.
+    def distance(chosen: jax.Array) -> jax.Array:
+        return _root(jnp.sum(jnp.square(x - x[chosen]), axis=1), squared)
+
+    excess = jax.nn.relu(distance(picked[:, 0]) - distance(picked[:, 1]) + margin)
+    count = jnp.sum(valid, dtype=jnp.int32)
+    return _mean(jnp.sum(jnp.where(valid, excess, 0.0)), count.astype(jnp.float32)), count
+
+
+def _hinge_all(
+    x: jax.Array, labels: jax.Array, margin: jax.Array, squared: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Batch all: every triplet, the pairs of one example at a time.
+
+    An active triplet adds `d(x, y) + margin − d(x, w)`, so the sum needs only to know how many of
+    them each distance is part of.
+    """
+    distances = _root(squared_distances(x, x), squared)
+    index = jnp.arange(x.shape[0], dtype=jnp.int32)
+    ones = jnp.ones(x.shape[0])
+
+    def count_active(row: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        distance, label, i = row
+        same = labels == label
+        # What no triplet may have is moved where the hinge is 0, instead of masking B² pairs.
+        positive = jnp.where(same & (index != i), distance + margin, -jnp.inf)
+        negative = jnp.where(same, jnp.inf, distance)
+        active = (positive[:, None] > negative[None, :]).astype(jnp.float32)
+        return active @ ones, ones @ active
+
+    inputs = (jax.lax.stop_gradient(distances), labels, index)
+    as_positive, as_negative = jax.lax.map(count_active, inputs)
+    total = jnp.sum(as_positive * (distances + margin) - as_negative * distances)
+    count, num_triplets = _count(labels)
+    return _mean(total, count), num_triplets
 
 
 def triplet_anchor(
@@ -155,19 +242,25 @@ def triplet_anchor(
     """Anchor form: mean of `max(0, d²(x, A_k) − min_{j≠k} d²(x, A_j) + margin)`.
 
     Args:
-      x: `[B, D]`.
+      x: `[B, D]`, any real dtype; computed in float32.
       anchors: `[K, D]`.
       assignment: int `[B]`, the k of every example.
       margin: in squared units of x.
 
     Returns:
-      (float32 scalar, number of triplets int32: B, or 0 for K = 1).
+      (float32 scalar, number of triplets int32: B, or 0 for K = 1). Exactly 0 with zero gradient
+      for K = 1.
+
+    Raises:
+      UserError: for other shapes.
     """
+    x, assignment = _inputs(x, assignment)
     squared = squared_distances(x, anchors)
     size, num_anchors = squared.shape
-    if num_anchors == 1 or size == 0:
-        return jnp.sum(squared) * 0.0, jnp.zeros((), jnp.int32)
-    own = jnp.arange(num_anchors, dtype=jnp.int32)[None] == jnp.asarray(assignment)[:, None]
+    if num_anchors == 1:
+        return jnp.zeros(()), jnp.zeros((), jnp.int32)
+    own = assignment[:, None] == jnp.arange(num_anchors, dtype=assignment.dtype)[None]
     near = jnp.sum(jnp.where(own, squared, 0.0), axis=1)
     far = jnp.min(jnp.where(own, jnp.inf, squared), axis=1)
-    return jnp.mean(jax.nn.relu(near - far + margin)), jnp.asarray(size, jnp.int32)
+    excess = jax.nn.relu(near - far + jnp.asarray(margin, jnp.float32))
+    return jnp.mean(excess), jnp.asarray(size, jnp.int32)

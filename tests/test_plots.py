@@ -245,7 +245,7 @@ def test_scatter_refuses_mismatched_input():
     with pytest.raises(UserError, match=r"\(3, 2\) and \(2,\)"):
         plots.latent_scatter(np.zeros((3, 2)), [0, 1])
     with pytest.raises(UserError, match="'umap'"):
-        plots.latent_scatter(np.zeros((3, 2)), [0, 1, 2], method="umap")  # type: ignore[arg-type]
+        plots.latent_scatter(np.zeros((3, 2)), [0, 1, 2], method="umap")
 
 
 # --- Images ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ LAYERS = (
     {"tasks"},
     {"training"},
     {"evaluation"},
+    {"cli"},
 )
 REMOVED_FROM_JAX = {"device_put_replicated", "device_put_sharded", "PmapSharding"}
 # What only training/parallel.py may call.

@@ -101,7 +101,8 @@ class FolderSource:
     def _decode(self, path: Path) -> np.ndarray:
         """One image `[H, W, C]` in the source's dtype."""
         dtype = self.spec["image"].dtype
-        with Image.open(path) as image:
+        with Image.open(path) as file:
+            image: Image.Image = file
             deep = image.mode.startswith("I")
             if image.mode in ("RGBA", "LA", "PA", "P"):
                 image = image.convert("RGBA")
@@ -112,7 +113,7 @@ class FolderSource:
                 image = Image.fromarray((values // 257).astype(np.uint8))
             image = image.convert("L" if self._channels == 1 else "RGB")
             if self._size != (0, 0):
-                image = image.resize(self._size[::-1], Image.Resampling.BILINEAR)
+                image = image.resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR)
             elif deep and dtype == np.uint16:
                 return values[..., None]
             pixels = np.asarray(image, dtype)

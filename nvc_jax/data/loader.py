@@ -40,7 +40,7 @@ class _Positions:
         )
 
 
-class _Batches(grain.sources.RandomAccessDataSource):  # type: ignore[misc]
+class _Batches(grain.sources.RandomAccessDataSource):
     """This process's share of the batch of every step, by step."""
 
     def __init__(self, source: Source, positions: _Positions, first: int, size: int, steps: int):

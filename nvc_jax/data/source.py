@@ -132,9 +132,7 @@ def check_batch_fields(batch: Mapping[str, np.ndarray], spec: Mapping[str, Field
     got = {k: FieldSpec(tuple(v.shape[1:]), v.dtype) for k, v in batch.items()}
     if all(got.get(name) == field for name, field in spec.items()):
         return
-    raise UserError(
-        f"The batch does not fit: expected {_listing(spec)}; got {_listing(got)}."
-    )
+    raise UserError(f"The batch does not fit: expected {_listing(spec)}; got {_listing(got)}.")
 
 
 def _listing(spec: Mapping[str, FieldSpec]) -> str:

@@ -32,9 +32,7 @@ class ConvEncoder(nn.Module):
         """Maps `[B, H, W, C]` to features `[B, F]` of `dtype`, the last layer flattened."""
         x = image
         for width in self.widths:
-            x = nn.Conv(
-                width, (3, 3), strides=2, use_bias=not self.batch_norm, dtype=self.dtype
-            )(x)
+            x = nn.Conv(width, (3, 3), strides=2, use_bias=not self.batch_norm, dtype=self.dtype)(x)
             x = NormRelu(self.batch_norm, self.dtype, self.axis_name)(x, train=train)
         return x.reshape(x.shape[0], -1)
 

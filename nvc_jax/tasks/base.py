@@ -74,9 +74,7 @@ class Task(abc.ABC):
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Reconstruction error of every example, float32 `[B]`."""
 
-    def metrics(
-        self, outputs: Outputs, batch: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
+    def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """The task's own measures of every example, float32 `[B]` each."""
         del outputs, batch
         return {}

@@ -12,15 +12,16 @@ import ml_collections
 import numpy as np
 import optax
 
+from nvc_jax.anchors import normal, spread
 from nvc_jax.augment import warp
 from nvc_jax.bottleneck import Latent, NebulaBottleneck
-from nvc_jax.anchors import normal, spread
 from nvc_jax.data.source import FieldSpec
 from nvc_jax.errors import UserError
 from nvc_jax.networks.images import make_autoencoder
 from nvc_jax.tasks.base import Outputs, Task
 
 LIKELIHOODS = ("squared_error", "binary_cross_entropy")
+VIEWS = ("clean", "augmented")
 
 
 def to_range(image: jax.Array, value_range: tuple[float, float]) -> jax.Array:
@@ -96,10 +97,11 @@ class ImageTask(Task):
                 f"loss.value_range = ({low}, {high}) does not fit binary_cross_entropy: use "
                 "(0.0, 1.0), or loss.likelihood = 'squared_error'."
             )
-        for name, words in (("target", config.augment.target), ("from", config.augment.assign_from)):
-            if words not in ("clean", "augmented"):
-                key = "augment.target" if name == "target" else "augment.assign_from"
-                raise UserError(f"{key} is {words!r}: use 'clean' or 'augmented'.")
+        for name in ("target", "assign_from"):
+            if config.augment[name] not in VIEWS:
+                raise UserError(
+                    f"augment.{name} is {config.augment[name]!r}: use one of {', '.join(VIEWS)}."
+                )
 
     def check_batch(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; floating images must lie in `loss.value_range`."""
@@ -118,7 +120,8 @@ class ImageTask(Task):
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`."""
         options = self.config.model
-        encoder, decoder = make_autoencoder(options, self.batch_spec["image"].shape, axis_name)
+        height, width, channels = self.batch_spec["image"].shape
+        encoder, decoder = make_autoencoder(options, (height, width, channels), axis_name)
         bottleneck = NebulaBottleneck(
             num_anchors=options.num_anchors,
             latent_dim=options.latent_dim,
@@ -157,9 +160,7 @@ class ImageTask(Task):
             error = optax.sigmoid_binary_cross_entropy(outputs.output, batch["target"])
         return jnp.sum(error, axis=(1, 2, 3))
 
-    def metrics(
-        self, outputs: Outputs, batch: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
+    def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """`squared_error`: of the displayed picture, averaged over pixels, `[B]`."""
         shown = outputs.output
         if self.likelihood == "binary_cross_entropy":

@@ -145,7 +145,9 @@ class Checkpoints:
         )
         for candidate in candidates:
             if not _is_complete(folder / str(candidate)):
-                _logger.warning("Passed over the incomplete checkpoint %s.", folder / str(candidate))
+                _logger.warning(
+                    "Passed over the incomplete checkpoint %s.", folder / str(candidate)
+                )
                 continue
             try:
                 return self._read(target, candidate, kind)
@@ -178,7 +180,9 @@ class Checkpoints:
         folder = self.workdir / kind / str(step)
         if not folder.is_dir():
             known = ", ".join(map(str, self.steps(kind))) or "none"
-            raise UserError(f"There is no checkpoint of step {step} in {folder.parent}; got {known}.")
+            raise UserError(
+                f"There is no checkpoint of step {step} in {folder.parent}; got {known}."
+            )
         wanted = flax.serialization.to_state_dict(jax.tree.map(_placeholder, target))
         try:
             with ocp.StandardCheckpointer() as reader:
@@ -220,7 +224,9 @@ def _is_complete(folder: Path) -> bool:
 def _is_finite(leaf: Any) -> bool:
     """Whether every value is finite; integers always are."""
     leaf = np.asarray(leaf)
-    return bool(np.isfinite(leaf.astype(np.float32)).all()) if leaf.dtype.kind not in "iub" else True
+    return (
+        bool(np.isfinite(leaf.astype(np.float32)).all()) if leaf.dtype.kind not in "iub" else True
+    )
 
 
 def _placeholder(leaf: Any) -> np.ndarray:

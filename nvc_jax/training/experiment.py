@@ -62,6 +62,14 @@ class Experiment(NamedTuple):
     balanced: bool
     axis_name: str | None
 
+    def apply(self, state: TrainState, *args: Any, params: Any = None, **options: Any) -> Any:
+        """Applies the model with a state's statistics and parameters, or with other parameters."""
+        variables = {
+            "params": state.params if params is None else params,
+            "batch_stats": state.batch_stats,
+        }
+        return self.model.apply(variables, *args, **options)
+
 
 def make_experiment(
     config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec], axis_name: str | None
@@ -90,9 +98,7 @@ def make_experiment(
             config.train.num_steps,
             phase_start=config.anchors.warmup_steps if uses_data_for_anchors(config) else 0,
         ),
-        weights={
-            name: make_weight_schedule(config.loss[name], f"loss.{name}") for name in TERMS
-        },
+        weights={name: make_weight_schedule(config.loss[name], f"loss.{name}") for name in TERMS},
         loss_options={name: config.loss[name] for name in LOSS_OPTIONS},
         max_skipped=config.optimizer.max_skipped,
         patience=config.anchors.patience,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,8 +141,8 @@ class _Run:
         fresh = jax.device_get(init_state(self.experiment, self.config))
         found = self.checkpoints.restore(fresh, step=resume_step)
         if found is None:
-            state, record = fresh, {}
-            logger.info("Fresh run in %s on %d devices.", self.path, jax.device_count())
+            state, record = fresh, dict[str, Any]()
+            logger.info("Fresh run in %s on %d devices.", self.path, parallel.device_count())
         else:
             state, record = found
             logger.info("Resumed %s at step %d.", self.path, int(state.step))
@@ -172,9 +172,7 @@ class _Run:
                 bar.advance()
                 self._after_step(batch, metrics, bar, clock, began)
             elapsed = max(time.perf_counter() - clock, 1e-9)
-            return self._finish(
-                stop, first_step_seconds, max(self.step - began - 1, 0) / elapsed
-            )
+            return self._finish(stop, first_step_seconds, max(self.step - began - 1, 0) / elapsed)
         finally:
             batches.close()
             bar.close()
@@ -199,7 +197,7 @@ class _Run:
         if _due(step, config.train.checkpoint_every) and not last:
             self._save()
 
-    def _batches(self) -> Iterator[dict[str, np.ndarray]]:
+    def _batches(self) -> Generator[dict[str, np.ndarray], None, None]:
         """This process's batches from the present step on, without an end."""
         data = self.config.data
         batches = train_batches(

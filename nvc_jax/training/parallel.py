@@ -31,6 +31,11 @@ def process_count() -> int:
     return jax.process_count()
 
 
+def device_count() -> int:
+    """Number of devices of the run, over all processes."""
+    return jax.device_count()
+
+
 def check_batch_size(batch_size: int, name: str) -> None:
     """Checks that a global batch divides evenly over all devices.
 
@@ -79,9 +84,7 @@ def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     batch = {k: v.reshape(len(devices), -1, *v.shape[1:]) for k, v in batch.items()}
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
-    return jax.tree.map(
-        lambda v: jax.make_array_from_process_local_data(sharding, v), batch
-    )
+    return jax.tree.map(lambda v: jax.make_array_from_process_local_data(sharding, v), batch)
 
 
 def map_step(step: Callable[..., Any], *, donate_state: bool = False) -> Callable[..., Any]:

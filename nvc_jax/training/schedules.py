@@ -44,9 +44,7 @@ def make_weight_schedule(options: Mapping[str, Any], name: str = "weight") -> Sc
     start, value = float(options["start"]), float(options["value"])
     begin, steps = int(options["begin"]), int(options["steps"])
     if kind not in WEIGHT_SCHEDULES:
-        raise UserError(
-            f"{name}.schedule is {kind!r}: use one of {', '.join(WEIGHT_SCHEDULES)}."
-        )
+        raise UserError(f"{name}.schedule is {kind!r}: use one of {', '.join(WEIGHT_SCHEDULES)}.")
     if steps < 0 or begin < 0 or (kind == "cyclic" and steps == 0):
         raise UserError(
             f"{name} has begin = {begin} and steps = {steps}: neither may be negative, "

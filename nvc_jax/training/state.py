@@ -15,8 +15,7 @@ CULPRITS = (*TERMS, "gradient")
 """What a non-finite step can be blamed on: a loss term, or the gradient of finite terms."""
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Parameters, optimizer moments, counters and the random seed of a run.
 
     Attributes:

@@ -71,9 +71,10 @@ def train_step(
     weights = term_weights(experiment, state)
 
     def loss(params: Any) -> tuple[jax.Array, Any]:
-        outputs, updated = experiment.model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
+        outputs, updated = experiment.apply(
+            state,
             batch,
+            params=params,
             train=True,
             example_index=index,
             noise_scale=(weights["kl"] > 0).astype(jnp.float32),
@@ -134,9 +135,7 @@ def _given_assignment(
     """
     if same_view and not experiment.balanced:
         return None
-    latent = experiment.model.apply(
-        {"params": state.params, "batch_stats": state.batch_stats}, view, method="encode"
-    )
+    latent = experiment.apply(state, view, method="encode")
     mean = parallel.all_gather(latent.mean, experiment.axis_name)
     if experiment.balanced:
         return anchor_lib.balanced_assign(mean, latent.anchors)
@@ -196,9 +195,7 @@ def eval_step(
       anchor) and the task's own metrics.
     """
     batch = experiment.task.prepare(batch)
-    outputs = experiment.model.apply(
-        {"params": state.params, "batch_stats": state.batch_stats}, batch, train=False
-    )
+    outputs = experiment.apply(state, batch, train=False)
     latent = outputs.latent
     return {
         **experiment.task.metrics(outputs, batch),
@@ -231,12 +228,8 @@ def revive_step(
     Returns:
       The state and the number of revived anchors, int32 `[]`.
     """
-    outputs = experiment.model.apply(
-        {"params": state.params, "batch_stats": state.batch_stats},
-        experiment.task.prepare(batch),
-        train=False,
-    )
-    candidates = parallel.all_gather(outputs.latent.mean, experiment.axis_name)
+    latent = experiment.apply(state, experiment.task.prepare(batch), method="encode")
+    candidates = parallel.all_gather(latent.mean, experiment.axis_name)
     alive = (state.step - state.last_used < experiment.patience).astype(jnp.int32)
     key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
     anchors, opt_state, revived = anchor_lib.revive(

@@ -67,7 +67,9 @@ def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
             if earlier.get(name) != value
         ]
         if changed:
-            _logger.warning("The config differs from this run's earlier one: %s.", "; ".join(changed))
+            _logger.warning(
+                "The config differs from this run's earlier one: %s.", "; ".join(changed)
+            )
     partial = path.with_suffix(".partial")
     partial.write_text(config_lib.to_json(config))
     os.replace(partial, path)

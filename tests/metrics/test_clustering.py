@@ -123,9 +123,9 @@ def test_bad_ids_are_told_in_one_sentence(metric, labels, clusters, message):
 
 def test_unknown_options_are_named():
     with pytest.raises(UserError, match="'greedy'"):
-        metrics.cluster_accuracy([0], [0], "greedy")  # type: ignore[arg-type]
+        metrics.cluster_accuracy([0], [0], "greedy")
     with pytest.raises(UserError, match="'mean'"):
-        metrics.nmi([0], [0], "mean")  # type: ignore[arg-type]
+        metrics.nmi([0], [0], "mean")
 
 
 # --- NMI, ARI -------------------------------------------------------------------------------------
