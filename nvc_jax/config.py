@@ -128,6 +128,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.eval.max_train_examples = 20_000  # encoded for k-means and nearest neighbors
     config.eval.tsne_examples = 2_000  # 0: no t-SNE figure
     config.eval.num_neighbors = 5
+    config.eval.shown_examples = 24  # in the figure of reconstructions
+    config.eval.shown_samples = 8  # drawn around each anchor
     config.eval.num_classes = 0  # clusters of the k-means baseline; 0: as many as labels
     return config
 

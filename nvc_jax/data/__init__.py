@@ -2,7 +2,7 @@
 
 from nvc_jax.data.loader import eval_batches, train_batches
 from nvc_jax.data.registry import SOURCES, open_source
-from nvc_jax.data.source import ArraySource, FieldSpec, Source, subset
+from nvc_jax.data.source import ArraySource, FieldSpec, Source, random_subset, subset
 from nvc_jax.data.stream import IterableSource
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Source",
     "eval_batches",
     "open_source",
+    "random_subset",
     "subset",
     "train_batches",
 ]

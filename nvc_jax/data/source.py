@@ -7,7 +7,7 @@ The batch schema: `image` `[b, H, W, C]` as stored (uint8, uint16 or float) and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class FieldSpec(NamedTuple):
     dtype: np.dtype
 
 
+@runtime_checkable
 class Source(Protocol):
     """Examples by number. `spec` describes the fields that `gather` returns."""
 
@@ -96,6 +97,14 @@ class _Subset:
 def subset(source: Source, ids: np.ndarray) -> Source:
     """The examples `ids` (int64 `[n]`) of a source, as a source."""
     return _Subset(source, np.asarray(ids, np.int64))
+
+
+def random_subset(source: Source, limit: int, seed: int) -> Source:
+    """At most `limit` examples of a source, drawn without replacement and kept in order."""
+    if len(source) <= limit:
+        return source
+    drawn = np.random.default_rng(seed).permutation(len(source))[:limit]
+    return subset(source, np.sort(drawn))
 
 
 def split_off(source: Source, fraction: float, *, held_out: bool, name: str) -> Source:

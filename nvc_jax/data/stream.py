@@ -76,8 +76,8 @@ class IterableSource:
             yield first
         yield from self._one_shot
 
-    def collect(self, limit: int) -> Source:
-        """The first examples, at most about `limit`, as a source.
+    def collect(self, limit: int | None = None) -> Source:
+        """One pass as a source: all examples, or the batches that hold the first `limit`.
 
         Raises:
           UserError: for a one-shot iterator, whose batches would be lost.
@@ -92,7 +92,7 @@ class IterableSource:
         for batch in self._batches:
             parts.append(_arrays(batch))
             total += len(next(iter(parts[-1].values())))
-            if total >= limit:
+            if limit is not None and total >= limit:
                 break
         return _Collected({k: np.concatenate([p[k] for p in parts]) for k in self.spec}, self.spec)
 

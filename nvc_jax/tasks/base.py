@@ -14,6 +14,7 @@ import numpy as np
 
 from nvc_jax.bottleneck import Latent
 from nvc_jax.data.source import FieldSpec, check_batch_fields
+from nvc_jax.errors import UserError
 
 
 @flax.struct.dataclass
@@ -79,10 +80,34 @@ class Task(abc.ABC):
         del outputs, batch
         return {}
 
-    @abc.abstractmethod
-    def present(self, output: Any) -> np.ndarray:
-        """The decoder's output as something to look at, on the host."""
+    def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Stored examples as vectors `[N, F]` on the host, for baselines without a network.
 
-    @abc.abstractmethod
-    def present_input(self, values: np.ndarray) -> np.ndarray:
-        """Stored examples as something to look at, on the host."""
+        Raises:
+          UserError: if the task has none.
+        """
+        del batch
+        raise UserError(f"{type(self).__name__} gives no features of its inputs.")
+
+    def figures(
+        self,
+        batch: Mapping[str, np.ndarray],
+        output: Any,
+        decoded_anchors: Any,
+        decoded_samples: Any,
+        counts: np.ndarray,
+    ) -> dict[str, Any]:
+        """The task's own figures, by name.
+
+        Args:
+          batch: a few stored examples `[n, ...]`.
+          output: the decoder's outputs for them `[n, ...]`.
+          decoded_anchors: the decoder's outputs for the anchors `[K, ...]`.
+          decoded_samples: those for samples drawn around each anchor `[K, S, ...]`.
+          counts: number of test examples of each anchor, `[K]`.
+
+        Returns:
+          matplotlib figures.
+        """
+        del batch, output, decoded_anchors, decoded_samples, counts
+        return {}

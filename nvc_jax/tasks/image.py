@@ -180,3 +180,33 @@ class ImageTask(Task):
         low, high = self.value_range
         ranged = np.asarray(to_range(jnp.asarray(values), self.value_range))
         return np.clip((ranged - low) / (high - low), 0.0, 1.0)
+
+    def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The pixels, from 0 to 1."""
+        return self.present_input(batch["image"]).reshape(len(batch["image"]), -1)
+
+    def figures(
+        self,
+        batch: Mapping[str, np.ndarray],
+        output: Any,
+        decoded_anchors: Any,
+        decoded_samples: Any,
+        counts: np.ndarray,
+    ) -> dict[str, Any]:
+        """`reconstructions` and `anchors`."""
+        from nvc_jax import plots  # matplotlib is slow to import
+
+        known = batch["label"] >= 0
+        captions = [
+            str(label) if ok else "" for label, ok in zip(batch["label"], known, strict=True)
+        ]
+        return {
+            "reconstructions": plots.reconstruction_grid(
+                self.present_input(batch["image"]),
+                self.present(output),
+                captions=captions if known.any() else None,
+            ),
+            "anchors": plots.anchor_gallery(
+                self.present(decoded_anchors), self.present(decoded_samples), counts
+            ),
+        }

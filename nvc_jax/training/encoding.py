@@ -23,7 +23,8 @@ def encode_source(
       eval_step: the mapped step: (replicated state, sharded batch) → arrays `[devices, b, ...]`.
       state: the replicated state.
       source: the examples.
-      batch_size: global batch size; the last batch is padded, padding is left out of the result.
+      batch_size: global batch size, rounded up to a multiple of the devices; the last batch is
+        padded, and padding is left out of the result.
 
     Returns:
       Arrays `[len(source), ...]` in the source's order: the step's outputs, and `label` (int32,
@@ -32,7 +33,7 @@ def encode_source(
     parts: list[dict[str, np.ndarray]] = []
     batches = eval_batches(
         source,
-        batch_size,
+        parallel.round_up(batch_size),
         process_index=parallel.process_index(),
         process_count=parallel.process_count(),
     )

@@ -59,7 +59,7 @@ def purge_after(workdir: Path, step: int) -> None:
     path = workdir / METRICS_FILE
     if path.is_file():
         kept = [record for record in read_metrics(path) if record["step"] <= step]
-        _replace(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
     for events in sorted((workdir / EVENTS_FOLDER).glob("events.out.tfevents.*")):
         loaded = list(EventFileLoader(str(events)).Load())
         if all(event.step <= step for event in loaded):
@@ -74,7 +74,7 @@ def purge_after(workdir: Path, step: int) -> None:
         os.replace(partial, events)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Writes a file so that it is whole or as before."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(content)

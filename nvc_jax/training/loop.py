@@ -15,7 +15,7 @@ import numpy as np
 
 from nvc_jax import anchors as anchor_lib
 from nvc_jax.config import to_json
-from nvc_jax.data import IterableSource, Source, open_source, subset, train_batches
+from nvc_jax.data import IterableSource, Source, open_source, random_subset, train_batches
 from nvc_jax.errors import UserError
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.checkpoint import BEST, Checkpoints
@@ -81,7 +81,6 @@ def train(
     path = Path(directory).absolute()
     source = _as_source(train_data, config, "train")
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
-    parallel.check_batch_size(config.eval.batch_size, "eval.batch_size")
     experiment = make_experiment(config, source.spec, parallel.AXIS)
     if train_data is None and validation_data is None and config.data.validation_fraction > 0:
         validation_data = open_source(config.data, "validation")
@@ -107,7 +106,7 @@ def _as_source(data: Any, config: ml_collections.ConfigDict, split: str) -> Any:
     """The given data, or the config's; plain iterables are wrapped."""
     if data is None:
         return open_source(config.data, split)
-    return data if hasattr(data, "gather") else IterableSource(data)
+    return data if isinstance(data, Source) else IterableSource(data)
 
 
 class _Run:
@@ -249,10 +248,7 @@ class _Run:
         limit = self.config.anchors.max_examples
         if isinstance(self.source, IterableSource):
             return self.source.collect(limit)
-        if len(self.source) <= limit:
-            return self.source
-        rng = np.random.default_rng(self.config.seed)
-        return subset(self.source, np.sort(rng.permutation(len(self.source))[:limit]))
+        return random_subset(self.source, limit, self.config.seed)
 
     def _kmeans(self, mean: np.ndarray) -> np.ndarray:
         """k-means with the config's number of restarts."""

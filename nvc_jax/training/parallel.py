@@ -58,6 +58,12 @@ def check_batch_size(batch_size: int, name: str) -> None:
     )
 
 
+def round_up(batch_size: int) -> int:
+    """The smallest size from `batch_size` on that divides evenly over all devices."""
+    devices = jax.device_count()
+    return -(-batch_size // devices) * devices
+
+
 def replicate(tree: Any) -> Any:
     """Copies a pytree to every local device: leaves gain a leading device axis."""
     return jax.pmap(lambda _, leaf: leaf, in_axes=(0, None))(

@@ -1,0 +1,333 @@
+"""From a work directory to numbers, embeddings and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from nvc_jax import anchors as anchor_lib
+from nvc_jax import metrics
+from nvc_jax.config import override
+from nvc_jax.data import IterableSource, Source, open_source, random_subset
+from nvc_jax.errors import UserError
+from nvc_jax.tasks.base import Task
+from nvc_jax.training import parallel, workdir
+from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
+from nvc_jax.training.encoding import encode_source, means_of
+from nvc_jax.training.experiment import init_state, make_experiment
+from nvc_jax.training.logging import METRICS_FILE, logger, read_metrics, replace_file
+from nvc_jax.training.state import TrainState, find_anchors
+from nvc_jax.training.step import eval_step
+
+RESULTS_FILE = "results.json"
+EMBEDDINGS_FILE = "embeddings.npz"
+FIGURES_FOLDER = "figures"
+CHANGEABLE = ("data.", "eval.")
+MOST_INPUT_VALUES = 200_000_000
+Data = Source | Iterable[dict[str, np.ndarray]] | None
+
+NOTES = {
+    "reconstruction": "error per example in the unit of loss.likelihood, mean over the test split",
+    "cluster_accuracy_hungarian": "anchors to classes one to one, the matching fitted on the test "
+    "labels, as is usual for clustering accuracy",
+    "cluster_accuracy_majority": "each anchor stands for its commonest test label",
+    "nmi": "anchors and test labels, arithmetic mean in the denominator",
+    "ari": "anchors and test labels",
+    "knn_accuracy": "test means, neighbors among the encoded training examples and their labels",
+    "kmeans_accuracy_hungarian": "k-means with as many clusters as classes, fitted on training "
+    "means without labels",
+    "kmeans_accuracy_hungarian_inputs": "the same on the inputs themselves, such as pixels",
+    "silhouette": "of test means by anchor",
+}
+"""The convention behind every metric that has more than one."""
+
+
+class Restored(NamedTuple):
+    """A trained model.
+
+    Attributes:
+      config: what it was trained with.
+      state: parameters and the rest, on the host.
+      record: JSON values kept beside the checkpoint.
+    """
+
+    config: ml_collections.ConfigDict
+    state: TrainState
+    record: dict[str, Any]
+
+
+def evaluate(
+    directory: str | Path,
+    checkpoint: str | int = "latest",
+    *,
+    overrides: Iterable[tuple[str, str]] = (),
+    test_data: Data = None,
+    train_data: Data = None,
+    figures: bool = True,
+) -> dict[str, Any]:
+    """Restores a run on whatever devices there are and measures it on the test split.
+
+    Writes `results.json`, `embeddings.npz` (`mean`, `assignment`, `label`, `split` of every encoded
+    example, and `anchors`) and `figures/` into the directory. Labels serve to score and to color;
+    nothing is fitted on test examples but the names of clusters.
+
+    Args:
+      directory: work directory of a run.
+      checkpoint: `latest`, `best`, or a step.
+      overrides: (dotted key, text) pairs for keys under `data.` and `eval.`.
+      test_data: a source, or a re-iterable of dict batches; None opens what the config names.
+      train_data: the same for the training split, whose examples serve k-means and neighbors.
+      figures: draw figures too.
+
+    Returns:
+      What `results.json` holds: `metrics` (None where undefined, with the reason in `reasons`),
+      `counts`, `config`, `step`, `seed`, `notes`.
+
+    Raises:
+      UserError: if there is no run or checkpoint, or it does not fit the data.
+    """
+    path = Path(directory).absolute()
+    config = workdir.read_config(path)
+    for name, text in overrides:
+        if not name.startswith(CHANGEABLE):
+            raise UserError(
+                f"config.{name} was fixed in training: only keys under data. and eval. can be set."
+            )
+        override(config, name, text)
+    test = _open(test_data, config, "test")
+    train = random_subset(
+        _open(train_data, config, "train"), config.eval.max_train_examples, config.seed
+    )
+    experiment = make_experiment(config, test.spec, parallel.AXIS)
+    restored = restore(path, checkpoint, config, init_state(experiment, config))
+    step = parallel.map_step(partial(eval_step, experiment=experiment))
+    state = parallel.replicate(restored.state)
+    size = config.eval.batch_size
+    encoded = {
+        "test": encode_source(step, state, test, size),
+        "train": encode_source(step, state, train, size),
+    }
+    anchors = np.asarray(find_anchors(restored.state.params))
+    inputs = {"test": partial(_inputs, experiment.task, test)}
+    inputs["train"] = partial(_inputs, experiment.task, train)
+    results = _measure(config, encoded, inputs, anchors, int(restored.state.step))
+    if parallel.process_index() == 0:
+        replace_file(path / RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
+        _write_embeddings(path / EMBEDDINGS_FILE, encoded, anchors)
+        if figures:
+            _draw(path, restored, test, encoded["test"], anchors)
+    return results
+
+
+def restore(
+    path: Path, checkpoint: str | int, config: ml_collections.ConfigDict, target: Any
+) -> Restored:
+    """Reads a checkpoint strictly, against the shapes of a fresh state.
+
+    Args:
+      path: work directory.
+      checkpoint: `latest`, `best`, or a step.
+      config: the run's config.
+      target: a fresh state.
+
+    Raises:
+      UserError: if there is no such checkpoint, or it does not fit.
+    """
+    words = {"latest": LATEST, "best": BEST}
+    text = str(checkpoint)
+    if text not in words and not text.isdigit():
+        raise UserError(f"--checkpoint is {text!r}: use latest, best, or the step of a checkpoint.")
+    found = Checkpoints(path).restore(
+        jax.device_get(target),
+        step=int(text) if text.isdigit() else None,
+        kind=words.get(text, LATEST),
+    )
+    if found is None:
+        raise UserError(f"There is no {text} checkpoint in {path}: train first.")
+    return Restored(config, *found)
+
+
+def _open(data: Data, config: ml_collections.ConfigDict, split: str) -> Source:
+    """The given data, or the config's; a plain iterable is read to its end."""
+    if data is None:
+        return open_source(config.data, split)
+    return data if isinstance(data, Source) else IterableSource(data).collect()
+
+
+def _inputs(task: Task, source: Source) -> np.ndarray:
+    """The stored examples as vectors, `[N, F]`, for a baseline that knows no network."""
+    size = len(source) * sum(math.prod(field.shape) for field in source.spec.values())
+    if size > MOST_INPUT_VALUES:
+        raise UserError(
+            f"The baseline on the inputs is left out: {size:,} values are more than "
+            f"{MOST_INPUT_VALUES:,}."
+        )
+    return task.features(source.gather(np.arange(len(source))))
+
+
+def _measure(
+    config: ml_collections.ConfigDict,
+    encoded: Mapping[str, Mapping[str, np.ndarray]],
+    inputs: Mapping[str, Callable[[], np.ndarray]],
+    anchors: np.ndarray,
+    step: int,
+) -> dict[str, Any]:
+    """All numbers, as `evaluate` returns them."""
+    test = encoded["test"]
+    usage = jax.device_get(anchor_lib.usage(test["assignment"], len(anchors)))
+    silhouette = metrics.silhouette(test["mean"], test["assignment"], seed=config.seed)
+    values: dict[str, float | None] = {
+        **means_of(test),
+        "anchors_used": float(usage.num_used),
+        "anchor_perplexity": float(usage.perplexity),
+        "anchor_max_share": float(usage.max_share),
+        "anchor_min_distance": float(anchor_lib.min_anchor_distance(anchors)),
+        "active_units": float(metrics.active_units(test["mean"])),
+        "silhouette": silhouette.value,
+    }
+    reasons = {} if silhouette.reason is None else {"silhouette": silhouette.reason}
+    labeled = {split: encoded[split]["label"] >= 0 for split in encoded}
+    num_classes = config.eval.num_classes or len(np.unique(test["label"][labeled["test"]]))
+    for name, compute in _label_metrics(config, encoded, inputs, labeled, num_classes).items():
+        try:
+            values[name] = compute()
+        except UserError as error:
+            values[name], reasons[name] = None, str(error)
+    return {
+        "metrics": {name: values[name] for name in sorted(values)},
+        "reasons": reasons,
+        "notes": NOTES,
+        "counts": {
+            "test_examples": len(test["label"]),
+            "test_labeled": int(labeled["test"].sum()),
+            "train_examples": len(encoded["train"]["label"]),
+            "train_labeled": int(labeled["train"].sum()),
+            "classes": num_classes,
+            "anchors": len(anchors),
+            "per_anchor": [int(count) for count in usage.counts],
+        },
+        "config": config.to_dict(),
+        "step": step,
+        "seed": config.seed,
+    }
+
+
+def _label_metrics(
+    config: ml_collections.ConfigDict,
+    encoded: Mapping[str, Mapping[str, np.ndarray]],
+    inputs: Mapping[str, Callable[[], np.ndarray]],
+    labeled: Mapping[str, np.ndarray],
+    num_classes: int,
+) -> dict[str, Callable[[], float]]:
+    """Metrics that need labels, by name; each raises `UserError` where it is undefined."""
+    known, train_known = labeled["test"], labeled["train"]
+    label = encoded["test"]["label"][known]
+    cluster = encoded["test"]["assignment"][known]
+    mean, train_mean = encoded["test"]["mean"], encoded["train"]["mean"]
+
+    def of_kmeans(train_x: np.ndarray, test_x: np.ndarray) -> float:
+        return metrics.kmeans_accuracy(train_x, test_x[known], label, num_classes, seed=config.seed)
+
+    return {
+        "cluster_accuracy_hungarian": lambda: metrics.cluster_accuracy(label, cluster),
+        "cluster_accuracy_majority": lambda: metrics.cluster_accuracy(label, cluster, "majority"),
+        "nmi": lambda: metrics.nmi(label, cluster),
+        "ari": lambda: metrics.ari(label, cluster),
+        "knn_accuracy": lambda: metrics.knn_accuracy(
+            train_mean[train_known],
+            encoded["train"]["label"][train_known],
+            mean[known],
+            label,
+            config.eval.num_neighbors,
+        ),
+        "kmeans_accuracy_hungarian": lambda: of_kmeans(train_mean, mean),
+        "kmeans_accuracy_hungarian_inputs": lambda: of_kmeans(inputs["train"](), inputs["test"]()),
+    }
+
+
+def _write_embeddings(
+    path: Path, encoded: Mapping[str, Mapping[str, np.ndarray]], anchors: np.ndarray
+) -> None:
+    """Writes the encoded examples of both splits, test first; no pickled object in it."""
+    order = ("test", "train")
+    joined = {
+        name: np.concatenate([encoded[split][name] for split in order])
+        for name in ("mean", "assignment", "label")
+    }
+    joined["split"] = np.repeat(order, [len(encoded[split]["label"]) for split in order])
+    partial_path = path.with_name(f"{path.name}.partial")
+    with open(partial_path, "wb") as file:
+        np.savez(file, allow_pickle=False, anchors=anchors, **joined)
+    os.replace(partial_path, path)
+
+
+def _draw(
+    path: Path,
+    restored: Restored,
+    test: Source,
+    encoded: Mapping[str, np.ndarray],
+    anchors: np.ndarray,
+) -> None:
+    """Draws every figure; one that fails is named and left out."""
+    from nvc_jax import plots  # matplotlib is slow to import
+
+    config = restored.config
+    mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
+    counts = np.zeros((len(anchors), max(int(label.max(initial=-1)) + 1, 1)), np.int64)
+    np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
+
+    def scatter(method: Any, by: str) -> Callable[[], dict[str, Any]]:
+        limit = config.eval.tsne_examples if method == "tsne" else None
+        groups = {"anchor": assignment, "label": label}[by]
+        name = f"latent_{method}_by_{by}"
+        return lambda: {
+            name: plots.latent_scatter(
+                mean, groups, anchors=anchors, group=by, method=method, max_points=limit
+            )
+        }
+
+    methods = ["pca", *(["tsne"] if config.eval.tsne_examples else [])]
+    jobs = [scatter(method, by) for method in methods for by in ("anchor", "label")]
+    jobs += [
+        lambda: {"latent_covariance": plots.latent_covariance(mean)},
+        lambda: {
+            "anchor_usage": plots.anchor_usage(counts if (label >= 0).all() else counts.sum(1))
+        },
+        lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
+        lambda: _task_figures(restored, test, counts.sum(axis=1)),
+    ]
+    for job in jobs:
+        try:
+            for name, figure in job().items():
+                plots.save(figure, path / FIGURES_FOLDER / f"{name}.png")
+        except Exception as error:  # a figure is no reason to lose the numbers
+            logger.warning("A figure failed: %s", error)
+
+
+def _task_figures(restored: Restored, test: Source, counts: np.ndarray) -> dict[str, Any]:
+    """The task's own figures: examples with their outputs, decoded anchors and samples."""
+    config, state = restored.config, restored.state
+    experiment = make_experiment(config, test.spec, None)
+    anchors = find_anchors(state.params)
+    examples = test.gather(np.arange(min(len(test), config.eval.shown_examples)))
+    batch = experiment.task.prepare(jax.tree.map(jnp.asarray, examples))
+    outputs = experiment.apply(state, batch, train=False)
+    samples = config.eval.shown_samples
+    noise = jax.random.normal(
+        jax.random.key(config.seed), (len(anchors), samples, anchors.shape[1])
+    )
+    drawn = anchors[:, None] + config.loss.anchor_scale * noise
+    decoded = experiment.apply(state, jnp.asarray(anchors), method="decode")
+    decoded_samples = experiment.apply(state, drawn.reshape(-1, anchors.shape[1]), method="decode")
+    decoded_samples = decoded_samples.reshape(len(anchors), samples, *decoded.shape[1:])
+    return experiment.task.figures(examples, outputs.output, decoded, decoded_samples, counts)
