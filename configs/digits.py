@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.hidden = (256, 128)
     config.loss.likelihood = "binary_cross_entropy"
     config.train.num_steps = 1500
-    config.train.batch_size = 128
+    config.train.batch_size = 256
     config.train.eval_every = 500
     config.anchors.warmup_steps = 600
     config.anchors.balanced = True
