@@ -98,19 +98,26 @@ def train_step(
     )
     terms = jax.tree.map(lambda x: x.astype(jnp.float32), terms)
     total, terms, gradient = parallel.pmean((total, terms, gradient), axis_name)
-    updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
     learning_rate = jnp.asarray(experiment.learning_rate(state.step), jnp.float32)
-    updates = jax.tree.map(lambda update: -learning_rate * update, updates)
-    proposed = state.replace(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        last_used=state.last_used.at[assignment].set(state.step + 1),
-        skipped_in_a_row=jnp.zeros_like(state.skipped_in_a_row),
-    )
     gradient_norm = optax.global_norm(gradient)
-    state = _accept_if_finite(experiment, state, proposed, total, terms, gradient_norm)
+
+    def update() -> TrainState:
+        updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
+        updates = jax.tree.map(lambda update: -learning_rate * update, updates)
+        return state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            last_used=state.last_used.at[assignment].set(state.step + 1),
+            skipped_in_a_row=jnp.zeros_like(state.skipped_in_a_row),
+        )
+
+    # All of it is averaged over devices, so every replica decides the same. A branch, and not a
+    # choice between two states, because it does not touch the old state's memory.
+    halted = state.skipped_in_a_row >= experiment.max_skipped
+    accepted = jnp.isfinite(total) & jnp.isfinite(gradient_norm) & ~halted
+    state = jax.lax.cond(accepted, update, lambda: _skip(state, terms, halted))
     metrics = {
         "loss": total,
         **{name: terms[name] for name in TERMS},
@@ -153,31 +160,17 @@ def _anchors_used(experiment: Experiment, state: TrainState) -> jax.Array:
     return jnp.sum(state.step - state.last_used < experiment.patience).astype(jnp.float32)
 
 
-def _accept_if_finite(
-    experiment: Experiment,
-    state: TrainState,
-    proposed: TrainState,
-    total: jax.Array,
-    terms: dict[str, jax.Array],
-    gradient_norm: jax.Array,
-) -> TrainState:
-    """Takes the proposed state, or the old one with its counters moved on.
-
-    All inputs are averages over devices, so every replica decides the same.
-    """
-    finite = jnp.isfinite(total) & jnp.isfinite(gradient_norm)
-    halted = state.skipped_in_a_row >= experiment.max_skipped
+def _skip(state: TrainState, terms: dict[str, jax.Array], halted: jax.Array) -> TrainState:
+    """The same state with its counters moved on; a halted run's state stands still."""
+    one = jnp.where(halted, 0, 1).astype(jnp.int32)
     bad_terms = ~jnp.isfinite(jnp.stack([terms[name] for name in TERMS]))
     culprits = jnp.append(bad_terms, ~jnp.any(bad_terms))
-    one = jnp.ones((), jnp.int32)
-    skipped = state.replace(
-        step=state.step + jnp.where(halted, 0, one),
-        skipped_steps=state.skipped_steps + jnp.where(halted, 0, one),
-        skipped_in_a_row=state.skipped_in_a_row + jnp.where(halted, 0, one),
+    return state.replace(
+        step=state.step + one,
+        skipped_steps=state.skipped_steps + one,
+        skipped_in_a_row=state.skipped_in_a_row + one,
         culprits=jnp.where(halted, state.culprits, culprits),
     )
-    accept = finite & ~halted
-    return jax.tree.map(lambda new, old: jnp.where(accept, new, old), proposed, skipped)
 
 
 def eval_step(
