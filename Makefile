@@ -55,7 +55,7 @@ types: $(VENV)/check-packages  ## check type hints
 	$(PY) -m mypy $(SOURCES)
 
 unit: $(VENV)/check-packages  ## run the tests
-	$(PY) -m pytest -n $(WORKERS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 format: $(VENV)/check-packages  ## format and fix what can be fixed
 	$(PY) -m ruff check --fix $(SOURCES)

@@ -23,8 +23,9 @@ def main(arguments: list[str]) -> int:
     results = evaluate(
         flags.workdir, flags.checkpoint, overrides=overrides, figures=not flags.nofigures
     )
-    for name, value in sorted(results["metrics"].items()):
-        print(f"{name:32s} {'—' if value is None else f'{value:.4f}'}")
+    for name, value in results["metrics"].items():
+        reason = results["reasons"].get(name, "")
+        print(f"{name:34s} {f'none: {reason}' if value is None else f'{value:.4f}'}")
     print(f"Report: {flags.workdir}/results.json, embeddings.npz and figures/")
     return 0
 

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 Method = Literal["pca", "tsne"]
 
@@ -140,7 +141,9 @@ def project(
         init=start.astype(np.float32),
         random_state=seed,
     )
-    embedded = tsne.fit_transform(everything)
+    # Threads that spin while they wait make it many times slower on a busy machine.
+    with threadpool_limits(1, user_api="openmp"):
+        embedded = tsne.fit_transform(everything)
     return embedded[: len(x)], embedded[len(x) :], ("t-SNE 1", "t-SNE 2")
 
 

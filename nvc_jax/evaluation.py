@@ -8,31 +8,23 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from nvc_jax import anchors as anchor_lib
 from nvc_jax import metrics
-from nvc_jax.config import override
-from nvc_jax.data import IterableSource, Source, open_source, random_subset
+from nvc_jax.config import to_json
+from nvc_jax.data import IterableSource, Source, open_source, random_subset, subset
 from nvc_jax.errors import UserError
 from nvc_jax.tasks.base import Task
+from nvc_jax.trained import TrainedModel, load
 from nvc_jax.training import parallel, workdir
-from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
-from nvc_jax.training.encoding import encode_source, means_of
-from nvc_jax.training.experiment import init_state, make_experiment
+from nvc_jax.training.encoding import means_of
 from nvc_jax.training.logging import METRICS_FILE, logger, read_metrics, replace_file
-from nvc_jax.training.state import TrainState, find_anchors
-from nvc_jax.training.step import eval_step
 
-RESULTS_FILE = "results.json"
-EMBEDDINGS_FILE = "embeddings.npz"
-FIGURES_FOLDER = "figures"
-CHANGEABLE = ("data.", "eval.")
 MOST_INPUT_VALUES = 200_000_000
 Data = Source | Iterable[dict[str, np.ndarray]] | None
 
@@ -50,20 +42,6 @@ NOTES = {
     "silhouette": "of test means by anchor",
 }
 """The convention behind every metric that has more than one."""
-
-
-class Restored(NamedTuple):
-    """A trained model.
-
-    Attributes:
-      config: what it was trained with.
-      state: parameters and the rest, on the host.
-      record: JSON values kept beside the checkpoint.
-    """
-
-    config: ml_collections.ConfigDict
-    state: TrainState
-    record: dict[str, Any]
 
 
 def evaluate(
@@ -97,64 +75,22 @@ def evaluate(
       UserError: if there is no run or checkpoint, or it does not fit the data.
     """
     path = Path(directory).absolute()
-    config = workdir.read_config(path)
-    for name, text in overrides:
-        if not name.startswith(CHANGEABLE):
-            raise UserError(
-                f"config.{name} was fixed in training: only keys under data. and eval. can be set."
-            )
-        override(config, name, text)
+    model = load(path, checkpoint, overrides=overrides)
+    config = model.config
     test = _open(test_data, config, "test")
     train = random_subset(
         _open(train_data, config, "train"), config.eval.max_train_examples, config.seed
     )
-    experiment = make_experiment(config, test.spec, parallel.AXIS)
-    restored = restore(path, checkpoint, config, init_state(experiment, config))
-    step = parallel.map_step(partial(eval_step, experiment=experiment))
-    state = parallel.replicate(restored.state)
-    size = config.eval.batch_size
-    encoded = {
-        "test": encode_source(step, state, test, size),
-        "train": encode_source(step, state, train, size),
-    }
-    anchors = np.asarray(find_anchors(restored.state.params))
-    inputs = {"test": partial(_inputs, experiment.task, test)}
-    inputs["train"] = partial(_inputs, experiment.task, train)
-    results = _measure(config, encoded, inputs, anchors, int(restored.state.step))
+    encoded = {"test": model.encode(test), "train": model.encode(train)}
+    inputs = {"test": partial(_inputs, model.task, test)}
+    inputs["train"] = partial(_inputs, model.task, train)
+    results = _measure(config, encoded, inputs, model.anchors, model.step)
     if parallel.process_index() == 0:
-        replace_file(path / RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
-        _write_embeddings(path / EMBEDDINGS_FILE, encoded, anchors)
+        replace_file(path / workdir.RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
+        _write_embeddings(path / workdir.EMBEDDINGS_FILE, encoded, model.anchors)
         if figures:
-            _draw(path, restored, test, encoded["test"], anchors)
+            _draw(path, model, test, encoded["test"])
     return results
-
-
-def restore(
-    path: Path, checkpoint: str | int, config: ml_collections.ConfigDict, target: Any
-) -> Restored:
-    """Reads a checkpoint strictly, against the shapes of a fresh state.
-
-    Args:
-      path: work directory.
-      checkpoint: `latest`, `best`, or a step.
-      config: the run's config.
-      target: a fresh state.
-
-    Raises:
-      UserError: if there is no such checkpoint, or it does not fit.
-    """
-    words = {"latest": LATEST, "best": BEST}
-    text = str(checkpoint)
-    if text not in words and not text.isdigit():
-        raise UserError(f"--checkpoint is {text!r}: use latest, best, or the step of a checkpoint.")
-    found = Checkpoints(path).restore(
-        jax.device_get(target),
-        step=int(text) if text.isdigit() else None,
-        kind=words.get(text, LATEST),
-    )
-    if found is None:
-        raise UserError(f"There is no {text} checkpoint in {path}: train first.")
-    return Restored(config, *found)
 
 
 def _open(data: Data, config: ml_collections.ConfigDict, split: str) -> Source:
@@ -216,7 +152,7 @@ def _measure(
             "anchors": len(anchors),
             "per_anchor": [int(count) for count in usage.counts],
         },
-        "config": config.to_dict(),
+        "config": json.loads(to_json(config)),
         "step": step,
         "seed": config.seed,
     }
@@ -271,17 +207,11 @@ def _write_embeddings(
     os.replace(partial_path, path)
 
 
-def _draw(
-    path: Path,
-    restored: Restored,
-    test: Source,
-    encoded: Mapping[str, np.ndarray],
-    anchors: np.ndarray,
-) -> None:
+def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, np.ndarray]) -> None:
     """Draws every figure; one that fails is named and left out."""
     from nvc_jax import plots  # matplotlib is slow to import
 
-    config = restored.config
+    config, anchors = model.config, model.anchors
     mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
     counts = np.zeros((len(anchors), max(int(label.max(initial=-1)) + 1, 1)), np.int64)
     np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
@@ -304,30 +234,26 @@ def _draw(
             "anchor_usage": plots.anchor_usage(counts if (label >= 0).all() else counts.sum(1))
         },
         lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
-        lambda: _task_figures(restored, test, counts.sum(axis=1)),
+        lambda: _task_figures(model, test, counts.sum(axis=1)),
     ]
     for job in jobs:
         try:
             for name, figure in job().items():
-                plots.save(figure, path / FIGURES_FOLDER / f"{name}.png")
+                plots.save(figure, path / workdir.FIGURES_FOLDER / f"{name}.png")
         except Exception as error:  # a figure is no reason to lose the numbers
             logger.warning("A figure failed: %s", error)
 
 
-def _task_figures(restored: Restored, test: Source, counts: np.ndarray) -> dict[str, Any]:
+def _task_figures(model: TrainedModel, test: Source, counts: np.ndarray) -> dict[str, Any]:
     """The task's own figures: examples with their outputs, decoded anchors and samples."""
-    config, state = restored.config, restored.state
-    experiment = make_experiment(config, test.spec, None)
-    anchors = find_anchors(state.params)
-    examples = test.gather(np.arange(min(len(test), config.eval.shown_examples)))
-    batch = experiment.task.prepare(jax.tree.map(jnp.asarray, examples))
-    outputs = experiment.apply(state, batch, train=False)
-    samples = config.eval.shown_samples
-    noise = jax.random.normal(
-        jax.random.key(config.seed), (len(anchors), samples, anchors.shape[1])
+    options = model.config.eval
+    examples = subset(test, np.arange(min(len(test), options.shown_examples)))
+    keys = jax.random.split(jax.random.key(model.config.seed), len(model.anchors))
+    samples = [model.sample(k, options.shown_samples, key) for k, key in enumerate(keys)]
+    return model.task.figures(
+        examples.gather(np.arange(len(examples))),
+        model.decode(model.encode(examples)["mean"]),
+        model.decode(model.anchors),
+        np.stack(samples),
+        counts,
     )
-    drawn = anchors[:, None] + config.loss.anchor_scale * noise
-    decoded = experiment.apply(state, jnp.asarray(anchors), method="decode")
-    decoded_samples = experiment.apply(state, drawn.reshape(-1, anchors.shape[1]), method="decode")
-    decoded_samples = decoded_samples.reshape(len(anchors), samples, *decoded.shape[1:])
-    return experiment.task.figures(examples, outputs.output, decoded, decoded_samples, counts)

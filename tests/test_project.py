@@ -29,6 +29,7 @@ LAYERS = (
     {"bottleneck"},
     {"tasks"},
     {"training"},
+    {"trained"},
     {"evaluation"},
     {"cli"},
 )

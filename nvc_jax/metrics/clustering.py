@@ -20,6 +20,7 @@ from sklearn.metrics import (
     silhouette_score,
 )
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 
 from nvc_jax.errors import UserError
 
@@ -289,7 +290,9 @@ def kmeans_accuracy(
             f"num_clusters must be between 1 and the {len(fit_x)} examples of fit_x, "
             f"got {num_clusters}."
         )
-    kmeans = KMeans(num_clusters, n_init=num_restarts, random_state=seed).fit(fit_x)
+    kmeans = KMeans(num_clusters, n_init=num_restarts, random_state=seed)
+    with threadpool_limits(1, user_api="openmp"):  # the order of sums depends on threads
+        kmeans.fit(fit_x)
     return cluster_accuracy(test_labels, kmeans.predict(test_x), mapping)
 
 

@@ -80,6 +80,10 @@ class Task(abc.ABC):
         del outputs, batch
         return {}
 
+    @abc.abstractmethod
+    def present(self, output: Any) -> np.ndarray:
+        """The decoder's output as what a user wants to have, on the host."""
+
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Stored examples as vectors `[N, F]` on the host, for baselines without a network.
 
@@ -92,22 +96,22 @@ class Task(abc.ABC):
     def figures(
         self,
         batch: Mapping[str, np.ndarray],
-        output: Any,
-        decoded_anchors: Any,
-        decoded_samples: Any,
+        decoded: np.ndarray,
+        decoded_anchors: np.ndarray,
+        decoded_samples: np.ndarray,
         counts: np.ndarray,
     ) -> dict[str, Any]:
         """The task's own figures, by name.
 
         Args:
           batch: a few stored examples `[n, ...]`.
-          output: the decoder's outputs for them `[n, ...]`.
-          decoded_anchors: the decoder's outputs for the anchors `[K, ...]`.
-          decoded_samples: those for samples drawn around each anchor `[K, S, ...]`.
+          decoded: their decoded means, as `present` gives them, `[n, ...]`.
+          decoded_anchors: the anchors, decoded, `[K, ...]`.
+          decoded_samples: samples drawn around each anchor, decoded, `[K, S, ...]`.
           counts: number of test examples of each anchor, `[K]`.
 
         Returns:
           matplotlib figures.
         """
-        del batch, output, decoded_anchors, decoded_samples, counts
+        del batch, decoded, decoded_anchors, decoded_samples, counts
         return {}

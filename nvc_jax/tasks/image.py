@@ -22,6 +22,7 @@ from nvc_jax.tasks.base import Outputs, Task
 
 LIKELIHOODS = ("squared_error", "binary_cross_entropy")
 VIEWS = ("clean", "augmented")
+STORED = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
 def to_range(image: jax.Array, value_range: tuple[float, float]) -> jax.Array:
@@ -32,8 +33,10 @@ def to_range(image: jax.Array, value_range: tuple[float, float]) -> jax.Array:
     if not jnp.issubdtype(image.dtype, jnp.integer):
         return image.astype(jnp.float32)
     low, high = value_range
-    unit = image.astype(jnp.float32) / float(jnp.iinfo(image.dtype).max)
-    return low + (high - low) * unit
+    top = float(jnp.iinfo(image.dtype).max)
+    level, unit = image.astype(jnp.float32), (high - low) / top
+    # Counted from the nearer end, so that no rounding of a compiler can miss either.
+    return jnp.where(level < top / 2, low + unit * level, high - unit * (top - level))
 
 
 def from_range(image: np.ndarray, value_range: tuple[float, float], dtype: Any) -> np.ndarray:
@@ -85,12 +88,22 @@ class ImageTask(Task):
         if "image" not in spec or len(spec["image"].shape) != 3:
             got = ", ".join(f"{name} {list(field.shape)}" for name, field in spec.items())
             raise UserError(f"The image task needs a field image [H, W, C], got {got}.")
+        dtype = np.dtype(spec["image"].dtype)
+        if dtype.kind != "f" and dtype not in STORED:
+            raise UserError(
+                f"Images are uint8, uint16 or floats, got {dtype}, whose white is not known: "
+                "convert them first, as with images.astype('uint8')."
+            )
         super().__init__(config, spec)
         self.likelihood = config.loss.likelihood
         low, high = self.value_range = tuple(config.loss.value_range)
         if self.likelihood not in LIKELIHOODS:
             raise UserError(
                 f"loss.likelihood is {self.likelihood!r}: use one of {', '.join(LIKELIHOODS)}."
+            )
+        if not low < high:
+            raise UserError(
+                f"loss.value_range is ({low}, {high}): its start must be below its end."
             )
         if self.likelihood == "binary_cross_entropy" and (low, high) != (0.0, 1.0):
             raise UserError(
@@ -188,9 +201,9 @@ class ImageTask(Task):
     def figures(
         self,
         batch: Mapping[str, np.ndarray],
-        output: Any,
-        decoded_anchors: Any,
-        decoded_samples: Any,
+        decoded: np.ndarray,
+        decoded_anchors: np.ndarray,
+        decoded_samples: np.ndarray,
         counts: np.ndarray,
     ) -> dict[str, Any]:
         """`reconstructions` and `anchors`."""
@@ -203,10 +216,8 @@ class ImageTask(Task):
         return {
             "reconstructions": plots.reconstruction_grid(
                 self.present_input(batch["image"]),
-                self.present(output),
+                decoded,
                 captions=captions if known.any() else None,
             ),
-            "anchors": plots.anchor_gallery(
-                self.present(decoded_anchors), self.present(decoded_samples), counts
-            ),
+            "anchors": plots.anchor_gallery(decoded_anchors, decoded_samples, counts),
         }

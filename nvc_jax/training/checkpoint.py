@@ -42,8 +42,13 @@ class Checkpoints:
     def steps(self, kind: str = LATEST) -> list[int]:
         """Steps of the checkpoints that look complete, ascending."""
         folder = self.workdir / kind
+        return [step for step in self._present(kind) if _is_complete(folder / str(step))]
+
+    def _present(self, kind: str) -> list[int]:
+        """Steps of all checkpoints, whole or not, ascending."""
+        folder = self.workdir / kind
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        return sorted(int(n) for n in names if n.isdigit() and _is_complete(folder / n))
+        return sorted(int(name) for name in names if name.isdigit())
 
     def save(self, step: int, state: Any, record: Mapping[str, Any], kind: str = LATEST) -> None:
         """Starts writing a checkpoint; waits for the one before it.
@@ -138,17 +143,7 @@ class Checkpoints:
         """
         if step is not None:
             return self._read(target, step, kind)
-        folder = self.workdir / kind
-        candidates = sorted(
-            (int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else [],
-            reverse=True,
-        )
-        for candidate in candidates:
-            if not _is_complete(folder / str(candidate)):
-                _logger.warning(
-                    "Passed over the incomplete checkpoint %s.", folder / str(candidate)
-                )
-                continue
+        for candidate in reversed(self._present(kind)):
             try:
                 return self._read(target, candidate, kind)
             except _UnreadableError as error:
@@ -156,9 +151,9 @@ class Checkpoints:
         return None
 
     def discard_after(self, step: int) -> None:
-        """Moves checkpoints later than `step` out of the way, into `discarded/`."""
+        """Moves checkpoints later than `step`, damaged ones too, out of the way: `discarded/`."""
         for kind in (LATEST, BEST):
-            for later in [s for s in self.steps(kind) if s > step]:
+            for later in [s for s in self._present(kind) if s > step]:
                 self._discard(kind, later)
 
     def _discard(self, kind: str, step: int) -> None:
@@ -171,7 +166,11 @@ class Checkpoints:
     def _manager(self, kind: str) -> ocp.CheckpointManager:
         """The orbax manager of a kind; made at the first save, so that reading writes nothing."""
         if kind not in self._managers:
-            options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=True)
+            # Folders made in the background, where that fails, are waited for during minutes.
+            waiting = ocp.AsyncOptions(create_directories_asynchronously=False)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=self._keep[kind], create=True, async_options=waiting
+            )
             self._managers[kind] = ocp.CheckpointManager(self.workdir / kind, options=options)
         return self._managers[kind]
 
@@ -183,6 +182,8 @@ class Checkpoints:
             raise UserError(
                 f"There is no checkpoint of step {step} in {folder.parent}; got {known}."
             )
+        if not _is_complete(folder):
+            raise _UnreadableError(f"The checkpoint {folder} is incomplete.")
         wanted = flax.serialization.to_state_dict(jax.tree.map(_placeholder, target))
         try:
             with ocp.StandardCheckpointer() as reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -141,6 +141,18 @@ def uses_data_for_anchors(config: ml_collections.ConfigDict) -> bool:
 
 def init_state(experiment: Experiment, config: ml_collections.ConfigDict) -> TrainState:
     """Makes the state of step 0 from the config's seed, on one device."""
+    return jax.jit(_initializer(experiment, config))()
+
+
+def abstract_state(experiment: Experiment, config: ml_collections.ConfigDict) -> TrainState:
+    """The state's shapes and dtypes, without its values: nothing is compiled or run."""
+    return jax.eval_shape(_initializer(experiment, config))
+
+
+def _initializer(
+    experiment: Experiment, config: ml_collections.ConfigDict
+) -> Callable[[], TrainState]:
+    """The function that makes the state of step 0."""
     batch = {
         name: np.zeros((2, *field.shape), field.dtype)
         for name, field in experiment.task.batch_spec.items()
@@ -160,4 +172,4 @@ def init_state(experiment: Experiment, config: ml_collections.ConfigDict) -> Tra
             anchors_ready=not uses_data_for_anchors(config),
         )
 
-    return jax.jit(init)()
+    return init

@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -60,8 +61,9 @@ def purge_after(workdir: Path, step: int) -> None:
     if path.is_file():
         kept = [record for record in read_metrics(path) if record["step"] <= step]
         replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    # The legacy loader gives events as they were written; the other turns scalars into tensors.
     for events in sorted((workdir / EVENTS_FOLDER).glob("events.out.tfevents.*")):
-        loaded = list(EventFileLoader(str(events)).Load())
+        loaded = list(LegacyEventFileLoader(str(events)).Load())
         if all(event.step <= step for event in loaded):
             continue
         partial = events.with_name(f"partial.{events.name}")
@@ -90,7 +92,10 @@ class MetricWriter:
 
     def __init__(self, workdir: Path):
         self._lines = open(workdir / METRICS_FILE, "a")  # noqa: SIM115 - closed by close()
-        self._events = SummaryWriter(str(workdir / EVENTS_FOLDER))
+        # Names have seconds only: a run resumed within one would overwrite its earlier file.
+        self._events = SummaryWriter(
+            str(workdir / EVENTS_FOLDER), filename_suffix=f".{time.time_ns()}"
+        )
 
     def scalars(self, step: int, values: Mapping[str, float], prefix: str = "train") -> None:
         """Writes one line of JSON and one TensorBoard scalar a value.

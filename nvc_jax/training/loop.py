@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -66,7 +67,8 @@ def train(
       train_data: a source, or a re-iterable of dict batches; None opens what the config names.
       validation_data: a source; None takes the config's, or nothing where `train_data` is given.
       resume: `auto`, `never` or `must`.
-      resume_step: go on from this checkpoint; later ones are moved to `discarded/`.
+      resume_step: go on from this checkpoint instead of the newest one that can be read. Either
+        way, later ones are moved to `discarded/`.
       overwrite: delete an earlier run in the directory.
       stop_after: stop at this step as a preemption would.
       progress: show a progress bar.
@@ -79,27 +81,36 @@ def train(
         not finite.
     """
     path = Path(directory).absolute()
+    config = _with_absolute_paths(config)
     source = _as_source(train_data, config, "train")
     parallel.check_batch_size(config.train.batch_size, "train.batch_size")
     experiment = make_experiment(config, source.spec, parallel.AXIS)
     if train_data is None and validation_data is None and config.data.validation_fraction > 0:
         validation_data = open_source(config.data, "validation")
     if parallel.process_index() == 0:
-        workdir.prepare(path, resume=resume, overwrite=overwrite)
+        workdir.prepare(path, resume=resume, resume_step=resume_step, overwrite=overwrite)
     checkpoints = Checkpoints(path, config.train.keep)
     run = _Run(config, path, experiment, source, validation_data, checkpoints)
-    record = run.start(resume_step if resume != "never" else None)
+    run.start(resume_step)
     if parallel.process_index() == 0:
         workdir.write_config(path, config)
+        workdir.write_spec(path, experiment.task.batch_spec)
         purge_after(path, run.step)
         run.writer = MetricWriter(path)
     logger.info("Config: %s", " ".join(to_json(config).split()))
     params = parallel.unreplicate(run.state.params)
     groups = describe_groups(params, config.optimizer, train_anchors=config.anchors.train)
     logger.info("Parameter groups: %s.", groups)
-    run.best = record.get("best", float("inf"))
     with listen_for_stop(stop_after) as stop:
         return run.to_the_end(stop, Progress(config.train.num_steps, run.step, enabled=progress))
+
+
+def _with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A copy whose data folder is found from anywhere, as the saved config is read later."""
+    config = config.copy_and_resolve_references()
+    if config.data.dir:
+        config.data.dir = str(Path(config.data.dir).absolute())
+    return config
 
 
 def _as_source(data: Any, config: ml_collections.ConfigDict, split: str) -> Any:
@@ -134,22 +145,24 @@ class _Run:
         self.best = float("inf")
         self.step = 0
         self.state: Any = None
+        self.anchors_ready = False  # as in the state; asking the device would wait for it
 
-    def start(self, resume_step: int | None) -> dict[str, Any]:
-        """Makes a fresh state or restores one; returns the checkpoint's record."""
+    def start(self, resume_step: int | None) -> None:
+        """Makes a fresh state or restores one, and clears later checkpoints out of the way."""
         fresh = jax.device_get(init_state(self.experiment, self.config))
         found = self.checkpoints.restore(fresh, step=resume_step)
         if found is None:
-            state, record = fresh, dict[str, Any]()
+            state = fresh
             logger.info("Fresh run in %s on %d devices.", self.path, parallel.device_count())
         else:
             state, record = found
             logger.info("Resumed %s at step %d.", self.path, int(state.step))
-            if resume_step is not None and parallel.process_index() == 0:
-                self.checkpoints.discard_after(resume_step)
-        self.step = int(state.step)
+            if any(step <= state.step for step in self.checkpoints.steps(BEST)):
+                self.best = record["best"]
+        self.step, self.anchors_ready = int(state.step), bool(state.anchors_ready)
         self.state = parallel.replicate(state)
-        return record
+        if parallel.process_index() == 0:
+            self.checkpoints.discard_after(self.step)
 
     def to_the_end(self, stop: StopRequest, bar: Progress) -> TrainResult:
         """Steps until the last step or a request to stop, then saves and verifies."""
@@ -172,6 +185,10 @@ class _Run:
                 self._after_step(batch, metrics, bar, clock, began)
             elapsed = max(time.perf_counter() - clock, 1e-9)
             return self._finish(stop, first_step_seconds, max(self.step - began - 1, 0) / elapsed)
+        except BaseException:
+            with contextlib.suppress(UserError):  # the first error is the one to tell
+                self.checkpoints.close()
+            raise
         finally:
             batches.close()
             bar.close()
@@ -218,8 +235,9 @@ class _Run:
 
     def _set_anchors_once(self) -> None:
         """After the warm-up: anchors from k-means on encoded training data, moments cleared."""
-        if bool(parallel.unreplicate(self.state.anchors_ready)):
+        if self.anchors_ready:
             return
+        self.anchors_ready = True
         config = self.config
         encoded = encode_source(
             self.eval_step, self.state, self._some_examples(), config.eval.batch_size
@@ -264,21 +282,21 @@ class _Run:
     def _log(self, metrics: Any, bar: Progress, rate: float) -> None:
         """Fetches the step's metrics: the one place where the host waits for the device."""
         values = {name: float(value) for name, value in parallel.unreplicate(metrics).items()}
-        if self.step > 1:
+        if rate > 0:
             values["steps_per_second"] = rate
             values["examples_per_second"] = rate * self.config.train.batch_size
         bar.show(values, SHOWN)
         if self.writer is not None:
             self.writer.scalars(self.step, values)
-        state = self.state
-        if int(parallel.unreplicate(state.skipped_in_a_row)) >= self.experiment.max_skipped:
-            self._give_up()
+        self._check_alive()
 
-    def _give_up(self) -> None:
+    def _check_alive(self) -> None:
         """Ends a run whose steps are not finite any more; the last checkpoint stays as it is."""
+        skipped = int(parallel.unreplicate(self.state.skipped_in_a_row))
+        if skipped < self.experiment.max_skipped:
+            return
         state = parallel.unreplicate(self.state)
         guilty = [name for name, bad in zip(CULPRITS, state.culprits, strict=True) if bad]
-        self.checkpoints.close()
         raise UserError(
             f"Stopped at step {int(state.step)}: {self.experiment.max_skipped} steps in a row were "
             f"not finite, because of {' and '.join(guilty)}; check the data for NaN, or lower "
@@ -317,8 +335,7 @@ class _Run:
             raise UserError(
                 f"train.best_metric is {metric!r}: use one of {', '.join(sorted(values))}."
             )
-        ready = bool(parallel.unreplicate(self.state.anchors_ready))
-        if ready and values[metric] < self.best:
+        if self.anchors_ready and values[metric] < self.best:
             self.best = values[metric]
             self._save(BEST)
 
@@ -337,6 +354,7 @@ class _Run:
 
     def _save(self, kind: str | None = None) -> TrainState:
         """Starts a checkpoint of the present state, which is copied to the host first."""
+        self._check_alive()
         state = parallel.unreplicate(self.state)
         save: Callable[..., None] = self.checkpoints.save
         save(self.step, state, {"best": self.best}, **({} if kind is None else {"kind": kind}))
@@ -346,8 +364,6 @@ class _Run:
         self, stop: StopRequest, first_step_seconds: float, steps_per_second: float
     ) -> TrainResult:
         """The last checkpoint, verified."""
-        if int(parallel.unreplicate(self.state.skipped_in_a_row)) >= self.experiment.max_skipped:
-            self._give_up()
         if self.step in self.checkpoints.steps():
             state = parallel.unreplicate(self.state)
         else:

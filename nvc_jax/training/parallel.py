@@ -66,7 +66,9 @@ def round_up(batch_size: int) -> int:
 
 def replicate(tree: Any) -> Any:
     """Copies a pytree to every local device: leaves gain a leading device axis."""
-    return jax.pmap(lambda _, leaf: leaf, in_axes=(0, None))(
+    # The axis name is part of the sharding: with another one, steps would compile a second time
+    # for the state that they return.
+    return jax.pmap(lambda _, leaf: leaf, axis_name=AXIS, in_axes=(0, None))(
         np.arange(jax.local_device_count()), tree
     )
 
@@ -84,8 +86,18 @@ def unreplicate(tree: Any) -> Any:
 
 
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Puts this process's batch on its devices: `[b, ...]` becomes `[devices, b / devices, ...]`."""
+    """Puts this process's batch on its devices: `[b, ...]` becomes `[devices, b / devices, ...]`.
+
+    Raises:
+      UserError: if it does not divide evenly.
+    """
     devices = jax.local_devices()
+    size = len(next(iter(batch.values())))
+    if size % len(devices):
+        raise UserError(
+            f"A batch of {size} examples cannot be split over {len(devices)} devices: let the data "
+            "give batches of a multiple of them."
+        )
     sharding = NamedSharding(Mesh(np.asarray(jax.devices()), (AXIS,)), PartitionSpec(AXIS))
     batch = {k: v.reshape(len(devices), -1, *v.shape[1:]) for k, v in batch.items()}
     if jax.process_count() == 1:

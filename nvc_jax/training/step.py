@@ -99,7 +99,7 @@ def train_step(
     terms = jax.tree.map(lambda x: x.astype(jnp.float32), terms)
     total, terms, gradient = parallel.pmean((total, terms, gradient), axis_name)
     learning_rate = jnp.asarray(experiment.learning_rate(state.step), jnp.float32)
-    gradient_norm = optax.global_norm(gradient)
+    gradient_norm = optax.tree.norm(gradient)
 
     def update() -> TrainState:
         updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)

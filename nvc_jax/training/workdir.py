@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import ml_collections
+import numpy as np
 
 from nvc_jax import config as config_lib
+from nvc_jax.data.source import FieldSpec
 from nvc_jax.errors import UserError
 from nvc_jax.training.checkpoint import BEST, DISCARDED, LATEST, Checkpoints
-from nvc_jax.training.logging import EVENTS_FOLDER, METRICS_FILE
+from nvc_jax.training.logging import EVENTS_FOLDER, METRICS_FILE, replace_file
 
 CONFIG_FILE = "config.json"
+SPEC_FILE = "spec.json"
+RESULTS_FILE = "results.json"
+EMBEDDINGS_FILE = "embeddings.npz"
+FIGURES_FOLDER = "figures"
 RESUME = ("auto", "never", "must")
-OWN_NAMES = (CONFIG_FILE, METRICS_FILE, EVENTS_FOLDER, LATEST, BEST, DISCARDED)
+OWN_NAMES = (
+    CONFIG_FILE,
+    SPEC_FILE,
+    METRICS_FILE,
+    EVENTS_FOLDER,
+    LATEST,
+    BEST,
+    DISCARDED,
+    RESULTS_FILE,
+    EMBEDDINGS_FILE,
+    FIGURES_FOLDER,
+)
 _logger = logging.getLogger("nvc_jax")
 
 
-def prepare(workdir: Path, *, resume: str, overwrite: bool) -> None:
+def prepare(workdir: Path, *, resume: str, resume_step: int | None, overwrite: bool) -> None:
     """Checks that a run may start in the directory; creates it.
 
     Args:
       workdir: the directory.
       resume: `auto` goes on from a checkpoint if there is one; `never` wants a directory without a
         run; `must` wants a checkpoint.
+      resume_step: the checkpoint to go on from; None for the newest.
       overwrite: delete an earlier run's files first. Nothing else in the directory is touched.
 
     Raises:
@@ -36,6 +56,11 @@ def prepare(workdir: Path, *, resume: str, overwrite: bool) -> None:
         raise UserError(f"--resume is {resume!r}: use one of {', '.join(RESUME)}.")
     if overwrite and resume == "must":
         raise UserError("--overwrite and --resume=must contradict each other: give one of them.")
+    if resume_step is not None and (overwrite or resume == "never"):
+        raise UserError(
+            f"--resume_step={resume_step} contradicts {'--overwrite' if overwrite else '--resume=never'}"
+            ": give one of them."
+        )
     present = [name for name in OWN_NAMES if (workdir / name).exists()]
     if present and resume == "never" and not overwrite:
         raise UserError(
@@ -70,9 +95,7 @@ def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
             _logger.warning(
                 "The config differs from this run's earlier one: %s.", "; ".join(changed)
             )
-    partial = path.with_suffix(".partial")
-    partial.write_text(config_lib.to_json(config))
-    os.replace(partial, path)
+    replace_file(path, config_lib.to_json(config).encode())
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
@@ -85,3 +108,25 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     if not path.is_file():
         raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE} in it.")
     return config_lib.from_json(path.read_text(), str(path))
+
+
+def write_spec(workdir: Path, spec: Mapping[str, FieldSpec]) -> None:
+    """Saves name, shape and dtype of the data's fields, which the model is made for."""
+    fields = {name: [list(field.shape), field.dtype.name] for name, field in spec.items()}
+    replace_file(workdir / SPEC_FILE, (json.dumps(fields, sort_keys=True) + "\n").encode())
+
+
+def read_spec(workdir: Path) -> dict[str, FieldSpec]:
+    """Reads what `write_spec` wrote.
+
+    Raises:
+      UserError: if it is missing or damaged.
+    """
+    path = workdir / SPEC_FILE
+    try:
+        fields = json.loads(path.read_text())
+        return {name: FieldSpec(tuple(shape), np.dtype(d)) for name, (shape, d) in fields.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is missing or damaged ({error}): it is written when a run starts."
+        ) from None

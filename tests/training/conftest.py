@@ -1,0 +1,111 @@
+"""A tiny run: 6 × 6 images, 4 anchors in 2 dimensions, 16 examples a batch, two on each device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from nvc_jax.config import default_config, ramp
+from nvc_jax.data import ArraySource
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory) -> Iterator[None]:
+    """Every run makes its own step functions: equal ones are taken from a cache on disk."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def standard_promotion() -> Iterator[None]:
+    """optax's bias correction needs it."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def small_config() -> ml_collections.ConfigDict:
+    """Five steps of warm-up, k-means, revival, evaluations and checkpoints within 20 steps."""
+    config = default_config()
+    config.data.num_threads = 0
+    config.model.hidden = (8,)
+    config.model.latent_dim = 2
+    config.model.num_anchors = 4
+    config.loss.kl = ramp(1.0, begin=5, steps=10)
+    config.loss.gravity.value = 0.1
+    config.loss.pull.value = 0.1
+    config.anchors.warmup_steps = 5
+    config.anchors.restarts = 1
+    config.anchors.patience = 3
+    config.anchors.revive_every = 4
+    config.augment.shift = 0.5
+    config.train.num_steps = 20
+    config.train.batch_size = 16
+    config.train.log_every = 4
+    config.train.eval_every = 6
+    config.train.checkpoint_every = 4
+    config.train.keep = 10
+    config.eval.batch_size = 16
+    return config
+
+
+@pytest.fixture
+def config() -> ml_collections.ConfigDict:
+    return small_config()
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((count, 6, 6, 1), np.float32)
+
+
+@pytest.fixture(scope="session")
+def data() -> dict[str, ArraySource]:
+    """Arguments of `train`."""
+    return {
+        "train_data": ArraySource(images(50)),
+        "validation_data": ArraySource(images(10, seed=1)),
+    }
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[[], ml_collections.ConfigDict]:
+    """`small_config`, for fixtures that live longer than a test."""
+    return small_config
+
+
+@pytest.fixture(scope="session")
+def make_images() -> Callable[..., np.ndarray]:
+    return images
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What the library logs, as `LEVEL: text`, whatever other tests did to its logger."""
+    logger, found = logging.getLogger("nvc_jax"), list[str]()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(f"{record.levelname}: {record.getMessage()}")
+
+    handler, level = Handler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -1,0 +1,104 @@
+"""Loss weights and learning rates as functions of the global step."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from nvc_jax.config import default_config, ramp, weight_schedule
+from nvc_jax.errors import UserError
+from nvc_jax.training.schedules import make_learning_rate, make_weight_schedule
+
+
+def weight(**options):
+    return make_weight_schedule({**weight_schedule(2.0), **options})
+
+
+def rate(num_steps, phase_start=0, **options):
+    defaults = default_config().optimizer.to_dict()
+    return make_learning_rate({**defaults, **options}, num_steps, phase_start)
+
+
+def values(schedule, steps):
+    """At all steps at once, compiled, as the training step would."""
+    return np.asarray(jax.jit(jax.vmap(schedule))(np.asarray(steps, np.int32)))
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.0), (250, 0.25), (251, 0.251), (1000, 1.0), (5000, 1.0)]
+)
+def test_linear_weight(step, expected):
+    schedule = make_weight_schedule(ramp(1.0, begin=0, steps=1000))
+    assert float(schedule(step)) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "expected"),
+    [
+        ({"schedule": "constant"}, [0, 1, 10**6], [2, 2, 2]),
+        ({"schedule": "linear", "start": 1.0, "begin": 10, "steps": 4}, [0, 10, 11, 14, 99],
+         [1, 1, 1.25, 2, 2]),
+        ({"schedule": "linear", "begin": 10, "steps": 0}, [9, 10, 11], [0, 2, 2]),
+        ({"schedule": "cosine", "steps": 100}, [0, 25, 50, 100, 101],
+         [0, 1 - math.sqrt(0.5), 1, 2, 2]),
+        ({"schedule": "cyclic", "begin": 4, "steps": 8}, [0, 4, 6, 8, 11, 12, 14, 16],
+         [0, 0, 1, 2, 2, 0, 1, 2]),
+    ],
+)  # fmt: skip
+def test_weight_schedules(options, steps, expected):
+    np.testing.assert_allclose(values(weight(**options), steps), expected, atol=1e-6)
+
+
+def test_linear_weight_against_interp():
+    steps = np.arange(0, 60)
+    schedule = weight(schedule="linear", start=3.0, value=-1.0, begin=7, steps=40)
+    np.testing.assert_allclose(
+        values(schedule, steps), np.interp(steps, [7, 47], [3, -1]), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "quadratic"},
+        {"schedule": "linear", "steps": -1},
+        {"schedule": "linear", "begin": -1},
+        {"schedule": "cyclic", "steps": 0},
+    ],
+)
+def test_impossible_weight_schedules_name_their_key(options):
+    with pytest.raises(UserError, match="loss\\.kl"):
+        make_weight_schedule({**weight_schedule(), **options}, "loss.kl")
+
+
+def test_rate_rises_then_decays():
+    schedule = rate(20, learning_rate=0.4, schedule="linear", warmup_steps=10, end_factor=0.5)
+    steps = [0, 5, 10, 15, 20, 30]
+    np.testing.assert_allclose(values(schedule, steps), [0, 0.2, 0.4, 0.3, 0.2, 0.2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("constant", [1, 1, 1]), ("linear", [1, 0.55, 0.1]), ("cosine", [1, 0.55, 0.1])],
+)
+def test_decay_ends_at_the_last_step(kind, expected):
+    schedule = rate(100, learning_rate=1.0, schedule=kind, end_factor=0.1)
+    np.testing.assert_allclose(values(schedule, [0, 50, 100]), expected, rtol=1e-6)
+
+
+def test_rate_starts_anew_when_anchors_are_set():
+    schedule = rate(30, 10, learning_rate=1.0, schedule="cosine", warmup_steps=2)
+    first = rate(10, learning_rate=1.0, schedule="cosine", warmup_steps=2)
+    second = rate(20, learning_rate=1.0, schedule="cosine", warmup_steps=2)
+    expected = np.concatenate([values(first, range(10)), values(second, range(20))])
+    found = values(schedule, range(30))
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert found[9] < 0.1 and found[10] == 0 and found[12] == 1
+
+
+def test_unknown_rate_schedule():
+    with pytest.raises(UserError, match="optimizer\\.schedule is 'step'.*cosine"):
+        rate(10, schedule="step")
