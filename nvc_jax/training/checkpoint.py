@@ -186,9 +186,10 @@ class Checkpoints:
             raise _UnreadableError(f"The checkpoint {folder} is incomplete.")
         wanted = flax.serialization.to_state_dict(jax.tree.map(_placeholder, target))
         try:
+            # The handler, because the checkpointer warns that one item is no whole checkpoint.
+            stored = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
+            _compare_shapes(_named(stored), _named(wanted), folder)
             with ocp.StandardCheckpointer() as reader:
-                stored = reader.metadata(folder / "state").item_metadata.tree
-                _compare_shapes(_named(stored), _named(wanted), folder)
                 tree = reader.restore(folder / "state", wanted)
             record = json.loads((folder / "record" / "metadata").read_text())
         except UserError:
