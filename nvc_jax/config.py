@@ -160,7 +160,24 @@ def load_config(name: str) -> ml_collections.ConfigDict:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} does not define get_config(): see the files in configs/.")
-    return module.get_config().lock()
+    config = module.get_config()
+    _check_names(config, path)
+    return config.lock()
+
+
+def _check_names(config: Any, path: Path) -> None:
+    """A config has the keys of the defaults, no fewer and no others."""
+    default = default_config()
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"{path}: get_config() returns no ConfigDict, got {type(config).__name__}.")
+    names, known = dict(leaves(config)), dict(leaves(default))
+    for name in names.keys() - known.keys():
+        raise UserError(
+            f"{path} sets an unknown config key {name!r}: did you mean "
+            f"{nearest_name(name, default)!r}?"
+        )
+    for name in known.keys() - names.keys():
+        raise UserError(f"{path} lacks the config key {name!r}: begin with default_config().")
 
 
 def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -230,19 +247,23 @@ def _parse(text: str, present: Any, name: str) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         raise wrong from None
-    if isinstance(present, tuple):
-        value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-        kinds = (int, float) if any(isinstance(v, float) for v in present) else (int,)
-        ok = all(isinstance(v, kinds) and not isinstance(v, bool) for v in value)
-        if not ok:
-            raise wrong
-        return tuple(float(v) for v in value) if float in kinds else value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong
-    if isinstance(present, float):
+    if isinstance(present, tuple) and not isinstance(value, (tuple, list)):
+        value = (value,)
+    try:
+        return _convert(value, present)
+    except TypeError:
+        raise wrong from None
+
+
+def _convert(value: Any, present: Any) -> Any:
+    """A value as the present value's type: lists become tuples, ints floats; else TypeError."""
+    if isinstance(present, tuple) and isinstance(value, (tuple, list)):
+        kind = present[0] if present else 0
+        return tuple(_convert(v, kind) for v in value)
+    if isinstance(present, float) and type(value) is int:
         return float(value)
-    if isinstance(value, float):
-        raise wrong
+    if type(value) is not type(present):
+        raise TypeError(f"expected {type(present).__name__}, got {value!r}")
     return value
 
 
@@ -277,13 +298,15 @@ def from_json(text: str, where: str) -> ml_collections.ConfigDict:
 
 def _update(config: ml_collections.ConfigDict, stored: Any, where: str, prefix: str) -> None:
     """Copies stored values into a config of the same structure."""
+    if not isinstance(stored, dict):
+        raise UserError(f"{where} has a wrong value for {prefix[:-1]}: expected an object.")
     for key, value in stored.items():
         if key not in config:
-            raise UserError(f"{where} has an unknown key {prefix}{key!r}.")
+            raise UserError(f"{where} has an unknown key '{prefix}{key}'.")
         if isinstance(config[key], ml_collections.ConfigDict):
             _update(config[key], value, where, f"{prefix}{key}.")
             continue
         try:
-            config[key] = tuple(value) if isinstance(config[key], tuple) else value
+            config[key] = _convert(value, config[key])
         except TypeError as error:
             raise UserError(f"{where} has a wrong value for {prefix}{key}: {error}.") from None

@@ -11,12 +11,7 @@ import numpy as np
 from nvc_jax.data.source import ArraySource, Source
 from nvc_jax.errors import UserError
 
-
-def _existing(path: Path) -> Path:
-    """The path, if there is a file."""
-    if not path.is_file():
-        raise UserError(f"data.dir = {str(path.parent)!r}: there is no file {path.name} in it.")
-    return path
+_MAGIC = b"\x93NUMPY"
 
 
 def read_npz(options: Any, split: str) -> Source:
@@ -32,23 +27,23 @@ def read_npz(options: Any, split: str) -> Source:
     Raises:
       UserError: for a missing or damaged file or field. Pickled objects are never opened.
     """
-    path = _existing(Path(options.dir) / f"{split}.npz")
+    path = _existing(Path(options.dir) / f"{split}.npz", "train.npz and test.npz")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"The file is not an npz archive: {path}; fetch or save it again.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise UserError(f"The file is not an npz archive: {path}.")
-            if options.image_key not in archive.files:
-                raise UserError(
-                    f"{path} has no field {options.image_key!r}, got {', '.join(archive.files)}; "
-                    "set data.image_key."
-                )
-            image = archive[options.image_key]
-            label = archive[options.label_key] if options.label_key in archive.files else None
-    except UserError:
-        raise
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        raise UserError(f"The file is not an npz archive: {path} ({_first_line(error)}).") from None
-    return ArraySource(image, label, str(path))
+            names = (options.image_key, options.label_key)
+            fields = {name: archive[name] for name in names if name in archive.files}
+            got = ", ".join(archive.files) or "none"
+    except Exception:  # zipfile, zlib and NumPy raise many kinds
+        raise _unreadable(path) from None
+    if options.image_key not in fields:
+        raise UserError(
+            f"{path} has no field {options.image_key!r}, got {got}; set data.image_key."
+        )
+    if not all(isinstance(values, np.ndarray) for values in fields.values()):
+        raise _unreadable(path)  # a zip archive of other files
+    return ArraySource(fields[options.image_key], fields.get(options.label_key), str(path))
 
 
 def read_npy(options: Any, split: str) -> Source:
@@ -64,21 +59,47 @@ def read_npy(options: Any, split: str) -> Source:
     Raises:
       UserError: for a missing or damaged file. Pickled objects are never opened.
     """
-    folder = Path(options.dir)
-    image = _open_npy(_existing(folder / f"{split}_{options.image_key}.npy"))
-    label_path = folder / f"{split}_{options.label_key}.npy"
-    label = _open_npy(label_path) if label_path.is_file() else None
-    return ArraySource(image, label, str(folder / f"{split}_{options.image_key}.npy"))
+    folder, names = Path(options.dir), [f"{s}_{options.image_key}.npy" for s in ("train", "test")]
+    image = _existing(folder / f"{split}_{options.image_key}.npy", " and ".join(names))
+    label = folder / f"{split}_{options.label_key}.npy"
+    return _MappedSource(image, label if label.is_file() else None)
 
 
-def _open_npy(path: Path) -> np.ndarray:
+class _MappedSource(ArraySource):
+    """Memory-mapped files; a reader process gets their paths and not their content."""
+
+    def __init__(self, image: Path, label: Path | None):
+        self._paths = image, label
+        super().__init__(_map(image), None if label is None else _map(label), str(image))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _MappedSource, self._paths
+
+
+def _existing(path: Path, expected: str) -> Path:
+    """The path, if there is a file."""
+    if path.is_file():
+        return path
+    folder = path.parent
+    state = f"there is no file {path.name} in it" if folder.is_dir() else "the folder is missing"
+    raise UserError(
+        f"data.dir = {str(folder)!r}: {state}, expected {expected}; put them there or set data.dir."
+    )
+
+
+def _map(path: Path) -> np.ndarray:
     """Memory-maps one file."""
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise UserError(f"The file is not an npy array: {path}; fetch or save it again.")
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"The file is not an npy array: {path} ({_first_line(error)}).") from None
+    except Exception:  # NumPy raises many kinds
+        raise _unreadable(path) from None
 
 
-def _first_line(error: Exception) -> str:
-    """First line of an error's message."""
-    return (str(error).splitlines() or ["no message"])[0].rstrip(".")
+def _unreadable(path: Path) -> UserError:
+    """NumPy's own message is left out, since it may advise to load pickled objects."""
+    return UserError(
+        f"{path} cannot be read: it is damaged, or holds something else than arrays of numbers."
+    )

@@ -26,11 +26,12 @@ class FolderSource:
       folder: the folder; files lie in it or in one sub-folder a class.
       image_size: (height, width) to resize to; (0, 0): all images must have one size.
       channels: 1 or 3; 0: 1 if every image is grey, else 3. Transparency is laid on black.
+      class_names: the classes in the order of their labels; None: the sub-folders, sorted.
       strict: stop at the first file that cannot be read.
       num_threads: decoding threads.
 
     Attributes:
-      class_names: the sub-folders, sorted; the label is the position.
+      class_names: the label is the position in it; −1 for a file in no sub-folder.
       skipped: names of the files left out.
     """
 
@@ -40,6 +41,7 @@ class FolderSource:
         *,
         image_size: tuple[int, int] = (0, 0),
         channels: int = 0,
+        class_names: list[str] | None = None,
         strict: bool = False,
         num_threads: int = 2,
     ):
@@ -47,6 +49,11 @@ class FolderSource:
             raise UserError(f"data.dir: the folder {str(folder)!r} is missing.")
         if channels not in (0, 1, 3):
             raise UserError(f"data.channels is {channels}: use 1, 3, or 0 for what is stored.")
+        if len(image_size) != 2 or min(image_size) < 0 or (min(image_size) == 0 < max(image_size)):
+            raise UserError(
+                f"data.image_size is {tuple(image_size)}: use (height, width), or (0, 0) for what is "
+                "stored."
+            )
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         images = [path for path in files if path.suffix.lower() in _SUFFIXES]
         self._size, self._threads = tuple(image_size), num_threads
@@ -69,7 +76,7 @@ class FolderSource:
         self._channels = channels or (3 if any(look[1] for _, look in good) else 1)
         deep = any(look[2] for _, look in good) and self._channels == 1
         names = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in self.files]
-        self.class_names = sorted(set(names) - {""})
+        self.class_names = sorted(set(names) - {""}) if class_names is None else class_names
         ids = {name: i for i, name in enumerate(self.class_names)}
         self._label = np.array([ids.get(name, -1) for name in names], np.int32)
         height, width = self._size if self._size != (0, 0) else good[0][1][0]
@@ -108,18 +115,25 @@ class FolderSource:
                 image = image.convert("RGBA")
                 black = Image.new("RGBA", image.size, (0, 0, 0, 255))
                 image = Image.alpha_composite(black, image).convert("RGB")
+            if deep and dtype == np.uint16:
+                values = np.asarray(image).clip(0, 65535).astype(np.float32)
+                return np.rint(np.asarray(self._resize(Image.fromarray(values))))[..., None].astype(
+                    dtype
+                )
             if deep:
-                values = np.asarray(image, np.int64).clip(0, 65535).astype(np.uint16)
+                values = np.asarray(image).clip(0, 65535)
                 image = Image.fromarray((values // 257).astype(np.uint8))
             image = image.convert("L" if self._channels == 1 else "RGB")
-            if self._size != (0, 0):
-                image = image.resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR)
-            elif deep and dtype == np.uint16:
-                return values[..., None]
-            pixels = np.asarray(image, dtype)
+            pixels = np.asarray(self._resize(image), dtype)
         if dtype == np.uint16:
             pixels = pixels * np.uint16(257)
         return pixels if pixels.ndim == 3 else pixels[..., None]
+
+    def _resize(self, image: Image.Image) -> Image.Image:
+        """The image in the wanted size."""
+        if self._size in ((0, 0), (image.height, image.width)):
+            return image
+        return image.resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR)
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool, bool] | None:
@@ -129,7 +143,13 @@ def _look(path: Path) -> tuple[tuple[int, int], bool, bool] | None:
             image.load()
             color = image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I")
             return (image.height, image.width), color, image.mode.startswith("I")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ):
         return None
 
 
@@ -147,11 +167,15 @@ def read_folder(options: Any, split: str) -> Source:
       UserError: for a missing folder, unequal sizes, or no readable file.
     """
     folder = Path(options.dir)
-    has_splits = all((folder / name).is_dir() for name in ("train", "test"))
+    parts = [folder / name for name in ("train", "test")]
+    has_splits = all(part.is_dir() for part in parts)
+    # A class that one of the parts lacks must not shift the labels of the others.
+    classes = {p.name for part in parts for p in part.iterdir() if p.is_dir()} if has_splits else ()
     source = FolderSource(
         folder / split if has_splits else folder,
         image_size=tuple(options.image_size),
         channels=options.channels,
+        class_names=sorted(classes) if has_splits else None,
         strict=options.strict,
         num_threads=options.num_threads,
     )

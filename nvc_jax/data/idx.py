@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -47,7 +48,7 @@ def _find(folder: Path, name: str) -> Path:
     state = "the folder is missing" if not folder.is_dir() else "the folder lacks this file"
     raise UserError(
         f"data.dir = {str(folder)!r}: {state}, expected {name} or {name}.gz (MNIST's four files: "
-        "train- and t10k-, images-idx3-ubyte and labels-idx1-ubyte)."
+        "train- and t10k-, images-idx3-ubyte and labels-idx1-ubyte); put them there or set data.dir."
     )
 
 
@@ -80,7 +81,7 @@ def read_idx_file(path: Path, rank: int) -> np.ndarray:
     if len(content) < start:
         raise UserError(f"{path} is cut short: its header is incomplete; fetch it again.")
     shape = struct.unpack(f">{rank}I", content[4:start])
-    expected = int(np.prod(shape, dtype=np.int64))
+    expected = math.prod(shape)
     if len(content) - start != expected:
         raise UserError(
             f"{path} is cut short or too long: expected {expected} bytes for shape {shape}, got "

@@ -6,14 +6,17 @@ exactly once an epoch, a batch may reach over into the next epoch, and a run res
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from nvc_jax.data.source import Source
 from nvc_jax.data.stream import IterableSource
+from nvc_jax.errors import UserError
 
 
 class _Positions:
@@ -80,10 +83,13 @@ def train_batches(
 
     Returns:
       A generator of dicts of arrays `[batch_size / process_count, ...]`, to be closed.
+
+    Raises:
+      UserError: if the batch cannot be shared evenly by the processes.
     """
     if isinstance(source, IterableSource):
         return source.batches(start_step)
-    size = batch_size // process_count
+    size = _share(batch_size, process_count)
     positions = _Positions(len(source), batch_size, seed)
     reader = _Batches(source, positions, process_index * size, size, 2**31 - 1)
     return _iterate(reader, start_step, num_threads, num_workers)
@@ -103,7 +109,10 @@ def _iterate(
     )
     iterable = dataset.to_iter_dataset(options)
     if num_workers > 0:
-        iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which our programs do not use
+        workers = grain.MultiprocessingOptions(num_workers=num_workers)
+        iterable = iterable.mp_prefetch(workers, worker_init_fn=_ignore_interrupt)
     iterator = iter(iterable)
     try:
         yield from iterator
@@ -111,6 +120,22 @@ def _iterate(
         close = getattr(iterator, "close", None)
         if close is not None:
             close()
+
+
+def _ignore_interrupt(worker: int, num_workers: int) -> None:
+    """Leaves Ctrl-C to the main process, which still needs its readers when it stops in order."""
+    del worker, num_workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _share(batch_size: int, process_count: int) -> int:
+    """One process's part of a batch."""
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(
+            f"A batch of {batch_size} examples cannot be shared by {process_count} processes: use a "
+            f"multiple of {process_count}."
+        )
+    return batch_size // process_count
 
 
 def eval_batches(
@@ -127,8 +152,11 @@ def eval_batches(
     Yields:
       Dicts of arrays with `id` (int32) and `mask` (bool, False for padding) beside the fields; the
       padding repeats the last example.
+
+    Raises:
+      UserError: if the batch cannot be shared evenly by the processes.
     """
-    size = batch_size // process_count
+    size = _share(batch_size, process_count)
     for start in range(0, len(source), batch_size):
         first = start + process_index * size
         position = np.arange(first, first + size)

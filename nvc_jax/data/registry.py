@@ -23,6 +23,8 @@ SOURCES: dict[str, Callable[[Any, str], Source]] = {
 }
 """Readers by name: (config.data, "train" or "test") → source."""
 
+_WITHOUT_FOLDER = ("digits", "tfds")
+
 
 def open_source(options: Any, split: str) -> Source:
     """Opens one split of the data that a config names.
@@ -44,6 +46,10 @@ def open_source(options: Any, split: str) -> Source:
         )
     if split not in ("train", "validation", "test"):
         raise UserError(f"The split is {split!r}: use 'train', 'validation' or 'test'.")
+    if not options.dir and options.source not in _WITHOUT_FOLDER:
+        raise UserError(
+            f"data.source = {options.source!r} needs data.dir, the folder of the files."
+        )
     read = SOURCES[options.source]
     if split == "test":
         return read(options, "test")

@@ -38,7 +38,7 @@ class ArraySource:
     """Examples in arrays, which may be memory-mapped.
 
     Args:
-      image: `[N, H, W, C]`, or `[N, H, W]` for one channel; integers or floats.
+      image: `[N, H, W, C]`, or `[N, H, W]` for one channel; uint8, uint16 or floats.
       label: int `[N]`, or None.
       where: what the arrays are called in messages.
 
@@ -47,8 +47,12 @@ class ArraySource:
     """
 
     def __init__(self, image: np.ndarray, label: np.ndarray | None = None, where: str = "the data"):
-        if image.dtype.kind not in "uif":
-            raise UserError(f"{where}: images are numbers, got dtype {image.dtype}.")
+        # Other integers would be scaled by a maximum that their values never come near.
+        if image.dtype.kind != "f" and image.dtype not in (np.uint8, np.uint16):
+            raise UserError(
+                f"{where}: images are uint8, uint16 or floats, got dtype {image.dtype}; convert "
+                "them first."
+            )
         if image.ndim == 3:
             image = image[..., None]
         if image.ndim != 4:
@@ -122,8 +126,8 @@ def split_off(source: Source, fraction: float, *, held_out: bool, name: str) -> 
     Raises:
       UserError: if a part would be empty.
     """
-    count = round(fraction * len(source))
-    if not 0 <= fraction < 1 or count == len(source) or (held_out and count == 0):
+    count = round(fraction * len(source)) if 0 <= fraction < 1 else len(source)
+    if count == len(source) or (held_out and count == 0):
         raise UserError(
             f"{name} = {fraction} leaves a part of {len(source)} examples empty: use a share "
             "between 0 and 1."
@@ -146,7 +150,10 @@ def check_batch_fields(batch: Mapping[str, np.ndarray], spec: Mapping[str, Field
 
 def _listing(spec: Mapping[str, FieldSpec]) -> str:
     """Fields as text, `image [b, 28, 28, 1] uint8`."""
-    return ", ".join(
-        f"{name} [{', '.join(['b', *map(str, field.shape)])}] {field.dtype}"
-        for name, field in sorted(spec.items())
+    return (
+        ", ".join(
+            f"{name} [{', '.join(['b', *map(str, field.shape)])}] {field.dtype}"
+            for name, field in sorted(spec.items())
+        )
+        or "nothing"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from nvc_jax.data.source import FieldSpec, Source
+from nvc_jax.data.source import FieldSpec, Source, check_batch_fields
 from nvc_jax.errors import UserError
 
 
@@ -50,7 +50,12 @@ class IterableSource:
         return first
 
     def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """Batches from `start_step` on; begins anew at the end."""
+        """Batches from `start_step` on; begins anew at the end.
+
+        Raises:
+          UserError: for a batch with other fields than the first, or at the end of a one-shot
+            iterator.
+        """
         skip = start_step
         while True:
             count = 0
@@ -59,7 +64,9 @@ class IterableSource:
                 if skip > 0:
                     skip -= 1
                     continue
-                yield _arrays(batch)
+                arrays = _arrays(batch)
+                check_batch_fields(arrays, self.spec)
+                yield arrays
             if self._one_shot is not None or count == 0:
                 raise UserError(
                     f"The iterable of batches ended after {count} batches and cannot be iterated "
@@ -91,6 +98,7 @@ class IterableSource:
         total = 0
         for batch in self._batches:
             parts.append(_arrays(batch))
+            check_batch_fields(parts[-1], self.spec)
             total += len(next(iter(parts[-1].values())))
             if limit is not None and total >= limit:
                 break
@@ -99,7 +107,12 @@ class IterableSource:
 
 def _arrays(batch: dict[str, Any]) -> dict[str, np.ndarray]:
     """A batch of NumPy arrays with a `label`."""
+    if not isinstance(batch, Mapping):
+        raise UserError(f"A batch is a dict of arrays, got {type(batch).__name__}.")
     arrays = {name: np.asarray(value) for name, value in batch.items()}
-    size = len(next(iter(arrays.values())))
-    label = arrays.get("label", np.full(size, -1))
+    lengths = {value.shape[:1] for value in arrays.values()}
+    if len(lengths) != 1 or lengths == {()}:
+        shapes = {name: value.shape for name, value in arrays.items()}
+        raise UserError(f"The arrays of a batch have one length, their first axis; got {shapes}.")
+    label = arrays.get("label", np.full(lengths.pop(), -1))
     return {**arrays, "label": label.astype(np.int32)}

@@ -15,7 +15,8 @@ class RecordSource:
     """Random access to a `tfds.data_source`."""
 
     def __init__(self, records: Any, image_key: str, label_key: str, where: str):
-        self._records, self._image_key, self._label_key = records, image_key, label_key
+        self._records, self._where = records, where
+        self._image_key, self._label_key = image_key, label_key
         first = records[0]
         if image_key not in first:
             raise UserError(
@@ -35,8 +36,15 @@ class RecordSource:
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""
         rows = self._records.__getitems__([int(i) for i in ids])
+        images = [np.asarray(row[self._image_key]) for row in rows]
+        for image in images:
+            if image.shape != self.spec["image"].shape:
+                raise UserError(
+                    f"{self._where}: images differ in size, {self.spec['image'].shape} and "
+                    f"{image.shape}; use a data set of one size."
+                )
         return {
-            "image": np.stack([np.asarray(row[self._image_key]) for row in rows]),
+            "image": np.stack(images),
             "label": np.array([row.get(self._label_key, -1) for row in rows], np.int32),
         }
 
@@ -64,6 +72,9 @@ def read_tfds(options: Any, split: str) -> Source:
         records = tfds.data_source(
             options.name, split=name, data_dir=options.dir or None, download=False
         )
+        return RecordSource(records, options.image_key, options.label_key, where)
+    except UserError:
+        raise
     except Exception as error:  # TFDS raises many kinds, some from a failed import of TensorFlow
         folder = Path(options.dir or "~/tensorflow_datasets") / options.name
         reason = (str(error).splitlines() or ["no message"])[0]
@@ -73,4 +84,3 @@ def read_tfds(options: Any, split: str) -> Source:
             "install tensorflow && tfds build --file_format=array_record "
             f"{options.name}."
         ) from None
-    return RecordSource(records, options.image_key, options.label_key, where)

@@ -1,0 +1,45 @@
+"""Options of a reader, and a source whose examples are told apart by their labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nvc_jax.config import default_config
+from nvc_jax.data import ArraySource
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Makes `config.data` for files in `tmp_path`."""
+
+    def make(**changes):
+        data = default_config().data.lock()
+        data.update({"dir": str(tmp_path), **changes})
+        return data
+
+    return make
+
+
+@pytest.fixture
+def numbered():
+    """Makes a source of n examples whose label and pixels are the example's number."""
+
+    def make(n):
+        number = np.arange(n)
+        return ArraySource(np.tile(number[:, None, None, None], (1, 2, 3, 1)).astype("u1"), number)
+
+    return make
+
+
+@pytest.fixture
+def damaged():
+    """Yields all contents with one byte changed, and all that are cut short."""
+
+    def contents(good):
+        for i in range(len(good)):
+            yield good[:i]
+            for flip in (0x01, 0xFF):
+                yield good[:i] + bytes([good[i] ^ flip]) + good[i + 1 :]
+
+    return contents

@@ -1,0 +1,49 @@
+"""From config.data to one of the splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nvc_jax.data import SOURCES, open_source
+from nvc_jax.errors import UserError
+
+
+def write(folder, count):
+    for split, size in (("train", count), ("test", 3)):
+        image = np.zeros((size, 2, 2), np.uint8)
+        np.savez(folder / f"{split}.npz", image=image, label=np.arange(size))
+
+
+def labels(data, split):
+    source = open_source(data, split)
+    return source.gather(np.arange(len(source)))["label"].tolist()
+
+
+def test_validation_is_cut_from_the_training_split(tmp_path, options):
+    write(tmp_path, 20)
+    data = options(source="npz", validation_fraction=0.25)
+    train, validation, again = (labels(data, s) for s in ("train", "validation", "validation"))
+    assert sorted(train + validation) == list(range(20)) and len(validation) == 5
+    assert validation == again and labels(data, "test") == [0, 1, 2]
+
+
+def test_without_validation_all_examples_are_for_training(tmp_path, options):
+    write(tmp_path, 7)
+    data = options(source="npz", validation_fraction=0.0)
+    assert labels(data, "train") == list(range(7))
+    with pytest.raises(UserError, match=r"data\.validation_fraction = 0\.0 leaves"):
+        open_source(data, "validation")
+
+
+def test_unknown_source_and_split_are_told(options):
+    with pytest.raises(UserError, match="'mnist': use one of digits, folder, idx, npy, npz, tfds"):
+        open_source(options(source="mnist"), "train")
+    with pytest.raises(UserError, match="'val': use 'train', 'validation' or 'test'"):
+        open_source(options(), "val")
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES.keys() - {"digits", "tfds"}))
+def test_readers_of_files_need_a_folder(options, name):
+    with pytest.raises(UserError, match=f"'{name}' needs data.dir"):
+        open_source(options(source=name, dir=""), "train")
