@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def read_tfds(options: Any, split: str) -> Source:
         records = tfds.data_source(
             options.name, split=name, data_dir=options.dir or None, download=False
         )
-        return RecordSource(records, options.image_key, options.label_key, where)
+        source = RecordSource(records, options.image_key, options.label_key, where)
+        _hide_gpus_from_tensorflow()
+        return source
     except UserError:
         raise
     except Exception as error:  # TFDS raises many kinds, some from a failed import of TensorFlow
@@ -84,3 +87,10 @@ def read_tfds(options: Any, split: str) -> Source:
             "install tensorflow && tfds build --file_format=array_record "
             f"{options.name}."
         ) from None
+
+
+def _hide_gpus_from_tensorflow() -> None:
+    """If something imported TensorFlow, it would take the GPUs' memory at its first operation."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        tensorflow.config.set_visible_devices([], "GPU")

@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,3 +155,12 @@ def test_unequal_sizes_are_told(tmp_path, options):
     source = read_tfds(options(name="tiny"), "train")
     with pytest.raises(UserError, match=r"differ in size, \(4, 5, 3\) and \(3, 5, 3\)"):
         source.gather(np.array([0, 1]))
+
+
+def test_gpus_are_hidden_from_tensorflow(tmp_path, options, monkeypatch):
+    prepare(tmp_path, train=(IMAGES, LABELS))
+    hidden = []
+    config = SimpleNamespace(set_visible_devices=lambda *devices: hidden.append(devices))
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    read_tfds(options(name="tiny"), "train")
+    assert hidden == [([], "GPU")]
