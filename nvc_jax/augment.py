@@ -69,15 +69,15 @@ def affine(
     y, x = y - shift[:, :1], x - shift[:, 1:]
     x = x + shear[:, None] * y
     cos, sin = (jnp.cos(rotation) / zoom)[:, None], (jnp.sin(rotation) / zoom)[:, None]
-    # One pixel of zeros all around makes "outside" an ordinary address.
-    source_y = jnp.clip(cos * y + sin * x + (height + 1) / 2, 0.0, height + 0.999)
-    source_x = jnp.clip(cos * x - sin * y + (width + 1) / 2, 0.0, width + 0.999)
+    # Zeros all around make "outside" an ordinary address; two at the end, for a corner and the next.
+    source_y = jnp.clip(cos * y + sin * x + (height + 1) / 2, 0.0, height + 1.0)
+    source_x = jnp.clip(cos * x - sin * y + (width + 1) / 2, 0.0, width + 1.0)
     top, left = jnp.floor(source_y), jnp.floor(source_x)
     down, right = (source_y - top)[..., None], (source_x - left)[..., None]
-    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, channels)
-    stride = width + 2
+    padded = jnp.pad(image, ((0, 0), (1, 2), (1, 2), (0, 0))).reshape(-1, channels)
+    stride = width + 3
     first = (top * stride + left).astype(jnp.int32)
-    first = first + (jnp.arange(size, dtype=jnp.int32) * ((height + 2) * stride))[:, None]
+    first = first + (jnp.arange(size, dtype=jnp.int32) * ((height + 3) * stride))[:, None]
 
     def corner(offset: int) -> jax.Array:
         return padded.at[first + offset].get(mode="promise_in_bounds")

@@ -31,7 +31,7 @@ class _Block(nn.Module):
                 momentum=0.9,
                 axis_name=self.axis_name,
                 dtype=jnp.float32,
-            )(x).astype(self.dtype)
+            )(x.astype(jnp.float32)).astype(self.dtype)
         return nn.relu(x)
 
 

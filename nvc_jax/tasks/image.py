@@ -96,14 +96,15 @@ class ImageTask(Task):
             )
         super().__init__(config, spec)
         self.likelihood = config.loss.likelihood
-        low, high = self.value_range = tuple(config.loss.value_range)
+        self.value_range = tuple(config.loss.value_range)
+        if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
+            raise UserError(
+                f"loss.value_range is {self.value_range}: give two numbers, the smaller one first."
+            )
+        low, high = self.value_range
         if self.likelihood not in LIKELIHOODS:
             raise UserError(
                 f"loss.likelihood is {self.likelihood!r}: use one of {', '.join(LIKELIHOODS)}."
-            )
-        if not low < high:
-            raise UserError(
-                f"loss.value_range is ({low}, {high}): its start must be below its end."
             )
         if self.likelihood == "binary_cross_entropy" and (low, high) != (0.0, 1.0):
             raise UserError(
