@@ -139,6 +139,9 @@ def _measure(
             values[name] = compute()
         except UserError as error:
             values[name], reasons[name] = None, str(error)
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):  # JSON has no such number
+            values[name], reasons[name] = None, f"its value is {value}"
     return {
         "metrics": {name: values[name] for name in sorted(values)},
         "reasons": reasons,

@@ -207,6 +207,17 @@ def test_data_without_labels_have_no_label_metrics(run, tmp_path):
     assert (copy / "figures" / "anchor_usage.png").is_file()
 
 
+def test_numbers_that_are_not_finite_are_none_with_a_reason(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    image = digits(run, "test").gather(np.arange(40))["image"].copy()
+    image[3, 2, 2] = np.nan
+    found = evaluate(copy, test_data=ArraySource(image), figures=False)
+    assert found["metrics"]["reconstruction"] is None
+    assert "nan" in found["reasons"]["reconstruction"]
+    json.loads((copy / "results.json").read_text(), parse_constant=pytest.fail)
+
+
 def test_a_collapsed_latent_space_is_reported(run, tmp_path):
     def collapse(params):
         return replace_anchors(params, np.zeros((5, 3), np.float32))
