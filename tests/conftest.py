@@ -20,7 +20,11 @@ os.environ["PYTHONWARNINGS"] = ",".join(
     for name in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 )
 
+from collections.abc import Iterator
+
 import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -37,3 +41,21 @@ def _connect_to_this_machine(self: socket.socket, address: Any) -> None:
 
 
 socket.socket.connect = _connect_to_this_machine  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory) -> Iterator[None]:
+    """Every run makes its own step functions: equal ones are taken from a cache on disk."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()

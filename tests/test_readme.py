@@ -35,7 +35,8 @@ def test_files_and_keys_that_are_named_exist():
     known = dict(leaves(default_config()))
     groups = {name.rpartition(".")[0] for name in known}
     for name in re.findall(
-        r"`(?:--config\.)?((?:data|model|loss|anchors|augment|train|eval)\.(?!(?:py|npz)\b)\w+)", README
+        r"`(?:--config\.)?((?:data|model|loss|anchors|augment|train|eval)\.(?!(?:py|npz)\b)\w+)",
+        README,
     ):
         assert name in known or name in groups, name
     for name in re.findall(r"--config=(\S+)", README) + re.findall(r"\]\(([\w./]+)\)", README):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
@@ -227,9 +226,9 @@ class _Run:
             num_workers=data.num_workers,
         )
         try:
-            first = next(batches)
-            self.experiment.task.check_batch(first)
-            yield from itertools.chain([first], batches)
+            for batch in batches:
+                self.experiment.task.check_batch(batch)
+                yield batch
         finally:
             batches.close()
 
@@ -237,13 +236,22 @@ class _Run:
         """After the warm-up: anchors from k-means on encoded training data, moments cleared."""
         if self.anchors_ready:
             return
+        self._check_alive()
         self.anchors_ready = True
         config = self.config
         encoded = encode_source(
             self.eval_step, self.state, self._some_examples(), config.eval.batch_size
         )
+        finite = np.isfinite(encoded["mean"]).all(axis=1)
+        if not finite.all():
+            logger.warning(
+                "Step %d: left %d examples whose code is not finite out of the anchors' "
+                "initialization: check the data for NaN.", self.step, (~finite).sum(),
+            )  # fmt: skip
         initialize = {"kmeans": self._kmeans, "kmeans++": self._kmeans_plus_plus}
-        centers = parallel.from_first_process(initialize[config.anchors.init](encoded["mean"]))
+        centers = parallel.from_first_process(
+            initialize[config.anchors.init](encoded["mean"][finite])
+        )
         state = parallel.unreplicate(self.state)
         params = replace_anchors(state.params, centers)
         opt_state = jax.device_get(jax.jit(self.experiment.optimizer.init)(params))
@@ -258,7 +266,7 @@ class _Run:
         )
         logger.info(
             "Step %d: set %d anchors by %s on %d encoded training examples.",
-            self.step, len(centers), config.anchors.init, len(encoded["mean"]),
+            self.step, len(centers), config.anchors.init, finite.sum(),
         )  # fmt: skip
 
     def _some_examples(self) -> Source:

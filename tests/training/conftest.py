@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from nvc_jax.config import default_config, ramp
 from nvc_jax.data import ArraySource
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compile_once(tmp_path_factory) -> Iterator[None]:
-    """Every run makes its own step functions: equal ones are taken from a cache on disk."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+from nvc_jax.training.loop import TrainResult, train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +38,8 @@ def small_config() -> ml_collections.ConfigDict:
     config.anchors.restarts = 1
     config.anchors.patience = 3
     config.anchors.revive_every = 4
-    config.augment.shift = 0.5
+    config.optimizer.warmup_steps = 4
+    config.optimizer.max_skipped = 5
     config.train.num_steps = 20
     config.train.batch_size = 16
     config.train.log_every = 4
@@ -92,6 +77,21 @@ def make_config() -> Callable[[], ml_collections.ConfigDict]:
 @pytest.fixture(scope="session")
 def make_images() -> Callable[..., np.ndarray]:
     return images
+
+
+class Run(NamedTuple):
+    """A finished run; tests copy its directory before they change it."""
+
+    directory: Path
+    result: TrainResult
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory, data: dict[str, Any]) -> Run:
+    """Twenty steps in one go."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    with jax.numpy_dtype_promotion("standard"):
+        return Run(directory, train(small_config(), directory, **data))
 
 
 @pytest.fixture

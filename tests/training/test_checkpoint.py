@@ -46,13 +46,26 @@ def saved(path: Path, steps, keep=10) -> Checkpoints:
     return checkpoints
 
 
+def read(path: Path, **options):
+    """(state, record) of the newest checkpoint."""
+    found = Checkpoints(path).restore(make(0), **options)
+    assert found is not None
+    return found
+
+
+def write(checkpoints: Checkpoints, state: TrainState) -> None:
+    """Saves and waits: some errors come only then."""
+    checkpoints.save(2, state, {})
+    checkpoints.wait()
+
+
 def contents(path: Path) -> list[str]:
     return sorted(str(file.relative_to(path)) for file in path.rglob("*"))
 
 
 def test_state_comes_back_typed_and_bit_for_bit(tmp_path):
     saved(tmp_path, [5])
-    state, record = Checkpoints(tmp_path).restore(make(0))
+    state, record = read(tmp_path)
     chex.assert_trees_all_equal(state, make(5))
     chex.assert_trees_all_equal_shapes_and_dtypes(state, make(5))
     assert isinstance(state.opt_state[0], optax.ScaleByAdamState) and state.opt_state[0].count == 5
@@ -117,7 +130,7 @@ def test_newest_are_kept_and_the_best_apart_from_them(tmp_path):
         checkpoints.save(step, make(step), {"best": 0.1})
     checkpoints.close()
     assert checkpoints.steps() == [4, 5] and checkpoints.steps(BEST) == [1]
-    assert checkpoints.restore(make(), kind=BEST)[0].step == 1
+    assert read(tmp_path, kind=BEST)[0].step == 1
     checkpoints.save(5, make(5), {"best": 0.05}, BEST)
     checkpoints.close()
     assert checkpoints.steps(BEST) == [5]
@@ -137,11 +150,11 @@ def test_damaged_newest_is_passed_over_with_a_warning(tmp_path, messages, damage
         (folder / "_CHECKPOINT_METADATA").unlink()
     else:
         (folder / "record" / "metadata").unlink()
-    state, record = Checkpoints(tmp_path).restore(make())
+    state, record = read(tmp_path)
     chex.assert_trees_all_equal(state, make(1))
     assert record == {"best": 0.5}
     assert [m for m in messages if m.startswith("WARNING") and str(folder) in m]
-    with pytest.raises(UserError, match="/2 (cannot be read|is incomplete)"):
+    with pytest.raises(UserError, match=r"/2 (cannot be read|is incomplete)"):
         Checkpoints(tmp_path).restore(make(), step=2)
 
 
@@ -155,7 +168,7 @@ def test_the_same_step_is_replaced(tmp_path):
     checkpoints = saved(tmp_path, [2])
     checkpoints.save(2, make(9), {"best": 9})
     checkpoints.close()
-    state, record = checkpoints.restore(make())
+    state, record = read(tmp_path)
     chex.assert_trees_all_equal(state, make(9))
     assert record == {"best": 9} and checkpoints.steps() == [2]
 
@@ -178,7 +191,7 @@ def test_verify_reads_back(tmp_path):
     checkpoints.verify(1, make(1))
     other = make(1)
     other.opt_state[0].mu["bottleneck"]["anchors"][0, 0] += 1e-6
-    with pytest.raises(UserError, match="step 1 .* differs"):
+    with pytest.raises(UserError, match=r"step 1 .* differs"):
         checkpoints.verify(1, other)
 
 
@@ -191,12 +204,11 @@ def test_full_disk_is_told_and_the_earlier_checkpoint_stays(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
     try:
         with pytest.raises(UserError, match=f"could not be written to {tmp_path}.*check space"):
-            checkpoints.save(2, big, {})
-            checkpoints.wait()
+            write(checkpoints, big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert Checkpoints(tmp_path).steps() == [1]
-    assert Checkpoints(tmp_path).restore(make())[0].step == 1
+    assert read(tmp_path)[0].step == 1
 
 
 def test_unusable_directory_is_told(tmp_path):

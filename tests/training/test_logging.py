@@ -32,7 +32,7 @@ def events(path):
 
 def test_scalars_go_to_both_files(tmp_path):
     writer = MetricWriter(tmp_path)
-    writer.scalars(3, {"loss": np.float32(0.5), "kl": math.nan})
+    writer.scalars(3, {"loss": 0.5, "kl": math.nan})
     writer.scalars(3, {"kl": math.inf}, prefix="validation")
     writer.close()
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()

@@ -100,5 +100,5 @@ def test_rate_starts_anew_when_anchors_are_set():
 
 
 def test_unknown_rate_schedule():
-    with pytest.raises(UserError, match="optimizer\\.schedule is 'step'.*cosine"):
+    with pytest.raises(UserError, match=r"optimizer\.schedule is 'step'.*cosine"):
         rate(10, schedule="step")

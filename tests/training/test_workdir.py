@@ -12,7 +12,8 @@ from nvc_jax.errors import UserError
 from nvc_jax.training import workdir
 from nvc_jax.training.checkpoint import Checkpoints
 
-OWN = {"config.json", "metrics.jsonl", "tensorboard", "checkpoints", "best", "discarded"}
+FILES = ("config.json", "spec.json", "metrics.jsonl", "results.json", "embeddings.npz")
+FOLDERS = ("tensorboard", "checkpoints", "best", "discarded", "figures")
 
 
 def prepare(path, resume="auto", resume_step=None, overwrite=False):
@@ -23,10 +24,10 @@ def prepare(path, resume="auto", resume_step=None, overwrite=False):
 def used(tmp_path):
     """A directory with a run's files and two of somebody else's."""
     path = tmp_path / "run"
-    for name in OWN - {"config.json", "metrics.jsonl"}:
+    for name in FOLDERS:
         (path / name / "sub").mkdir(parents=True)
         (path / name / "sub" / "file").write_text("run")
-    for name in ("config.json", "metrics.jsonl", "notes.txt", "checkpoints.tar"):
+    for name in (*FILES, "notes.txt", "checkpoints.tar"):
         (path / name).write_text("{}")
     return path
 
@@ -66,7 +67,7 @@ def test_never_takes_a_directory_with_other_peoples_files(tmp_path):
 
 def test_must_wants_a_checkpoint(tmp_path):
     path = tmp_path / "run"
-    with pytest.raises(UserError, match="no checkpoint in .*run/checkpoints"):
+    with pytest.raises(UserError, match=r"no checkpoint in .*run/checkpoints"):
         prepare(path, resume="must")
     assert not path.exists()
     checkpoints = Checkpoints(path)

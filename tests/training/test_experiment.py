@@ -1,0 +1,68 @@
+"""From a config to what a step is made of: which values are refused, which reach the optimizer."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nvc_jax.data.source import FieldSpec
+from nvc_jax.errors import UserError
+from nvc_jax.training.experiment import init_state, make_experiment
+from nvc_jax.training.state import find_anchors
+
+SPEC = {
+    "image": FieldSpec((6, 6, 1), np.dtype(np.float32)),
+    "label": FieldSpec((), np.dtype(np.int32)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.num_anchors", 0),
+        ("model.latent_dim", -1),
+        ("train.num_steps", 0),
+        ("train.log_every", 0),
+        ("train.keep", 0),
+        ("eval.batch_size", 0),
+        ("optimizer.learning_rate", 0.0),
+        ("optimizer.learning_rate", float("nan")),
+        ("optimizer.max_skipped", 0),
+        ("anchors.patience", 0),
+        ("anchors.warmup_steps", -1),
+        ("anchors.init", "random"),
+        ("loss.kl.schedule", "step"),
+        ("optimizer.schedule", "step"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_by_name(config, name, value):
+    config.update_from_flattened_dict({name: value})
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        make_experiment(config, SPEC, None)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_anchors_train_only_if_asked_to(config, trains):
+    config.anchors.train = trains
+    experiment = make_experiment(config, SPEC, None)
+    params = {"anchors": jnp.ones((4, 2)), "kernel": jnp.ones((2, 2))}
+    updates, _ = experiment.optimizer.update(params, experiment.optimizer.init(params), params)
+    assert bool(jnp.any(updates["anchors"] != 0)) == trains and jnp.all(updates["kernel"] > 0)
+
+
+@pytest.mark.parametrize(("init", "ready"), [("spread", True), ("kmeans++", False)])
+def test_anchors_wait_for_data_only_where_they_come_from_it(config, init, ready):
+    config.anchors.init = init
+    state = init_state(make_experiment(config, SPEC, None), config)
+    assert bool(state.anchors_ready) == ready and int(state.step) == 0
+    assert len(np.unique(find_anchors(state.params), axis=0)) == 4
+    assert state.batch_stats == {}
+    np.testing.assert_array_equal(state.rng, jax.random.key_data(jax.random.key(config.seed)))
+
+
+@pytest.mark.parametrize("params", [{"kernel": 1}, {"a": {"anchors": 1}, "b": {"anchors": 2}}])
+def test_a_model_has_one_set_of_anchors(params):
+    with pytest.raises(ValueError, match="one parameter named 'anchors'"):
+        find_anchors(params)

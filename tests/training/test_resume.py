@@ -1,0 +1,240 @@
+"""Interrupted runs: what is there afterwards, and that they end as uninterrupted ones do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nvc_jax.config import to_json
+from nvc_jax.data import ArraySource
+from nvc_jax.training.checkpoint import Checkpoints
+from nvc_jax.training.logging import read_metrics
+from nvc_jax.training.loop import train
+from nvc_jax.training.state import find_anchors
+
+ROOT = Path(__file__).resolve().parents[2]
+RATES = {"steps_per_second", "examples_per_second"}
+
+
+def timeless(directory):
+    """Step and group → record without what depends on the clock."""
+    return {
+        (record["step"], "loss" in record): {k: v for k, v in record.items() if k not in RATES}
+        for record in read_metrics(directory / "metrics.jsonl")
+    }
+
+
+def assert_curves_do_not_zigzag(directory):
+    """Every tag has strictly increasing steps, in both kinds of files."""
+    curves: dict[str, list[int]] = {}
+    for record in read_metrics(directory / "metrics.jsonl"):
+        for name in record.keys() - {"step"}:
+            curves.setdefault(name, []).append(record["step"])
+    events = EventAccumulator(str(directory / "tensorboard"), purge_orphaned_data=False).Reload()
+    for tag in events.Tags()["scalars"]:
+        curves[f"event {tag}"] = [event.step for event in events.Scalars(tag)]
+    assert "event train/loss" in curves and "event validation/kl" in curves
+    for name, steps in curves.items():
+        assert steps == sorted(set(steps)) and steps[-1] <= 20, name
+
+
+def newest(directory, like):
+    """The state of the newest checkpoint."""
+    found = Checkpoints(directory).restore(like)
+    assert found is not None
+    return found[0]
+
+
+def assert_ended_like(whole, result, directory):
+    """The same last state, bit for bit, and the same logged values."""
+    chex.assert_trees_all_equal(result.state, whole.result.state)
+    expected, found = timeless(whole.directory), timeless(directory)
+    assert expected.keys() <= found.keys()
+    assert {key: found[key] for key in expected} == expected
+    assert_curves_do_not_zigzag(directory)
+    chex.assert_trees_all_equal(newest(directory, result.state), result.state)
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole.directory, tmp_path / "copy")
+
+
+class Interrupted(ArraySource):
+    """Does something instead of, or before, giving the batch of the 14th step."""
+
+    def __init__(self, images, action):
+        super().__init__(images)
+        self.count, self.action = 0, action
+
+    def gather(self, ids):
+        self.count += 1
+        if self.count == 14 + 4:  # four batches are encoded for k-means
+            self.action()
+        return super().gather(ids)
+
+
+def test_stopped_and_resumed_in_a_relative_directory(config, data, whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = train(config, "rel/run", stop_after=8, **data)
+    assert first.stopped == "--stop_after=8" and first.state.step == 8
+    adam = newest(Path("rel/run"), first.state).opt_state[0]
+    assert isinstance(adam, optax.ScaleByAdamState) and adam.count == 3  # since anchors were set
+    result = train(config, "rel/run", resume="must", **data)
+    assert result.stopped is None
+    assert_ended_like(whole, result, tmp_path / "rel" / "run")
+    record = timeless(tmp_path / "rel" / "run")[9, True]
+    assert record["weight/kl"] == pytest.approx(0.3)  # of step 8 of the ramp from 5 to 15
+    assert record["learning_rate"] == pytest.approx(0.75e-3)  # of step 3 after the restart
+
+
+def test_stopped_just_before_the_anchors_are_set(config, data, whole, tmp_path):
+    assert not train(config, tmp_path, stop_after=5, **data).state.anchors_ready
+    assert_ended_like(whole, train(config, tmp_path, **data), tmp_path)
+
+
+def test_an_error_in_the_data_loses_only_steps_after_the_last_checkpoint(
+    config, data, whole, make_images, tmp_path
+):
+    def fail():
+        raise RuntimeError("the disk is gone")
+
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        train(config, tmp_path, **{**data, "train_data": Interrupted(make_images(50), fail)})
+    assert Checkpoints(tmp_path).steps() == [4, 8, 12]
+    assert_ended_like(whole, train(config, tmp_path, **data), tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_the_present_step(
+    config, data, make_images, tmp_path, number, whole
+):
+    before = signal.getsignal(number)
+    source = Interrupted(make_images(50), lambda: os.kill(os.getpid(), number))
+    result = train(config, tmp_path, **{**data, "train_data": source})
+    assert result.stopped == number.name and result.state.step == 14
+    assert Checkpoints(tmp_path).steps() == [4, 8, 12, 14]
+    assert signal.getsignal(number) is before
+    if number == signal.SIGTERM:
+        assert_ended_like(whole, train(config, tmp_path, **data), tmp_path)
+
+
+def test_going_back_to_an_older_checkpoint_replaces_later_ones(config, data, whole, copy):
+    checkpoints = Checkpoints(copy)
+    assert checkpoints.steps("best") > [8]
+    (copy / "checkpoints" / "8" / "record" / "metadata").write_text('{"best": 0.0}')
+    result = train(config, copy, resume_step=8, stop_after=14, **data)
+    assert checkpoints.steps("best") == [12]  # the best before, whatever it was, is gone
+    assert checkpoints.steps() == [4, 8, 12, 14]
+    chex.assert_trees_all_equal(newest(copy, result.state), result.state)
+    discarded = {path.name for path in (copy / "discarded").iterdir()}
+    assert {"checkpoints-12", "checkpoints-16", "checkpoints-20"} <= discarded
+    assert max(step for step, _ in timeless(copy)) <= 14
+    assert_ended_like(whole, train(config, copy, **data), copy)
+
+
+def test_a_damaged_newest_checkpoint_costs_its_steps_only(config, data, whole, copy, messages):
+    for file in [f for f in (copy / "checkpoints" / "20" / "state").rglob("*") if f.is_file()]:
+        file.write_bytes(b"")
+    config.train.keep = 1
+    result = train(config, copy, **data)
+    assert [m for m in messages if m.startswith("WARNING") and "checkpoints/20 cannot" in m]
+    assert any("Resumed" in m and m.endswith("at step 16.") for m in messages)
+    assert_ended_like(whole, result, copy)
+    assert Checkpoints(copy).steps() == [20]
+
+
+def child(code, *arguments, flags):
+    """A Python process of its own that shares the cache of compiled functions."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return subprocess.Popen(
+        [sys.executable, *code, *map(str, arguments)],
+        env={**os.environ, **cache, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from nvc_jax.config import from_json
+from nvc_jax.data import ArraySource
+from nvc_jax.training.loop import train
+config, directory, train_images, validation_images = sys.argv[1:]
+class Fatal(ArraySource):
+    steps = 0
+    def gather(self, ids):
+        self.steps += 1
+        if self.steps == 14 + 4: os.kill(os.getpid(), signal.SIGKILL)
+        return super().gather(ids)
+train(
+    from_json(Path(config).read_text(), config), directory,
+    train_data=Fatal(np.load(train_images)), validation_data=ArraySource(np.load(validation_images)),
+)
+"""
+
+
+def test_killed_without_warning_and_resumed(config, data, whole, make_images, tmp_path):
+    (tmp_path / "config.json").write_text(to_json(config))
+    for name, images in [("train.npy", make_images(50)), ("validation.npy", make_images(10, 1))]:
+        np.save(tmp_path / name, images)
+    names = ("config.json", "run", "train.npy", "validation.npy")
+    arguments = [tmp_path / name for name in names]
+    process = child(["-c", KILLED], *arguments, flags=os.environ["XLA_FLAGS"])
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, error
+    steps = Checkpoints(tmp_path / "run").steps()
+    assert steps in ([4, 8], [4, 8, 12])  # the last one may have been under way
+    assert_ended_like(whole, train(config, tmp_path / "run", **data), tmp_path / "run")
+
+
+def test_terminated_program_on_one_device_resumes_saves_and_exits(
+    config, whole, copy, make_images, tmp_path
+):
+    for split in ("train", "test"):
+        np.savez(tmp_path / f"{split}.npz", image=make_images(50))
+    config.data.source, config.data.dir = "npz", str(tmp_path)
+    (tmp_path / "config.json").write_text(to_json(config))
+    (tmp_path / "long.py").write_text(
+        "from pathlib import Path\nfrom nvc_jax.config import from_json\n"
+        "def get_config():\n"
+        "    return from_json(Path(__file__).with_name('config.json').read_text(), '')\n"
+    )
+    process = child(
+        [str(ROOT / "train.py")], f"--config={tmp_path / 'long.py'}", f"--workdir={copy}",
+        "--resume=must", "--config.train.num_steps=10000000", "--config.train.checkpoint_every=0",
+        "--config.train.eval_every=0", flags="",
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while max(step for step, _ in timeless(copy)) < 28 and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.1)
+    asked = time.monotonic()
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 0 and time.monotonic() - asked < 60, error
+    assert f"Resumed {copy} at step 20." in error and "by SIGTERM; saved." in error
+    state = newest(copy, whole.result.state)
+    assert state.step >= 28 and find_anchors(state.params).shape == (4, 2)
+    assert jax.device_count() == 8
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, whole.result.state)
+    chex.assert_tree_all_finite(state)
