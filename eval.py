@@ -9,6 +9,8 @@ import sys
 
 from nvc_jax import cli
 
+SUMMARY = ("cluster_accuracy_hungarian", "kmeans_accuracy_hungarian_inputs")
+
 
 def main(arguments: list[str]) -> int:
     """Parses the flags and evaluates; returns the exit code."""
@@ -26,6 +28,12 @@ def main(arguments: list[str]) -> int:
     for name, value in results["metrics"].items():
         reason = results["reasons"].get(name, "")
         print(f"{name:34s} {f'none: {reason}' if value is None else f'{value:.4f}'}")
+    found, baseline = (results["metrics"][name] for name in SUMMARY)
+    if found is not None and baseline is not None:
+        print(
+            f"Accuracy of the anchors as classes: {found:.3f}; of k-means on the inputs, without a "
+            f"network: {baseline:.3f}."
+        )
     print(f"Report: {flags.workdir}/results.json, embeddings.npz and figures/")
     return 0
 
