@@ -19,6 +19,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--resume_step", type=int, help="go on from the checkpoint of this step")
     parser.add_argument("--overwrite", action="store_true", help="delete an earlier run first")
     parser.add_argument("--stop_after", type=int, help="stop at this step, as a preemption would")
+    parser.add_argument("--init_from", help="begin with parameters of the run in this directory")
+    parser.add_argument(
+        "--init_include", default="", help="with --init_from: only names this pattern is found in"
+    )
     flags, config = cli.parse(parser, arguments)
 
     from nvc_jax.training.loop import train  # after the flags: a mistake in them is told at once
@@ -30,6 +34,8 @@ def main(arguments: list[str]) -> int:
         resume_step=flags.resume_step,
         overwrite=flags.overwrite,
         stop_after=flags.stop_after,
+        init_from=flags.init_from,
+        init_include=flags.init_include,
         progress=sys.stderr.isatty(),
     )
     return 0

@@ -6,10 +6,11 @@ restores on any number of devices. Nothing here runs code found in a file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,6 +151,21 @@ class Checkpoints:
                 _logger.warning("%s Trying the one before it.", error)
         return None
 
+    def read_leaves(self) -> dict[str, np.ndarray]:
+        """All arrays of the newest checkpoint by name, such as `params/bottleneck/anchors`.
+
+        Raises:
+          UserError: if there is no checkpoint, or it cannot be read.
+        """
+        steps = self.steps()
+        if not steps:
+            raise UserError(f"There is no checkpoint in {self.workdir / LATEST}.")
+        folder = self.workdir / LATEST / str(steps[-1])
+        with _explained_reading(folder):
+            stored = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
+            with ocp.StandardCheckpointer() as reader:
+                return _named(reader.restore(folder / "state", jax.tree.map(_placeholder, stored)))
+
     def discard_after(self, step: int) -> None:
         """Moves checkpoints later than `step`, damaged ones too, out of the way: `discarded/`."""
         for kind in (LATEST, BEST):
@@ -185,20 +201,13 @@ class Checkpoints:
         if not _is_complete(folder):
             raise _UnreadableError(f"The checkpoint {folder} is incomplete.")
         wanted = flax.serialization.to_state_dict(jax.tree.map(_placeholder, target))
-        try:
+        with _explained_reading(folder):
             # The handler, because the checkpointer warns that one item is no whole checkpoint.
             stored = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
             _compare_shapes(_named(stored), _named(wanted), folder)
             with ocp.StandardCheckpointer() as reader:
                 tree = reader.restore(folder / "state", wanted)
             record = json.loads((folder / "record" / "metadata").read_text())
-        except UserError:
-            raise
-        except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
-            raise _UnreadableError(
-                f"The checkpoint {folder} cannot be read ({type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else 'no message'})."
-            ) from error
         return flax.serialization.from_state_dict(target, tree), record
 
     def _explain(self, action: Callable[[], None]) -> None:
@@ -216,6 +225,20 @@ class Checkpoints:
 
 class _UnreadableError(UserError):
     """A checkpoint that is there and cannot be read."""
+
+
+@contextlib.contextmanager
+def _explained_reading(folder: Path) -> Iterator[None]:
+    """Tells a damaged checkpoint from other mistakes."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
+        raise _UnreadableError(
+            f"The checkpoint {folder} cannot be read ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'})."
+        ) from error
 
 
 def _is_complete(folder: Path) -> bool:

@@ -26,6 +26,7 @@ from nvc_jax.training.optimizer import describe_groups
 from nvc_jax.training.state import CULPRITS, TrainState, find_anchors, replace_anchors
 from nvc_jax.training.step import eval_step, revive_step, train_step
 from nvc_jax.training.stopping import StopRequest, listen_for_stop
+from nvc_jax.training.warm_start import warm_start
 
 SHOWN = ("loss", "anchors_used")
 
@@ -56,6 +57,8 @@ def train(
     resume_step: int | None = None,
     overwrite: bool = False,
     stop_after: int | None = None,
+    init_from: str | Path | None = None,
+    init_include: str = "",
     progress: bool = False,
 ) -> TrainResult:
     """Trains a model as the config says, and leaves a work directory that `evaluate` can open.
@@ -70,6 +73,8 @@ def train(
         way, later ones are moved to `discarded/`.
       overwrite: delete an earlier run in the directory.
       stop_after: stop at this step as a preemption would.
+      init_from: a fresh run takes parameters from the newest checkpoint of this work directory.
+      init_include: only those whose name this regular expression is found in.
       progress: show a progress bar.
 
     Returns:
@@ -90,7 +95,7 @@ def train(
         workdir.prepare(path, resume=resume, resume_step=resume_step, overwrite=overwrite)
     checkpoints = Checkpoints(path, config.train.keep)
     run = _Run(config, path, experiment, source, validation_data, checkpoints)
-    run.start(resume_step)
+    run.start(resume_step, None if init_from is None else Path(init_from).absolute(), init_include)
     if parallel.process_index() == 0:
         workdir.write_config(path, config)
         workdir.write_spec(path, experiment.task.batch_spec)
@@ -146,12 +151,12 @@ class _Run:
         self.state: Any = None
         self.anchors_ready = False  # as in the state; asking the device would wait for it
 
-    def start(self, resume_step: int | None) -> None:
+    def start(self, resume_step: int | None, init_from: Path | None, init_include: str) -> None:
         """Makes a fresh state or restores one, and clears later checkpoints out of the way."""
         fresh = jax.device_get(init_state(self.experiment, self.config))
         found = self.checkpoints.restore(fresh, step=resume_step)
         if found is None:
-            state = fresh
+            state = fresh if init_from is None else warm_start(fresh, init_from, init_include)
             logger.info("Fresh run in %s on %d devices.", self.path, parallel.device_count())
         else:
             state, record = found
