@@ -51,7 +51,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.image_size = (0, 0)  # resize to height, width; 0: as stored
     config.data.channels = 0  # 1 grey, 3 color, 0 as stored
     config.data.strict = False  # True: stop at the first unreadable file
-    config.data.num_threads = 2
+    config.data.num_threads = 2  # that read ahead from files
     config.data.num_workers = 0  # reader processes
 
     config.model = ml_collections.ConfigDict()

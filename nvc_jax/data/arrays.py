@@ -68,6 +68,8 @@ def read_npy(options: Any, split: str) -> Source:
 class _MappedSource(ArraySource):
     """Memory-mapped files; a reader process gets their paths and not their content."""
 
+    in_memory = False
+
     def __init__(self, image: Path, label: Path | None):
         self._paths = image, label
         super().__init__(_map(image), None if label is None else _map(label), str(image))

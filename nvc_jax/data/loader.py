@@ -14,7 +14,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from nvc_jax.data.source import Source
+from nvc_jax.data.source import Source, is_in_memory
 from nvc_jax.data.stream import IterableSource
 from nvc_jax.errors import UserError
 
@@ -78,7 +78,8 @@ def train_batches(
       start_step: step of the first batch.
       process_index: rank of this process.
       process_count: number of processes; their shares are disjoint and complete.
-      num_threads: threads that read ahead; 0 reads in the caller's thread.
+      num_threads: threads that read ahead; 0 reads in the caller's thread, as arrays in memory
+        always do, for which a change of threads takes longer than the reading.
       num_workers: processes that read ahead, through Grain; they never use JAX.
 
     Returns:
@@ -92,7 +93,7 @@ def train_batches(
     size = _share(batch_size, process_count)
     positions = _Positions(len(source), batch_size, seed)
     reader = _Batches(source, positions, process_index * size, size, 2**31 - 1)
-    return _iterate(reader, start_step, num_threads, num_workers)
+    return _iterate(reader, start_step, 0 if is_in_memory(source) else num_threads, num_workers)
 
 
 def _iterate(

@@ -46,6 +46,8 @@ class ArraySource:
       UserError: for a wrong rank, dtype or number of labels, or no example.
     """
 
+    in_memory = True
+
     def __init__(self, image: np.ndarray, label: np.ndarray | None = None, where: str = "the data"):
         # Other integers would be scaled by a maximum that their values never come near.
         if image.dtype.kind != "f" and image.dtype not in (np.uint8, np.uint16):
@@ -90,12 +92,18 @@ class _Subset:
 
     def __init__(self, source: Source, ids: np.ndarray):
         self._source, self._ids, self.spec = source, ids, source.spec
+        self.in_memory = is_in_memory(source)
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         return self._source.gather(self._ids[ids])
+
+
+def is_in_memory(source: Source) -> bool:
+    """Whether gathering is cheaper than handing batches from thread to thread."""
+    return getattr(source, "in_memory", False)
 
 
 def subset(source: Source, ids: np.ndarray) -> Source:

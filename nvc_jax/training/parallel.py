@@ -6,6 +6,7 @@ mapping needs a change here and nowhere else.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,12 @@ def unreplicate(tree: Any) -> Any:
     return jax.tree.map(first, tree)
 
 
+@functools.cache
+def _batch_sharding() -> NamedSharding:
+    """One piece of the leading axis on each device of the run."""
+    return NamedSharding(Mesh(np.asarray(jax.devices()), (AXIS,)), PartitionSpec(AXIS))
+
+
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Puts this process's batch on its devices: `[b, ...]` becomes `[devices, b / devices, ...]`.
 
@@ -98,7 +105,7 @@ def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
             f"A batch of {size} examples cannot be split over {len(devices)} devices: let the data "
             "give batches of a multiple of them."
         )
-    sharding = NamedSharding(Mesh(np.asarray(jax.devices()), (AXIS,)), PartitionSpec(AXIS))
+    sharding = _batch_sharding()
     batch = {k: v.reshape(len(devices), -1, *v.shape[1:]) for k, v in batch.items()}
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
