@@ -13,14 +13,11 @@ from sklearn.cluster import KMeans
 
 from nvc_jax import anchors
 from nvc_jax.errors import UserError
+from tests.numeric import normal
 
 
 def numpy_distances(x, a):
     return np.square(np.asarray(x, np.float64)[:, None] - np.asarray(a, np.float64)).sum(-1)
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def gradients(x, a, weight):

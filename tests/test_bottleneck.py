@@ -15,10 +15,7 @@ import scipy.special
 from flax.errors import InvalidRngError
 
 from nvc_jax import NebulaBottleneck, anchors, nvc_loss
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+from tests.numeric import normal
 
 
 def params(mean_kernel, logvar_bias, table):

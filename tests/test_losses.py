@@ -12,24 +12,7 @@ import pytest
 
 from nvc_jax import losses
 from nvc_jax.errors import UserError
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def numeric_gradient(function, x, step=1e-6):
-    """Central differences of a float64 function."""
-    x = np.asarray(x, np.float64)
-    gradient = np.zeros_like(x)
-    for index in np.ndindex(x.shape):
-        ends = []
-        for sign in (1, -1):
-            moved = x.copy()
-            moved[index] += sign * step
-            ends.append(function(moved))
-        gradient[index] = (ends[0] - ends[1]) / (2 * step)
-    return gradient
+from tests.numeric import normal, numeric_gradient
 
 
 def squared(x, a):

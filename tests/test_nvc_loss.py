@@ -13,10 +13,7 @@ import pytest
 from nvc_jax import losses
 from nvc_jax.bottleneck import Latent
 from nvc_jax.errors import UserError
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+from tests.numeric import normal
 
 
 def make_latent(size, dim=2, num_anchors=3, seed=0, assignment=None):

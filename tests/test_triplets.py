@@ -12,6 +12,7 @@ import pytest
 
 from nvc_jax import losses
 from nvc_jax.errors import UserError
+from tests.numeric import normal, numeric_gradient
 
 
 def hard(x, labels, margin=1.0, squared=False):
@@ -49,24 +50,6 @@ def brute_force(form, x, labels, parameter=1.0, squared=False):
                 near = distance(x[i], x[k], squared)
                 values.append(max(0.0, distance(x[i], x[j], squared) - near + parameter))
     return (np.mean(values) if values else 0.0), len(values)
-
-
-def numeric_gradient(function, x, step=1e-6):
-    """Central differences of a float64 function."""
-    x = np.asarray(x, np.float64)
-    gradient = np.zeros_like(x)
-    for index in np.ndindex(x.shape):
-        ends = []
-        for sign in (1, -1):
-            moved = x.copy()
-            moved[index] += sign * step
-            ends.append(function(moved))
-        gradient[index] = (ends[0] - ends[1]) / (2 * step)
-    return gradient
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 2, 7])
