@@ -17,6 +17,7 @@ from nvc_jax.errors import UserError
 from nvc_jax.losses import TERMS
 from nvc_jax.tasks import make_task
 from nvc_jax.tasks.base import Task
+from nvc_jax.training.logging import logger
 from nvc_jax.training.optimizer import make_optimizer
 from nvc_jax.training.schedules import Schedule, make_learning_rate, make_weight_schedule
 from nvc_jax.training.state import TrainState, make_state
@@ -132,6 +133,12 @@ def _check(config: ml_collections.ConfigDict) -> None:
         raise UserError(
             f"anchors.warmup_steps is {config.anchors.warmup_steps}: it must not be negative."
         )
+    if uses_data_for_anchors(config) and config.anchors.warmup_steps >= config.train.num_steps:
+        logger.warning(
+            "anchors.warmup_steps = %d is not below train.num_steps = %d: the run ends as a plain "
+            "autoencoder, before anchors are set.",
+            config.anchors.warmup_steps, config.train.num_steps,
+        )  # fmt: skip
 
 
 def uses_data_for_anchors(config: ml_collections.ConfigDict) -> bool:

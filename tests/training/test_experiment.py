@@ -66,3 +66,10 @@ def test_anchors_wait_for_data_only_where_they_come_from_it(config, init, ready)
 def test_a_model_has_one_set_of_anchors(params):
     with pytest.raises(ValueError, match="one parameter named 'anchors'"):
         find_anchors(params)
+
+
+@pytest.mark.parametrize(("warmup_steps", "warned"), [(20, True), (19, False)])
+def test_a_run_that_ends_before_its_anchors_are_set_is_told(config, messages, warmup_steps, warned):
+    config.anchors.warmup_steps = warmup_steps
+    make_experiment(config, SPEC, None)
+    assert any("plain autoencoder" in message for message in messages) == warned
