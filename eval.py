@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> int:
         reason = results["reasons"].get(name, "")
         print(f"{name:34s} {f'none: {reason}' if value is None else f'{value:.4f}'}")
     found, baseline = (results["metrics"][name] for name in SUMMARY)
-    if found is not None and baseline is not None:
+    comparable = results["counts"]["anchors"] == results["counts"]["classes"]
+    if comparable and found is not None and baseline is not None:
         print(
             f"Accuracy of the anchors as classes: {found:.3f}; of k-means on the inputs, without a "
             f"network: {baseline:.3f}."

@@ -63,7 +63,8 @@ class TrainedModel:
           `reconstruction` (error), `kl`, and the task's own metrics.
 
         Raises:
-          UserError: if the examples differ in shape from those of the training.
+          UserError: if the examples differ in shape from those of the training, or their values
+            cannot be what the model was trained on.
         """
         got = {name: source.spec[name].shape for name in source.spec}
         expected = {name: field.shape for name, field in self.task.batch_spec.items()}
@@ -71,7 +72,9 @@ class TrainedModel:
             raise UserError(
                 f"The examples do not fit the trained model: expected fields {expected}, got {got}."
             )
-        return encode_source(self._eval_step, self._replicated, source, self._size)
+        return encode_source(
+            self._eval_step, self._replicated, source, self._size, self.task.check_values
+        )
 
     def embed(self, image: np.ndarray, rng: jax.Array | None = None) -> np.ndarray:
         """Latent vectors of images.

@@ -235,6 +235,12 @@ def test_examples_of_another_shape_are_refused(run):
         evaluate(run, test_data=ArraySource(np.zeros((3, 9, 9), np.uint8)))
 
 
+def test_values_out_of_range_are_refused(run, model):
+    image = digits(run, "test").gather(np.arange(3))["image"]
+    with pytest.raises(UserError, match="0 to 255"):
+        model.embed(255 * image)
+
+
 def test_embedding_is_deterministic_and_the_mean(run, model, embeddings):
     image = digits(run, "test").gather(np.arange(20))["image"]
     found = model.embed(image)

@@ -41,12 +41,21 @@ class Task(abc.ABC):
         self.batch_spec = dict(spec)
 
     def check_batch(self, batch: Mapping[str, np.ndarray]) -> None:
-        """Compares a batch on the host with `batch_spec`.
+        """Compares a batch on the host with `batch_spec`, and checks its values.
 
         Raises:
           UserError: listing what was got and what was expected.
         """
         check_batch_fields(batch, self.batch_spec)
+        self.check_values(batch)
+
+    def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Checks that the values of a batch on the host are such as the model can take.
+
+        Raises:
+          UserError: telling what was got and expected.
+        """
+        del batch
 
     @abc.abstractmethod
     def make_model(self, axis_name: str | None) -> nn.Module:

@@ -117,9 +117,8 @@ class ImageTask(Task):
                     f"augment.{name} is {config.augment[name]!r}: use one of {', '.join(VIEWS)}."
                 )
 
-    def check_batch(self, batch: Mapping[str, np.ndarray]) -> None:
+    def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; floating images must lie in `loss.value_range`."""
-        super().check_batch(batch)
         image = batch["image"]
         if image.dtype.kind != "f":
             return

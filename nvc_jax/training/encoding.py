@@ -15,7 +15,11 @@ EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
 
 
 def encode_source(
-    eval_step: EvalStep, state: Any, source: Source, batch_size: int
+    eval_step: EvalStep,
+    state: Any,
+    source: Source,
+    batch_size: int,
+    check: Callable[[Mapping[str, np.ndarray]], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Collects the evaluation step's per-example outputs over a source.
 
@@ -25,6 +29,7 @@ def encode_source(
       source: the examples.
       batch_size: global batch size, rounded up to a multiple of the devices; the last batch is
         padded, and padding is left out of the result.
+      check: called with every batch on the host; raises `UserError` for what cannot be encoded.
 
     Returns:
       Arrays `[len(source), ...]` in the source's order: the step's outputs, and `label` (int32,
@@ -38,6 +43,8 @@ def encode_source(
         process_count=parallel.process_count(),
     )
     for batch in batches:
+        if check is not None:
+            check(batch)
         sharded = parallel.shard(batch)
         outputs = dict(eval_step(state, sharded))
         outputs.update({name: sharded[name] for name in ("id", "mask", "label")})
