@@ -186,7 +186,7 @@ def balanced_assign(
         share = jnp.mean(jax.nn.softmax(logits + offset[None], axis=1), axis=0) * num_anchors
         return offset + jnp.log(jnp.clip(share, min_share, max_share) / jnp.maximum(share, 1e-8))
 
-    offset = jax.lax.fori_loop(0, num_iterations, update, jnp.zeros(num_anchors))
+    offset = jax.lax.fori_loop(0, num_iterations, update, jnp.zeros(num_anchors, jnp.float32))
     return jnp.argmax(logits + offset[None], axis=1).astype(jnp.int32)
 
 
@@ -226,7 +226,9 @@ def usage(assignment: ArrayLike, num_anchors: int, mask: ArrayLike | None = None
       The usage.
     """
     assignment = jnp.asarray(assignment, jnp.int32)
-    weight = jnp.ones(assignment.shape) if mask is None else jnp.asarray(mask, jnp.float32)
+    weight = (
+        jnp.ones(assignment.shape, jnp.float32) if mask is None else jnp.asarray(mask, jnp.float32)
+    )
     counts = jax.ops.segment_sum(weight, assignment, num_anchors)
     share = counts / jnp.maximum(jnp.sum(counts), 1.0)
     entropy = -jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1.0)), 0.0))

@@ -32,7 +32,11 @@ def warp(
     """
     if not any((shift, rotation, scale, shear)):
         return image
-    amount = jax.vmap(lambda key: jax.random.uniform(key, (5,), minval=-1.0, maxval=1.0))(keys)
+
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.random.uniform(key, (5,), jnp.float32, minval=-1.0, maxval=1.0)
+
+    amount = jax.vmap(draw)(keys)
     return affine(
         image,
         shift=shift * amount[:, :2],

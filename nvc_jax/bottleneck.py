@@ -102,7 +102,8 @@ class NebulaBottleneck(nn.Module):
             if example_index is None:
                 example_index = jnp.arange(mean.shape[0], dtype=jnp.int32)
             keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("noise"), example_index)
-            noise = jax.vmap(lambda key: jax.random.normal(key, (self.latent_dim,)))(keys)
+            shape = (self.latent_dim,)
+            noise = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
             sample = mean + noise_scale * jnp.exp(0.5 * logvar) * noise
         soft = anchor_lib.soft_assign(sample, self.anchors, self.temperature)
         if assignment is None:

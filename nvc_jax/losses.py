@@ -287,4 +287,4 @@ def nvc_loss(
     weighted = [
         weight[name] * jnp.where(weight[name] != 0, value, 0.0) for name, value in raw.items()
     ]
-    return sum(weighted, jnp.zeros(())), {**raw, "num_triplets": num_triplets}
+    return sum(weighted, jnp.zeros((), jnp.float32)), {**raw, "num_triplets": num_triplets}

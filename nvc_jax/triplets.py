@@ -42,7 +42,9 @@ def _count(labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     same = jnp.sum(_same_label(labels, labels), axis=1, dtype=jnp.int32)
     per_row = (same - 1) * (size - same)
     count = jnp.sum(per_row.astype(jnp.float32))
-    exact = jnp.sum(per_row)  # wraps around where the float passes the largest int32
+    exact = jnp.sum(
+        per_row, dtype=jnp.int32
+    )  # wraps around where the float passes the largest int32
     return count, jnp.where(count < float(_LARGEST_COUNT), exact, _LARGEST_COUNT)
 
 
@@ -218,7 +220,7 @@ def _hinge_all(
     """
     distances = _root(squared_distances(x, x), squared)
     index = jnp.arange(x.shape[0], dtype=jnp.int32)
-    ones = jnp.ones(x.shape[0])
+    ones = jnp.ones(x.shape[0], jnp.float32)
 
     def count_active(row: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         distance, label, i = row
@@ -258,7 +260,7 @@ def triplet_anchor(
     squared = squared_distances(x, anchors)
     size, num_anchors = squared.shape
     if num_anchors == 1:
-        return jnp.zeros(()), jnp.zeros((), jnp.int32)
+        return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
     own = assignment[:, None] == jnp.arange(num_anchors, dtype=assignment.dtype)[None]
     near = jnp.sum(jnp.where(own, squared, 0.0), axis=1)
     far = jnp.min(jnp.where(own, jnp.inf, squared), axis=1)
