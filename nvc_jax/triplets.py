@@ -26,6 +26,11 @@ def _inputs(x: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
     return x, labels
 
 
+def _no_triplet() -> tuple[jax.Array, jax.Array]:
+    """What a loss returns where its shapes allow no triplet."""
+    return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+
+
 def _same_label(rows: jax.Array, labels: jax.Array) -> jax.Array:
     """Whether examples share a label, bool `[R, B]`; every example does with itself."""
     return rows[:, None] == labels[None, :]
@@ -131,6 +136,8 @@ def triplet_ratio(
     Reference: the public code of Wang et al., TPAMI 2022.
     """
     x, labels = _inputs(x, labels)
+    if not labels.size:
+        return _no_triplet()
     count, num_triplets = _count(labels)
     alpha = jax.lax.stop_gradient(jnp.asarray(alpha, jnp.float32))
     return _mean(_ratio_sum(x, labels, alpha), count), num_triplets
@@ -175,12 +182,12 @@ def triplet_hinge(
     Triplet Loss", 2017 (batch hard, batch all).
     """
     x, labels = _inputs(x, labels)
-    margin = jnp.asarray(margin, jnp.float32)
-    if mining == "hard":
-        return _hinge_hard(x, labels, margin, squared)
-    if mining == "all":
-        return _hinge_all(x, labels, margin, squared)
-    raise UserError(f"The triplet mining is {mining!r}: use 'hard' or 'all'.")
+    forms = {"hard": _hinge_hard, "all": _hinge_all}
+    if mining not in forms:
+        raise UserError(f"The triplet mining is {mining!r}: use 'hard' or 'all'.")
+    if not labels.size:
+        return _no_triplet()
+    return forms[mining](x, labels, jnp.asarray(margin, jnp.float32), squared)
 
 
 def _hinge_hard(
@@ -251,7 +258,7 @@ def triplet_anchor(
 
     Returns:
       (float32 scalar, number of triplets int32: B, or 0 for K = 1). Exactly 0 with zero gradient
-      for K = 1.
+      for K = 1 and for B = 0.
 
     Raises:
       UserError: for other shapes.
@@ -259,8 +266,8 @@ def triplet_anchor(
     x, assignment = _inputs(x, assignment)
     squared = squared_distances(x, anchors)
     size, num_anchors = squared.shape
-    if num_anchors == 1:
-        return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+    if num_anchors == 1 or size == 0:
+        return _no_triplet()
     own = assignment[:, None] == jnp.arange(num_anchors, dtype=assignment.dtype)[None]
     near = jnp.sum(jnp.where(own, squared, 0.0), axis=1)
     far = jnp.min(jnp.where(own, jnp.inf, squared), axis=1)

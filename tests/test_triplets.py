@@ -95,12 +95,12 @@ def test_hand_computed(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3], [0]])
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3], [0], []])
 @pytest.mark.parametrize("coincide", [False, True])
 def test_without_a_triplet_exactly_zero(form, labels, coincide):
     x = np.ones((len(labels), 2), np.float32) if coincide else normal(0, len(labels), 2)
     step = jax.jit(jax.value_and_grad(FORMS[form], has_aux=True))
-    (value, count), gradient = step(x, np.array(labels))
+    (value, count), gradient = step(x, np.array(labels, np.int32))
     assert float(value) == 0 and int(count) == 0
     np.testing.assert_array_equal(gradient, np.zeros_like(x))
 
@@ -229,3 +229,8 @@ def test_mistakes_are_named():
     for function in (losses.triplet_ratio, hard):
         with pytest.raises(UserError, match="labels of shape"):
             function(np.zeros((2, 1)), [0, 1, 2])
+
+
+def test_anchor_form_of_an_empty_batch_is_zero():
+    value, count = losses.triplet_anchor(np.zeros((0, 2)), ANCHORS, np.zeros(0, np.int32), 1.0)
+    assert float(value) == 0 and int(count) == 0
