@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import chex
 import jax
@@ -57,7 +58,7 @@ def test_total_is_the_weighted_sum_of_raw_terms(form, gravity_form):
             latent.mean, latent.anchors, latent.assignment, 2.0
         ),
     }[form]()
-    expected = {
+    expected: dict[str, Any] = {
         "reconstruction": reconstruction.mean(),
         "kl": losses.anchor_kl(latent.mean, latent.logvar, centers, 2.0).mean(),
         "triplet": triplet,
