@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax import anchors as anchor_lib
 from nvc_jax import metrics
 from nvc_jax.config import to_json
-from nvc_jax.data import IterableSource, Source, open_source, random_subset, subset
+from nvc_jax.data import IterableSource, Source, open_source, random_subset
 from nvc_jax.errors import UserError
 from nvc_jax.tasks.base import Task
 from nvc_jax.trained import TrainedModel, load
 from nvc_jax.training import parallel, workdir
-from nvc_jax.training.encoding import means_of
+from nvc_jax.training.encoding import latent_health, means_of
 from nvc_jax.training.logging import METRICS_FILE, logger, read_metrics, replace_file
 
 MOST_INPUT_VALUES = 200_000_000
@@ -81,9 +80,9 @@ def evaluate(
     train = random_subset(
         _open(train_data, config, "train"), config.eval.max_train_examples, config.seed
     )
-    encoded = {"test": model.encode(test), "train": model.encode(train)}
-    inputs = {"test": partial(_inputs, model.task, test)}
-    inputs["train"] = partial(_inputs, model.task, train)
+    sources = {"test": test, "train": train}
+    encoded = {split: model.encode(source) for split, source in sources.items()}
+    inputs = {split: partial(_inputs, model.task, source) for split, source in sources.items()}
     results = _measure(config, encoded, inputs, model.anchors, model.step)
     if parallel.process_index() == 0:
         replace_file(path / workdir.RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
@@ -120,15 +119,10 @@ def _measure(
 ) -> dict[str, Any]:
     """All numbers, as `evaluate` returns them."""
     test = encoded["test"]
-    usage = jax.device_get(anchor_lib.usage(test["assignment"], len(anchors)))
     silhouette = metrics.silhouette(test["mean"], test["assignment"], seed=config.seed)
     values: dict[str, float | None] = {
         **means_of(test),
-        "anchors_used": float(usage.num_used),
-        "anchor_perplexity": float(usage.perplexity),
-        "anchor_max_share": float(usage.max_share),
-        "anchor_min_distance": float(anchor_lib.min_anchor_distance(anchors)),
-        "active_units": float(metrics.active_units(test["mean"])),
+        **latent_health(test, anchors),
         "silhouette": silhouette.value,
     }
     reasons = {} if silhouette.reason is None else {"silhouette": silhouette.reason}
@@ -153,7 +147,7 @@ def _measure(
             "train_labeled": int(labeled["train"].sum()),
             "classes": num_classes,
             "anchors": len(anchors),
-            "per_anchor": [int(count) for count in usage.counts],
+            "per_anchor": np.bincount(test["assignment"], minlength=len(anchors)).tolist(),
         },
         "config": json.loads(to_json(config)),
         "step": step,
@@ -204,10 +198,9 @@ def _write_embeddings(
         for name in ("mean", "assignment", "label")
     }
     joined["split"] = np.repeat(order, [len(encoded[split]["label"]) for split in order])
-    partial_path = path.with_name(f"{path.name}.partial")
-    with open(partial_path, "wb") as file:
-        np.savez(file, allow_pickle=False, anchors=anchors, **joined)
-    os.replace(partial_path, path)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, anchors=anchors, **joined)
+    replace_file(path, content.getvalue())
 
 
 def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, np.ndarray]) -> None:
@@ -237,7 +230,7 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
             "anchor_usage": plots.anchor_usage(counts if (label >= 0).all() else counts.sum(1))
         },
         lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
-        lambda: _task_figures(model, test, counts.sum(axis=1)),
+        lambda: _task_figures(model, test, mean, counts.sum(axis=1)),
     ]
     for job in jobs:
         try:
@@ -247,15 +240,17 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
             logger.warning("A figure failed: %s", error)
 
 
-def _task_figures(model: TrainedModel, test: Source, counts: np.ndarray) -> dict[str, Any]:
+def _task_figures(
+    model: TrainedModel, test: Source, mean: np.ndarray, counts: np.ndarray
+) -> dict[str, Any]:
     """The task's own figures: examples with their outputs, decoded anchors and samples."""
     options = model.config.eval
-    examples = subset(test, np.arange(min(len(test), options.shown_examples)))
+    shown = np.arange(min(len(test), options.shown_examples))
     keys = jax.random.split(jax.random.key(model.config.seed), len(model.anchors))
     samples = [model.sample(k, options.shown_samples, key) for k, key in enumerate(keys)]
     return model.task.figures(
-        examples.gather(np.arange(len(examples))),
-        model.decode(model.encode(examples)["mean"]),
+        test.gather(shown),
+        model.decode(mean[shown]),
         model.decode(model.anchors),
         np.stack(samples),
         counts,

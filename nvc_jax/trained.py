@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +13,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from nvc_jax.config import override
-from nvc_jax.data import ArraySource, FieldSpec, Source
+from nvc_jax.data import ArraySource, Source
 from nvc_jax.errors import UserError
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source
-from nvc_jax.training.experiment import abstract_state, make_experiment
+from nvc_jax.training.experiment import Experiment, abstract_state, make_experiment
 from nvc_jax.training.state import TrainState, find_anchors
 from nvc_jax.training.step import eval_step
 
@@ -31,7 +31,7 @@ class TrainedModel:
 
     Args:
       config: the config of the run.
-      spec: name, shape and dtype of the data's fields.
+      experiment: what the config made for the mapped axis.
       state: the state on the host, unreplicated.
 
     Attributes:
@@ -42,14 +42,12 @@ class TrainedModel:
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec], state: TrainState
+        self, config: ml_collections.ConfigDict, experiment: Experiment, state: TrainState
     ):
-        experiment = make_experiment(config, spec, None)
-        mapped = make_experiment(config, spec, parallel.AXIS)
         self.config, self.task = config, experiment.task
         self.step, self.anchors = int(state.step), np.asarray(find_anchors(state.params))
         self._replicated = parallel.replicate(state)
-        self._eval_step = parallel.map_step(partial(eval_step, experiment=mapped))
+        self._eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
         self._decode = jax.jit(
             lambda sample: experiment.apply(state, sample, method="decode")
         )  # the parameters are constants of it
@@ -166,10 +164,10 @@ def load(
     text = str(checkpoint)
     if text not in KINDS and not text.isdigit():
         raise UserError(f"The checkpoint is {text!r}: use latest, best, or the step of one.")
-    spec = workdir.read_spec(path)
-    target = abstract_state(make_experiment(config, spec, None), config)
+    experiment = make_experiment(config, workdir.read_spec(path), parallel.AXIS)
+    target = abstract_state(experiment, config)
     step = int(text) if text.isdigit() else None
     found = Checkpoints(path).restore(target, step=step, kind=KINDS.get(text, LATEST))
     if found is None:
         raise UserError(f"There is no {text} checkpoint in {path}: train first.")
-    return TrainedModel(config, spec, found[0])
+    return TrainedModel(config, experiment, found[0])

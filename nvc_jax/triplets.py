@@ -47,9 +47,8 @@ def _count(labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     same = jnp.sum(_same_label(labels, labels), axis=1, dtype=jnp.int32)
     per_row = (same - 1) * (size - same)
     count = jnp.sum(per_row.astype(jnp.float32))
-    exact = jnp.sum(
-        per_row, dtype=jnp.int32
-    )  # wraps around where the float passes the largest int32
+    # Wraps around where the float passes the largest int32.
+    exact = jnp.sum(per_row, dtype=jnp.int32)
     return count, jnp.where(count < float(_LARGEST_COUNT), exact, _LARGEST_COUNT)
 
 

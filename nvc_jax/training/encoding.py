@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from nvc_jax import anchors as anchor_lib
 from nvc_jax.data import Source, eval_batches
 from nvc_jax.training import parallel
 
@@ -53,6 +54,20 @@ def encode_source(
     real = joined.pop("mask").astype(bool)
     order = np.argsort(joined.pop("id")[real], kind="stable")
     return {name: values[real][order] for name, values in joined.items()}
+
+
+def latent_health(encoded: Mapping[str, np.ndarray], anchors: np.ndarray) -> dict[str, float]:
+    """How the examples of `encode_source` spread over the anchors and the latent dimensions."""
+    from nvc_jax.metrics import active_units  # scikit-learn is slow to import
+
+    usage = jax.device_get(anchor_lib.usage(encoded["assignment"], len(anchors)))
+    return {
+        "anchors_used": float(usage.num_used),
+        "anchor_perplexity": float(usage.perplexity),
+        "anchor_max_share": float(usage.max_share),
+        "anchor_min_distance": float(anchor_lib.min_anchor_distance(anchors)),
+        "active_units": float(active_units(encoded["mean"])),
+    }
 
 
 def means_of(encoded: Mapping[str, np.ndarray]) -> dict[str, float]:

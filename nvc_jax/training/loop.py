@@ -19,7 +19,7 @@ from nvc_jax.data import IterableSource, Source, open_source, random_subset, tra
 from nvc_jax.errors import UserError
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.checkpoint import BEST, Checkpoints
-from nvc_jax.training.encoding import encode_source, means_of
+from nvc_jax.training.encoding import encode_source, latent_health, means_of
 from nvc_jax.training.experiment import Experiment, init_state, make_experiment
 from nvc_jax.training.logging import MetricWriter, Progress, logger, purge_after
 from nvc_jax.training.optimizer import describe_groups
@@ -322,21 +322,14 @@ class _Run:
         encoded = encode_source(
             self.eval_step, self.state, self.validation, self.config.eval.batch_size
         )
-        values = means_of(encoded)
         anchors = np.asarray(find_anchors(parallel.unreplicate(self.state.params)))
-        usage = jax.device_get(anchor_lib.usage(encoded["assignment"], len(anchors)))
-        values |= {
-            "anchors_used": float(len(anchors) - usage.num_dead),
-            "anchors_dead": float(usage.num_dead),
-            "anchor_perplexity": float(usage.perplexity),
-            "anchor_max_share": float(usage.max_share),
-            "anchor_min_distance": float(anchor_lib.min_anchor_distance(anchors)),
-            "active_units": float((encoded["mean"].var(axis=0) > 0.01).sum()),
-        }
-        if self.step > self.config.anchors.warmup_steps and usage.perplexity < 1.5 < len(anchors):
+        values = {**means_of(encoded), **latent_health(encoded, anchors)}
+        values["anchors_dead"] = len(anchors) - values["anchors_used"]
+        collapsed = values["anchor_perplexity"] < 1.5 < len(anchors)
+        if self.step > self.config.anchors.warmup_steps and collapsed:
             logger.warning(
                 "Step %d: the latent space collapsed: %.0f %% of the validation examples belong to "
-                "one anchor.", self.step, 100 * float(usage.max_share),
+                "one anchor.", self.step, 100 * values["anchor_max_share"],
             )  # fmt: skip
         if self.writer is not None:
             self.writer.scalars(self.step, values, prefix="validation")
