@@ -19,12 +19,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or a step")
     parser.add_argument("--nofigures", action="store_true", help="numbers only")
     flags, overrides = cli.parse_overrides(parser, arguments)
+    cli.start(flags)
 
     from nvc_jax.evaluation import evaluate  # after the flags: a mistake in them is told at once
+    from nvc_jax.training import parallel
 
     results = evaluate(
         flags.workdir, flags.checkpoint, overrides=overrides, figures=not flags.nofigures
     )
+    if parallel.process_index() > 0:
+        return 0
     for name, value in results["metrics"].items():
         reason = results["reasons"].get(name, "")
         print(f"{name:34s} {f'none: {reason}' if value is None else f'{value:.4f}'}")

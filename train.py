@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
         "--init_include", default="", help="with --init_from: only names this pattern is found in"
     )
     flags, config = cli.parse(parser, arguments)
+    cli.start(flags, stop_at_sigterm=True)
 
     from nvc_jax.training.loop import train  # after the flags: a mistake in them is told at once
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import traceback
 from collections.abc import Callable
 
 import ml_collections
@@ -20,12 +21,58 @@ class UsageError(UserError):
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Makes a parser that takes no abbreviated flags."""
-    return argparse.ArgumentParser(
+    """Makes a parser that takes no abbreviated flags, with the flags that programs share."""
+    parser = argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "--compilation_cache", help="directory of compiled functions, or off (default: in ~/.cache)"
+    )
+    group = parser.add_argument_group("several processes, usually one a machine")
+    group.add_argument(
+        "--distributed", action="store_true", help="this process is one of several of one run"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--num_processes", type=int, help="number of processes of the run")
+    group.add_argument("--process_id", type=int, help="rank of this one, from 0")
+    group.add_argument(
+        "--failure_timeout", type=int, default=60,
+        help="seconds without a sign of one process that end the others (default 60)",
+    )  # fmt: skip
+    return parser
+
+
+def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
+    """Does what comes before anything touches a device: joins the processes, opens the cache.
+
+    Args:
+      flags: parsed by a parser of `make_parser`.
+      stop_at_sigterm: the program asks `parallel.preempted` at every step; otherwise SIGTERM ends
+        it at once.
+
+    Raises:
+      UserError: if the processes do not find each other.
+    """
+    from nvc_jax.compilation import use_compilation_cache
+    from nvc_jax.training import parallel
+    from nvc_jax.training.logging import setup_logging
+
+    use_compilation_cache(flags.compilation_cache)
+    if not flags.distributed:
+        for name in ("coordinator", "num_processes", "process_id"):
+            if getattr(flags, name) is not None:
+                raise UsageError(f"--{name} needs --distributed beside it.")
+        return
+    parallel.initialize(
+        flags.coordinator,
+        flags.num_processes,
+        flags.process_id,
+        failure_timeout=flags.failure_timeout,
+        heed_preemption=stop_at_sigterm,
+    )
+    setup_logging(parallel.process_index())
 
 
 def parse_overrides(
@@ -70,18 +117,45 @@ def parse(
 
 
 def run(main: Callable[[list[str]], int]) -> int:
-    """Runs a program; a user's mistake becomes one sentence and an exit code that is not 0."""
+    """Runs a program; a user's mistake becomes one sentence and an exit code that is not 0.
+
+    A process of several that fails ends without waiting for the others.
+    """
+    from nvc_jax.training import parallel
     from nvc_jax.training.logging import setup_logging
 
     setup_logging()
+    together = False
     try:
-        return main(sys.argv[1:])
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        code, together = main(sys.argv[1:]), True
+    except parallel.SharedError as error:
+        code, together = 1, True
+        if parallel.process_index() == 0:
+            _tell(error)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        _tell(error)
+        code = 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        return 130
+        code = 130
+    except Exception as error:
+        if not parallel.is_distributed():
+            raise
+        code = 1
+        if parallel.is_lost_connection(error):
+            _tell(UserError(
+                f"The connection to another process was lost ({str(error).splitlines()[0]}): look "
+                "for the message of the process that ended first."
+            ))  # fmt: skip
+        else:
+            traceback.print_exc()
+    parallel.leave(code, together=together)
+    return code
+
+
+def _tell(error: UserError) -> None:
+    """Prints a mistake, with the process it happened in where there are several."""
+    from nvc_jax.training import parallel
+
+    prefix = f"process {parallel.process_index()}: " if parallel.is_distributed() else ""
+    print(f"{prefix}error: {error}", file=sys.stderr)

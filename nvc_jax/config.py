@@ -65,6 +65,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.model.logvar_min = -10.0
     config.model.logvar_max = 10.0
     config.model.dtype = "float32"  # or bfloat16; parameters and losses stay float32
+    config.model.remat = False  # recompute activations in the backward pass: less memory, more time
 
     config.loss = ml_collections.ConfigDict()
     config.loss.likelihood = "squared_error"  # or binary_cross_entropy, on logits
@@ -117,6 +118,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.train = ml_collections.ConfigDict()
     config.train.num_steps = 1000
     config.train.batch_size = 256  # over all devices
+    config.train.microbatches = 1  # parts that a step works through: the same update, less memory
     config.train.log_every = 100
     config.train.eval_every = 1000  # 0: never
     config.train.checkpoint_every = 1000  # 0: only at the end

@@ -1,7 +1,9 @@
 """Checkpoints: the newest few and the best one, written and read by orbax.
 
 A checkpoint holds the unreplicated state as nested dicts of arrays, and a small JSON record. It
-restores on any number of devices. Nothing here runs code found in a file.
+restores on any number of devices. Where a run has several processes, all of them take part in
+saving, the first one reads and hands on, and the directory is the same for all. Nothing here runs
+code found in a file.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from nvc_jax.errors import UserError
+from nvc_jax.training import parallel
 
 LATEST, BEST, DISCARDED = "checkpoints", "best", "discarded"
 T = TypeVar("T")
@@ -44,6 +47,10 @@ class Checkpoints:
         """Steps of the checkpoints that look complete, ascending."""
         folder = self.workdir / kind
         return [step for step in self._present(kind) if _is_complete(folder / str(step))]
+
+    def agreed_steps(self, kind: str = LATEST) -> list[int]:
+        """`steps` as the first process sees them; all processes have to ask."""
+        return parallel.gather_json(self.steps(kind))[0]
 
     def _present(self, kind: str) -> list[int]:
         """Steps of all checkpoints, whole or not, ascending."""
@@ -75,11 +82,14 @@ class Checkpoints:
                 "lower optimizer.learning_rate or set optimizer.clip_norm."
             )
 
+        # Of either kind: orbax tells the processes' meeting points of two writes not apart.
+        self.wait()
+
         def write() -> None:
             manager = self._manager(kind)
-            manager.wait_until_finished()
-            if (self.workdir / kind / str(step)).exists():
-                self._discard(kind, step)
+            if parallel.gather_json((self.workdir / kind / str(step)).exists())[0]:
+                if parallel.process_index() == 0:
+                    self._discard(kind, step)
                 manager.reload()
             manager.save(
                 step,
@@ -114,15 +124,23 @@ class Checkpoints:
           UserError: if it cannot be read or differs.
         """
         self.wait()
-        stored, _ = self._read(state, step, LATEST)
-        same = jax.tree.map(
-            lambda a, b: np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True), stored, state
-        )
-        if not all(jax.tree.leaves(same)):
-            raise UserError(
-                f"The checkpoint of step {step} in {self.workdir} differs from the state in "
-                "memory: check the disk."
+
+        def compare() -> None:
+            if parallel.process_index() > 0:
+                return
+            stored, _ = self._read(state, step, LATEST)
+            same = jax.tree.map(
+                lambda a, b: np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True),
+                stored,
+                state,
             )
+            if not all(jax.tree.leaves(same)):
+                raise UserError(
+                    f"The checkpoint of step {step} in {self.workdir} differs from the state in "
+                    "memory: check the disk."
+                )
+
+        parallel.all_or_none(compare)
 
     def restore(
         self, target: T, *, step: int | None = None, kind: str = LATEST
@@ -142,6 +160,19 @@ class Checkpoints:
           UserError: if the given step cannot be read, or a shape differs (names the leaf and both
             shapes).
         """
+
+        def read() -> tuple[T, dict[str, Any]] | None:
+            return None if parallel.process_index() > 0 else self._restore(target, step, kind)
+
+        found = parallel.all_or_none(read)
+        record = parallel.gather_json(None if found is None else found[1])[0]
+        if record is None:
+            return None
+        state = jax.tree.map(_placeholder, target) if found is None else found[0]
+        return parallel.from_first_process(state), record
+
+    def _restore(self, target: T, step: int | None, kind: str) -> tuple[T, dict[str, Any]] | None:
+        """`restore`, on this process alone."""
         if step is not None:
             return self._read(target, step, kind)
         for candidate in reversed(self._present(kind)):
@@ -151,23 +182,27 @@ class Checkpoints:
                 _logger.warning("%s Trying the one before it.", error)
         return None
 
-    def read_leaves(self) -> dict[str, np.ndarray]:
+    def read_leaves(self, kind: str = LATEST) -> dict[str, np.ndarray]:
         """All arrays of the newest checkpoint by name, such as `params/bottleneck/anchors`.
+
+        For one process alone.
 
         Raises:
           UserError: if there is no checkpoint, or it cannot be read.
         """
-        steps = self.steps()
+        steps = self.steps(kind)
         if not steps:
-            raise UserError(f"There is no checkpoint in {self.workdir / LATEST}.")
-        folder = self.workdir / LATEST / str(steps[-1])
+            raise UserError(f"There is no checkpoint in {self.workdir / kind}.")
+        folder = self.workdir / kind / str(steps[-1])
         with _explained_reading(folder):
             stored = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
-            with ocp.StandardCheckpointer() as reader:
+            with _reader() as reader:
                 return _named(reader.restore(folder / "state", jax.tree.map(_placeholder, stored)))
 
     def discard_after(self, step: int) -> None:
         """Moves checkpoints later than `step`, damaged ones too, out of the way: `discarded/`."""
+        if parallel.process_index() > 0:
+            return
         for kind in (LATEST, BEST):
             for later in [s for s in self._present(kind) if s > step]:
                 self._discard(kind, later)
@@ -205,7 +240,7 @@ class Checkpoints:
             # The handler, because the checkpointer warns that one item is no whole checkpoint.
             stored = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
             _compare_shapes(_named(stored), _named(wanted), folder)
-            with ocp.StandardCheckpointer() as reader:
+            with _reader() as reader:
                 tree = reader.restore(folder / "state", wanted)
             record = json.loads((folder / "record" / "metadata").read_text())
         return flax.serialization.from_state_dict(target, tree), record
@@ -221,6 +256,12 @@ class Checkpoints:
                 f"A checkpoint could not be written to {self.workdir} ({error}): earlier "
                 "checkpoints are untouched; check space and permissions."
             ) from error
+
+
+def _reader() -> ocp.StandardCheckpointer:
+    """A reader that waits for no other process."""
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 class _UnreadableError(UserError):

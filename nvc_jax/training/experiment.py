@@ -49,6 +49,7 @@ class Experiment(NamedTuple):
       max_skipped: this many skipped steps in a row halt the run.
       patience: an anchor unused for this many steps counts as dead.
       balanced: keep the anchors' shares of every training batch equal.
+      microbatches: equal parts of a device's share that a step works through one by one.
       axis_name: name of the mapped axis, None for one device.
     """
 
@@ -61,6 +62,7 @@ class Experiment(NamedTuple):
     max_skipped: int
     patience: int
     balanced: bool
+    microbatches: int
     axis_name: str | None
 
     def apply(self, state: TrainState, *args: Any, params: Any = None, **options: Any) -> Any:
@@ -104,6 +106,7 @@ def make_experiment(
         max_skipped=config.optimizer.max_skipped,
         patience=config.anchors.patience,
         balanced=config.anchors.balanced,
+        microbatches=config.train.microbatches,
         axis_name=axis_name,
     )
 
@@ -115,6 +118,7 @@ def _check(config: ml_collections.ConfigDict) -> None:
         "model.latent_dim": config.model.latent_dim,
         "train.num_steps": config.train.num_steps,
         "train.batch_size": config.train.batch_size,
+        "train.microbatches": config.train.microbatches,
         "train.log_every": config.train.log_every,
         "train.keep": config.train.keep,
         "eval.batch_size": config.eval.batch_size,
@@ -125,6 +129,12 @@ def _check(config: ml_collections.ConfigDict) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise UserError(f"{name} is {value}: it must be greater than 0.")
+    if config.train.microbatches > 1 and config.model.batch_norm:
+        raise UserError(
+            f"train.microbatches = {config.train.microbatches} and model.batch_norm = True exclude "
+            "each other, because batch normalization needs all examples at once: set "
+            "train.microbatches=1, and model.remat=true to save memory."
+        )
     if config.anchors.init not in ANCHOR_INITS:
         raise UserError(
             f"anchors.init is {config.anchors.init!r}: use one of {', '.join(ANCHOR_INITS)}."

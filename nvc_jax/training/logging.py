@@ -23,18 +23,21 @@ EVENTS_FOLDER = "tensorboard"
 logger = logging.getLogger("nvc_jax")
 
 
-def setup_logging() -> None:
-    """Sends the library's messages to the standard error, above a progress bar."""
-    if logger.handlers:
-        return
+def setup_logging(process_index: int = 0) -> None:
+    """Sends the library's messages to the standard error, above a progress bar.
+
+    Args:
+      process_index: rank among the processes of a run; all but the first only warn.
+    """
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
             tqdm.write(prefix + self.format(record), file=sys.stderr)
 
-    logger.addHandler(Handler())
-    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(Handler())
+    logger.setLevel(logging.INFO if process_index == 0 else logging.WARNING)
     logger.propagate = False
     logging.getLogger("absl").setLevel(logging.ERROR)
 

@@ -13,17 +13,17 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax import anchors as anchor_lib
-from nvc_jax.config import to_json
-from nvc_jax.data import IterableSource, Source, open_source, random_subset, train_batches
+from nvc_jax.config import leaves, to_json
+from nvc_jax.data import IterableSource, Source, open_source, train_batches
 from nvc_jax.errors import UserError
 from nvc_jax.training import parallel, workdir
+from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
 from nvc_jax.training.checkpoint import BEST, Checkpoints
 from nvc_jax.training.encoding import encode_source, latent_health, means_of
 from nvc_jax.training.experiment import Experiment, init_state, make_experiment
 from nvc_jax.training.logging import MetricWriter, Progress, logger, purge_after
 from nvc_jax.training.optimizer import describe_groups
-from nvc_jax.training.state import CULPRITS, TrainState, find_anchors, replace_anchors
+from nvc_jax.training.state import CULPRITS, TrainState, find_anchors
 from nvc_jax.training.step import eval_step, revive_step, train_step
 from nvc_jax.training.stopping import StopRequest, listen_for_stop
 from nvc_jax.training.warm_start import warm_start
@@ -86,27 +86,47 @@ def train(
     """
     path = Path(directory).absolute()
     config = _with_absolute_paths(config)
-    source = _as_source(train_data, config, "train")
-    parallel.check_batch_size(config.train.batch_size, "train.batch_size")
-    experiment = make_experiment(config, source.spec, parallel.AXIS)
-    if train_data is None and validation_data is None and config.data.validation_fraction > 0:
-        validation_data = open_source(config.data, "validation")
-    if parallel.process_index() == 0:
-        workdir.prepare(path, resume=resume, resume_step=resume_step, overwrite=overwrite)
-    checkpoints = Checkpoints(path, config.train.keep)
-    run = _Run(config, path, experiment, source, validation_data, checkpoints)
-    run.start(resume_step, None if init_from is None else Path(init_from).absolute(), init_include)
-    if parallel.process_index() == 0:
-        workdir.write_config(path, config)
-        workdir.write_spec(path, experiment.task.batch_spec)
-        purge_after(path, run.step)
-        run.writer = MetricWriter(path)
-    logger.info("Config: %s", " ".join(to_json(config).split()))
-    params = parallel.unreplicate(run.state.params)
-    groups = describe_groups(params, config.optimizer, train_anchors=config.anchors.train)
-    logger.info("Parameter groups: %s.", groups)
-    with listen_for_stop(stop_after) as stop:
-        return run.to_the_end(stop, Progress(config.train.num_steps, run.step, enabled=progress))
+    first = parallel.process_index() == 0
+    with contextlib.ExitStack() as held:
+
+        def begin() -> tuple[Any, Source | None, Experiment]:
+            source, validation = _as_source(train_data, config, "train"), validation_data
+            if train_data is None and validation is None and config.data.validation_fraction > 0:
+                validation = open_source(config.data, "validation")
+            parallel.check_batch_size(
+                config.train.batch_size, "train.batch_size", config.train.microbatches
+            )
+            experiment = make_experiment(config, source.spec, parallel.AXIS)
+            if first:
+                held.enter_context(
+                    workdir.prepare(
+                        path, resume=resume, resume_step=resume_step, overwrite=overwrite
+                    )
+                )
+            return source, validation, experiment
+
+        source, validation, experiment = parallel.all_or_none(begin)
+        parallel.check_alike(_essence(config, source, validation))
+        workdir.check_shared(path)
+        checkpoints = Checkpoints(path, config.train.keep)
+        run = _Run(config, path, experiment, source, validation, checkpoints)
+        origin = None if init_from is None else Path(init_from).absolute()
+        run.start(resume_step, origin, init_include)
+        bar = Progress(config.train.num_steps, run.step, enabled=progress and first)
+        with listen_for_stop(stop_after) as stop:
+            return run.to_the_end(stop, bar)
+
+
+def _essence(
+    config: ml_collections.ConfigDict, source: Any, validation: Source | None
+) -> dict[str, Any]:
+    """What must be alike on all processes of a run; the data may lie in different places."""
+    values = {name: value for name, value in leaves(config) if name != "data.dir"}
+    sources = {"training": source, "validation": validation}
+    for name, data in sources.items():
+        if isinstance(data, Source):
+            values[f"number of {name} examples"] = len(data)
+    return {**values, "fields": {k: [*v.shape, v.dtype.name] for k, v in source.spec.items()}}
 
 
 def _with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -152,21 +172,35 @@ class _Run:
         self.anchors_ready = False  # as in the state; asking the device would wait for it
 
     def start(self, resume_step: int | None, init_from: Path | None, init_include: str) -> None:
-        """Makes a fresh state or restores one, and clears later checkpoints out of the way."""
+        """Makes a fresh state or restores one; clears what is later than it out of the way."""
         fresh = jax.device_get(init_state(self.experiment, self.config))
+
+        def make() -> TrainState:
+            return fresh if init_from is None else warm_start(fresh, init_from, init_include)
+
+        devices = parallel.device_count()
         found = self.checkpoints.restore(fresh, step=resume_step)
         if found is None:
-            state = fresh if init_from is None else warm_start(fresh, init_from, init_include)
-            logger.info("Fresh run in %s on %d devices.", self.path, parallel.device_count())
+            state = parallel.on_first_process(make, fresh)
+            logger.info("Fresh run in %s on %d devices.", self.path, devices)
         else:
-            state, record = found
-            logger.info("Resumed %s at step %d.", self.path, int(state.step))
-            if any(step <= state.step for step in self.checkpoints.steps(BEST)):
-                self.best = record["best"]
+            state, step = found[0], int(found[0].step)
+            logger.info("Resumed %s at step %d on %d devices.", self.path, step, devices)
         self.step, self.anchors_ready = int(state.step), bool(state.anchors_ready)
         self.state = parallel.replicate(state)
+        self.checkpoints.discard_after(self.step)
+        if found is not None and self.checkpoints.agreed_steps(BEST):
+            self.best = found[1]["best"]
         if parallel.process_index() == 0:
-            self.checkpoints.discard_after(self.step)
+            workdir.write_config(self.path, self.config)
+            workdir.write_spec(self.path, self.experiment.task.batch_spec)
+            purge_after(self.path, self.step)
+            self.writer = MetricWriter(self.path)
+        logger.info("Config: %s", " ".join(to_json(self.config).split()))
+        groups = describe_groups(
+            state.params, self.config.optimizer, train_anchors=self.config.anchors.train
+        )
+        logger.info("Parameter groups: %s.", groups)
 
     def to_the_end(self, stop: StopRequest, bar: Progress) -> TrainResult:
         """Steps until the last step or a request to stop, then saves and verifies."""
@@ -243,54 +277,14 @@ class _Run:
             return
         self._check_alive()
         self.anchors_ready = True
-        config = self.config
-        encoded = encode_source(
-            self.eval_step, self.state, self._some_examples(), config.eval.batch_size
-        )
-        finite = np.isfinite(encoded["mean"]).all(axis=1)
-        if not finite.all():
-            logger.warning(
-                "Step %d: left %d examples whose code is not finite out of the anchors' "
-                "initialization: check the data for NaN.", self.step, (~finite).sum(),
-            )  # fmt: skip
-        initialize = {"kmeans": self._kmeans, "kmeans++": self._kmeans_plus_plus}
-        centers = parallel.from_first_process(
-            initialize[config.anchors.init](encoded["mean"][finite])
-        )
+        examples = examples_for_anchors(self.source, self.config)
+        encoded = encode_source(self.eval_step, self.state, examples, self.config.eval.batch_size)
         state = parallel.unreplicate(self.state)
-        params = replace_anchors(state.params, centers)
-        opt_state = jax.device_get(jax.jit(self.experiment.optimizer.init)(params))
-        ready = np.ones_like(state.anchors_ready)
-        self.state = parallel.replicate(
-            state.replace(
-                params=params,
-                opt_state=opt_state,
-                anchors_ready=ready,
-                last_used=np.full_like(state.last_used, self.step),
-            )
+        centers = parallel.on_first_process(
+            lambda: centers_of(encoded["mean"], self.config, self.step),
+            np.zeros_like(find_anchors(state.params)),
         )
-        logger.info(
-            "Step %d: set %d anchors by %s on %d encoded training examples.",
-            self.step, len(centers), config.anchors.init, finite.sum(),
-        )  # fmt: skip
-
-    def _some_examples(self) -> Source:
-        """A fixed random subset of the training data."""
-        limit = self.config.anchors.max_examples
-        if isinstance(self.source, IterableSource):
-            return self.source.collect(limit)
-        return random_subset(self.source, limit, self.config.seed)
-
-    def _kmeans(self, mean: np.ndarray) -> np.ndarray:
-        """k-means with the config's number of restarts."""
-        config = self.config
-        return anchor_lib.kmeans(
-            mean, config.model.num_anchors, config.seed, num_restarts=config.anchors.restarts
-        )
-
-    def _kmeans_plus_plus(self, mean: np.ndarray) -> np.ndarray:
-        """k-means++ seeding alone."""
-        return anchor_lib.kmeans_plus_plus(mean, self.config.model.num_anchors, self.config.seed)
+        self.state = parallel.replicate(set_anchors(state, centers, self.experiment))
 
     def _log(self, metrics: Any, bar: Progress, rate: float) -> None:
         """Fetches the step's metrics: the one place where the host waits for the device."""
@@ -370,7 +364,7 @@ class _Run:
         self, stop: StopRequest, first_step_seconds: float, steps_per_second: float
     ) -> TrainResult:
         """The last checkpoint, verified."""
-        if self.step in self.checkpoints.steps():
+        if self.step in self.checkpoints.agreed_steps():
             state = parallel.unreplicate(self.state)
         else:
             state = self._save()

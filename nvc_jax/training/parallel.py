@@ -7,8 +7,11 @@ mapping needs a change here and nowhere else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +23,110 @@ from nvc_jax.errors import UserError
 
 AXIS = "devices"
 """Name of the mapped axis; `None` in its place means: one device, no collectives."""
+
+_SHUTDOWN_SECONDS = 3600
+"""The others wait this long for the first process, which may still draw figures, to end."""
+
+T = TypeVar("T")
+
+
+class SharedError(UserError):
+    """A mistake that every process of the run has been told of."""
+
+
+def initialize(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    failure_timeout: int = 60,
+    heed_preemption: bool = False,
+) -> None:
+    """Joins this process to the others of a run. Call it before anything touches a device.
+
+    What is not given is read from `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and
+    `JAX_PROCESS_ID`, or else found by JAX on the clusters it knows: TPU pods, Slurm, Open MPI,
+    Kubernetes.
+
+    Args:
+      coordinator: `host:port` of the first process.
+      num_processes: number of processes.
+      process_id: rank of this process, from 0.
+      failure_timeout: a process that has not been heard of for so many seconds ends the others.
+      heed_preemption: SIGTERM is a notice to be asked for with `preempted`, not the end.
+
+    Raises:
+      UserError: if the processes do not find each other, or a device was used already.
+
+    Reference: `jax.distributed.initialize`.
+    """
+    if num_processes is None:
+        num_processes = _number_in_environment("JAX_NUM_PROCESSES")
+    if process_id is None:
+        process_id = _number_in_environment("JAX_PROCESS_ID")
+    jax.config.update("jax_enable_preemption_service", heed_preemption)
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=failure_timeout,
+            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"The processes of the run did not find each other ({str(error).splitlines()[0]}): give "
+            "--coordinator=HOST:PORT, --num_processes and --process_id to every process, or start "
+            "them on a cluster that JAX knows."
+        ) from None
+
+
+def _number_in_environment(name: str) -> int | None:
+    """An integer environment variable, None where it is not set."""
+    text = os.environ.get(name)
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise UserError(f"The environment variable {name} is {text!r}: set it to a number.")
+    return int(text)
+
+
+def is_distributed() -> bool:
+    """Whether this process was joined to others; touches no device."""
+    return jax.distributed.is_initialized()
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether a collective operation failed, as it does when another process is gone."""
+    signs = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
+    text = str(error)
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(sign in text for sign in signs)
+
+
+def leave(code: int, *, together: bool) -> None:
+    """Parts from the other processes at the end of a program.
+
+    Args:
+      code: exit code. After a failure of this process alone the program ends here and now: the
+        others would be waited for, and they may wait for this one.
+      together: whether every process ends by itself.
+    """
+    if not is_distributed():
+        return
+    if together:
+        jax.distributed.shutdown()
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def preempted(step: int) -> bool:
+    """Whether all processes are to stop at this step, because one of them got SIGTERM.
+
+    To be asked once a step by every process.
+    """
+    return bool(multihost_utils.reached_preemption_sync_point(step))
 
 
 def process_index() -> int:
@@ -37,25 +144,27 @@ def device_count() -> int:
     return jax.device_count()
 
 
-def check_batch_size(batch_size: int, name: str) -> None:
+def check_batch_size(batch_size: int, name: str, microbatches: int = 1) -> None:
     """Checks that a global batch divides evenly over all devices.
 
     Args:
       batch_size: number of examples in a global batch.
       name: the configuration key it came from, for the message.
+      microbatches: number of equal parts of each device's share.
 
     Raises:
       UserError: if it does not divide; the message tells the nearest sizes that do.
     """
-    devices = jax.device_count()
-    if batch_size > 0 and batch_size % devices == 0:
+    unit = jax.device_count() * microbatches
+    if batch_size > 0 and batch_size % unit == 0:
         return
-    below = max(batch_size // devices, 1) * devices
-    above = (max(batch_size, 0) // devices + 1) * devices
+    below = max(batch_size // unit, 1) * unit
+    above = (max(batch_size, 0) // unit + 1) * unit
     nearest = str(below) if below == above else f"{below} or {above}"
+    parts = f" in {microbatches} microbatches each" if microbatches > 1 else ""
     raise UserError(
-        f"{name} = {batch_size} cannot be split over {devices} devices: use a multiple of {devices}, "
-        f"such as {nearest}."
+        f"{name} = {batch_size} cannot be split over {jax.device_count()} devices{parts}: use a "
+        f"multiple of {unit}, such as {nearest}."
     )
 
 
@@ -69,7 +178,7 @@ def replicate(tree: Any) -> Any:
     """Copies a pytree to every local device: leaves gain a leading device axis."""
     # The axis name is part of the sharding: with another one, steps would compile a second time
     # for the state that they return.
-    return jax.pmap(lambda _, leaf: leaf, axis_name=AXIS, in_axes=(0, None))(
+    return jax.pmap(lambda _, leaf: leaf, axis_name=AXIS, in_axes=(0, None), devices=_devices())(
         np.arange(jax.local_device_count()), tree
     )
 
@@ -86,10 +195,23 @@ def unreplicate(tree: Any) -> Any:
     return jax.tree.map(first, tree)
 
 
+def _devices() -> Sequence[jax.Device]:
+    """All devices of the run, those of one process beside each other.
+
+    JAX's own order need not be that on a TPU pod, where each process's share of the batch has to
+    lie in one piece.
+    """
+    return [
+        device
+        for process in range(jax.process_count())
+        for device in jax.local_devices(process_index=process)
+    ]
+
+
 @functools.cache
 def _batch_sharding() -> NamedSharding:
     """One piece of the leading axis on each device of the run."""
-    return NamedSharding(Mesh(np.asarray(jax.devices()), (AXIS,)), PartitionSpec(AXIS))
+    return NamedSharding(Mesh(np.asarray(_devices()), (AXIS,)), PartitionSpec(AXIS))
 
 
 def shard(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -122,7 +244,8 @@ def map_step(step: Callable[..., Any], *, donate_state: bool = False) -> Callabl
     Returns:
       The compiled function of (replicated state, sharded batch).
     """
-    return jax.pmap(step, axis_name=AXIS, donate_argnums=(0,) if donate_state else ())
+    donated = (0,) if donate_state else ()
+    return jax.pmap(step, axis_name=AXIS, donate_argnums=donated, devices=_devices())
 
 
 def gather_to_host(tree: Any) -> Any:
@@ -145,9 +268,94 @@ def gather_to_host(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def from_first_process(tree: Any) -> Any:
-    """Gives every process the first process's copy of a pytree of NumPy arrays."""
-    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+def from_first_process(tree: T) -> T:
+    """Gives every process the first process's copy of a pytree of NumPy arrays, bit for bit.
+
+    Args:
+      tree: arrays of the same shapes and dtypes on every process.
+    """
+    if jax.process_count() == 1:
+        return tree
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    # As bytes: the collective sums, which would lose the sign of zeros and halve 64 bits.
+    content = np.frombuffer(b"".join(array.tobytes() for array in arrays), np.uint8)
+    shared = np.asarray(multihost_utils.broadcast_one_to_all(content))
+    pieces = np.split(shared, np.cumsum([array.nbytes for array in arrays])[:-1])
+    leaves = [
+        np.frombuffer(piece.tobytes(), array.dtype).reshape(array.shape).copy()
+        for piece, array in zip(pieces, arrays, strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+
+def gather_json(value: Any) -> list[Any]:
+    """Collects one JSON value of every process, in their order, on all of them."""
+    if jax.process_count() == 1:
+        return [value]
+    content = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.asarray(len(content), np.int32))
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: len(content)] = content
+    rows = multihost_utils.process_allgather(padded)
+    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+def all_or_none(action: Callable[[], T]) -> T:
+    """Runs an action on every process; a mistake found by one of them ends all, with its message.
+
+    Args:
+      action: may raise `UserError`; holds no collective.
+
+    Returns:
+      What the action returned on this process.
+
+    Raises:
+      SharedError: the message of the first process that failed.
+    """
+    if jax.process_count() == 1:
+        return action()
+    result, message = None, None
+    try:
+        result = action()
+    except UserError as error:
+        message = str(error)
+    for process, told in enumerate(gather_json(message)):
+        if told is not None:
+            raise SharedError(f"Process {process}: {told}") from None
+    return result  # type: ignore[return-value]
+
+
+def check_alike(values: Mapping[str, Any]) -> None:
+    """Checks that all processes were started for the same run.
+
+    Args:
+      values: JSON values by name that have to be equal on every process.
+
+    Raises:
+      SharedError: if one differs; names it and both values.
+    """
+    first, *others = gather_json(dict(values))
+    for process, other in enumerate(others, start=1):
+        for name in sorted(first.keys() | other.keys()):
+            if first.get(name) != other.get(name):
+                raise SharedError(
+                    f"The processes were not started alike: {name} is {first.get(name)!r} for "
+                    f"process 0 and {other.get(name)!r} for process {process}."
+                )
+
+
+def on_first_process(action: Callable[[], T], like: T) -> T:
+    """Runs an action on the first process alone and gives its result to all.
+
+    Args:
+      action: makes a pytree of NumPy arrays; may raise `UserError`.
+      like: a pytree of the same structure, shapes and dtypes; its values are not used.
+
+    Raises:
+      SharedError: where the action raised `UserError`.
+    """
+    first = jax.process_index() == 0
+    return from_first_process(all_or_none(action if first else lambda: like))
 
 
 def example_index(size: int, axis_name: str | None) -> jax.Array:

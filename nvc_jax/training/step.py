@@ -6,6 +6,8 @@ is None. Terms that compare examples see the global batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +17,7 @@ import optax
 from nvc_jax import anchors as anchor_lib
 from nvc_jax.losses import TERMS, anchor_kl, nvc_loss
 from nvc_jax.training import parallel
+from nvc_jax.training.accumulation import map_pieces, value_and_grad_in_pieces
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.state import TrainState, find_anchors, replace_anchors
 
@@ -52,6 +55,11 @@ def train_step(
     model with weights of 0. A step with a non-finite loss or gradient changes nothing but the
     counters; after `max_skipped` in a row the state stands still for good.
 
+    With `microbatches` = M the shard is worked through in M equal parts: prepared, encoded and
+    decoded one after the other. Terms that compare examples still see the global batch, and
+    metrics and update are those of M = 1 but for rounding; memory for the network's activations
+    falls by M, at the cost of one more forward pass. See `value_and_grad_in_pieces`.
+
     Args:
       state: the state; donated by the training loop.
       batch: this shard's examples.
@@ -59,45 +67,15 @@ def train_step(
 
     Returns:
       The next state and the step's metrics, float32 scalars, equal on every device.
+
+    Raises:
+      UserError: if the shard does not divide into microbatches.
     """
-    axis_name = experiment.axis_name
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-    noise_key, augment_key = jax.random.split(key)
-    index = parallel.example_index(_batch_size(batch), axis_name)
-    augment_keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, index)
-    batch = experiment.task.prepare(batch, augment_keys)
-    clean = batch.pop("clean", None)
-    given = _given_assignment(experiment, state, batch if clean is None else clean, clean is None)
     weights = term_weights(experiment, state)
-
-    def loss(params: Any) -> tuple[jax.Array, Any]:
-        outputs, updated = experiment.apply(
-            state,
-            batch,
-            params=params,
-            train=True,
-            example_index=index,
-            noise_scale=(weights["kl"] > 0).astype(jnp.float32),
-            assignment=None if given is None else given[index],
-            rngs={"noise": noise_key},
-            mutable=["batch_stats"],
-        )
-        pair_latent = _gather_latent(outputs.latent, axis_name)
-        total, terms = nvc_loss(
-            experiment.task.reconstruction(outputs, batch),
-            outputs.latent,
-            outputs.latent.anchors,
-            weights,
-            pair_latent=pair_latent,
-            **experiment.loss_options,
-        )
-        return total, (terms, updated.get("batch_stats", {}), pair_latent.assignment)
-
-    (total, (terms, batch_stats, assignment)), gradient = jax.value_and_grad(loss, has_aux=True)(
-        state.params
-    )
+    found, gradient = _value_and_grad(experiment, state, batch, weights)
+    total, (terms, batch_stats, assignment) = found
     terms = jax.tree.map(lambda x: x.astype(jnp.float32), terms)
-    total, terms, gradient = parallel.pmean((total, terms, gradient), axis_name)
+    total, terms, gradient = parallel.pmean((total, terms, gradient), experiment.axis_name)
     learning_rate = jnp.asarray(experiment.learning_rate(state.step), jnp.float32)
     gradient_norm = optax.tree.norm(gradient)
 
@@ -132,27 +110,112 @@ def train_step(
     return state, metrics
 
 
+def _value_and_grad(
+    experiment: Experiment,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    weights: dict[str, jax.Array],
+) -> tuple[tuple[jax.Array, Any], Any]:
+    """Loss and gradient of this shard, where terms that compare examples see the global batch.
+
+    Returns:
+      ((total, (raw terms, batch statistics, assignment of the global batch)), gradient). Averaged
+      over devices, total, terms and gradient are those of the global batch.
+    """
+    axis_name = experiment.axis_name
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+    noise_key, augment_key = jax.random.split(key)
+    examples: Any = (batch, parallel.example_index(_batch_size(batch), axis_name))
+    ready: Callable[[Any], Any] = partial(_prepare, experiment, augment_key)
+    one_piece = experiment.microbatches == 1
+    if one_piece:  # prepared at once, for both uses
+        examples, ready = ready(examples), lambda examples: examples
+    given = _given_assignment(experiment, state, examples, ready)
+
+    def forward(params: Any, piece: Any) -> tuple[Any, Any]:
+        inputs, index, _ = ready(piece)
+        outputs, updated = experiment.apply(
+            state,
+            inputs,
+            params=params,
+            train=True,
+            example_index=index,
+            noise_scale=(weights["kl"] > 0).astype(jnp.float32),
+            assignment=None if given is None else given[index],
+            rngs={"noise": noise_key},
+            # Statistics of a piece are not those of the batch: Flax refuses what would update them.
+            mutable=["batch_stats"] if one_piece else [],
+        )
+        latent = outputs.latent.replace(
+            code=None, soft_assignment=None, assignment=None, anchors=None
+        )
+        arrays = (experiment.task.reconstruction(outputs, inputs), latent)
+        return arrays, (outputs.latent.assignment, updated.get("batch_stats", {}))
+
+    def loss(params: Any, arrays: Any, aux: Any) -> tuple[jax.Array, Any]:
+        (reconstruction, latent), (assignment, batch_stats) = arrays, aux
+        latent = latent.replace(assignment=assignment)
+        pair_latent = parallel.all_gather(latent, axis_name)
+        total, terms = nvc_loss(
+            reconstruction,
+            latent,
+            find_anchors(params),
+            weights,
+            pair_latent=pair_latent,
+            **experiment.loss_options,
+        )
+        return total, (terms, batch_stats, pair_latent.assignment)
+
+    return value_and_grad_in_pieces(forward, loss, state.params, examples, experiment.microbatches)
+
+
+def _prepare(experiment: Experiment, augment_key: jax.Array, examples: Any) -> tuple[Any, ...]:
+    """(stored fields, index) → (the model's input, index, the clean view or None)."""
+    batch, index = examples
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, index)
+    prepared = experiment.task.prepare(batch, keys)
+    clean = prepared.pop("clean", None)
+    return prepared, index, clean
+
+
 def _given_assignment(
-    experiment: Experiment, state: TrainState, view: Any, same_view: bool
+    experiment: Experiment, state: TrainState, examples: Any, ready: Callable[[Any], Any]
 ) -> jax.Array | None:
     """Assignment of the global batch, `[global B]`, where the nearest anchor will not do.
 
     Anchors are decided on by another view of the examples, or with balanced shares, without a
     gradient and with evaluation statistics. None: each example's own nearest anchor.
     """
-    if same_view and not experiment.balanced:
+    _, _, clean = jax.eval_shape(ready, examples)
+    if clean is None and not experiment.balanced:
         return None
-    latent = experiment.apply(state, view, method="encode")
-    mean = parallel.all_gather(latent.mean, experiment.axis_name)
-    if experiment.balanced:
-        return anchor_lib.balanced_assign(mean, latent.anchors)
-    return anchor_lib.assign(mean, latent.anchors)
+
+    def view(piece: Any) -> Any:
+        inputs, _, clean = ready(piece)
+        return inputs if clean is None else clean
+
+    mean = _encode(experiment, state, examples, view)
+    assign = anchor_lib.balanced_assign if experiment.balanced else anchor_lib.assign
+    return assign(mean, find_anchors(state.params))
 
 
-def _gather_latent(latent: Any, axis_name: str | None) -> Any:
-    """The latent of the global batch; the anchors are the same on every device already."""
-    gathered = parallel.all_gather(latent.replace(anchors=None), axis_name)
-    return gathered.replace(anchors=latent.anchors)
+def _encode(
+    experiment: Experiment, state: TrainState, examples: Any, view: Callable[[Any], Any]
+) -> jax.Array:
+    """Means of the global batch, `[global B, D]`, with evaluation statistics.
+
+    Args:
+      experiment: what the config made.
+      state: the state.
+      examples: this shard's examples.
+      view: makes the model's input of a piece of them.
+    """
+
+    def encode(piece: Any) -> jax.Array:
+        return experiment.apply(state, view(piece), method="encode").mean
+
+    means = map_pieces(encode, examples, experiment.microbatches)
+    return parallel.all_gather(means, experiment.axis_name)
 
 
 def _anchors_used(experiment: Experiment, state: TrainState) -> jax.Array:
@@ -221,8 +284,7 @@ def revive_step(
     Returns:
       The state and the number of revived anchors, int32 `[]`.
     """
-    latent = experiment.apply(state, experiment.task.prepare(batch), method="encode")
-    candidates = parallel.all_gather(latent.mean, experiment.axis_name)
+    candidates = _encode(experiment, state, batch, experiment.task.prepare)
     alive = (state.step - state.last_used < experiment.patience).astype(jnp.int32)
     key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
     anchors, opt_state, revived = anchor_lib.revive(

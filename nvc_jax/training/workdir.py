@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import ml_collections
@@ -15,6 +19,7 @@ import numpy as np
 from nvc_jax import config as config_lib
 from nvc_jax.data.source import FieldSpec
 from nvc_jax.errors import UserError
+from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, DISCARDED, LATEST, Checkpoints
 from nvc_jax.training.logging import EVENTS_FOLDER, METRICS_FILE, replace_file
 
@@ -36,11 +41,16 @@ OWN_NAMES = (
     EMBEDDINGS_FILE,
     FIGURES_FOLDER,
 )
+_SHARED_SECONDS = 30
+"""A network file system shows what another machine wrote with a delay."""
 _logger = logging.getLogger("nvc_jax")
 
 
-def prepare(workdir: Path, *, resume: str, resume_step: int | None, overwrite: bool) -> None:
-    """Checks that a run may start in the directory; creates it.
+@contextlib.contextmanager
+def prepare(
+    workdir: Path, *, resume: str, resume_step: int | None, overwrite: bool
+) -> Iterator[None]:
+    """Checks that a run may start in the directory; creates it and keeps other runs out.
 
     Args:
       workdir: the directory.
@@ -50,7 +60,8 @@ def prepare(workdir: Path, *, resume: str, resume_step: int | None, overwrite: b
       overwrite: delete an earlier run's files first. Nothing else in the directory is touched.
 
     Raises:
-      UserError: if the directory does not fit what was asked, or cannot be written.
+      UserError: if the directory does not fit what was asked, cannot be written, or another run
+        is under way in it.
     """
     if resume not in RESUME:
         raise UserError(f"--resume is {resume!r}: use one of {', '.join(RESUME)}.")
@@ -69,16 +80,77 @@ def prepare(workdir: Path, *, resume: str, resume_step: int | None, overwrite: b
         )
     if resume == "must" and not Checkpoints(workdir).steps():
         raise UserError(f"--resume=must, but there is no checkpoint in {workdir / LATEST}.")
-    try:
+    with _explained(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for name in present:
+        lock = _lock(workdir)
+    try:
+        with _explained(workdir):
+            if not os.access(workdir, os.W_OK):
+                raise PermissionError("it is read-only")
+            for name in present if overwrite else ():
                 path = workdir / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _explained(workdir: Path) -> Iterator[None]:
+    """Tells what the system refuses."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"The work directory {workdir} cannot be used: {error}.") from None
-    if not os.access(workdir, os.W_OK):
-        raise UserError(f"The work directory {workdir} is read-only: choose another --workdir.")
+        raise UserError(
+            f"The work directory {workdir} cannot be used ({error}): choose another --workdir."
+        ) from None
+
+
+def _lock(workdir: Path) -> int:
+    """Locks the directory; the system undoes it when the process ends, in whatever way."""
+    lock = os.open(workdir, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise UserError(
+            f"Another process trains in {workdir} at this moment: wait for its end, or use another "
+            "--workdir."
+        ) from None
+    except OSError:
+        pass  # some network file systems know no locks
+    return lock
+
+
+def check_shared(workdir: Path) -> None:
+    """Checks that all processes of the run see the same directory.
+
+    Raises:
+      UserError: if one of them does not see what the first one wrote.
+    """
+    if parallel.process_count() == 1:
+        return
+    token = parallel.gather_json(uuid.uuid4().hex)[0]
+    proof = workdir / f".shared-{token}"
+    first = parallel.process_index() == 0
+
+    def look() -> None:
+        deadline = time.monotonic() + _SHARED_SECONDS
+        while not proof.exists():
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"The work directory {workdir} is not shared, as this process does not see "
+                    "there what the first one wrote: put it on a file system that all processes "
+                    "mount."
+                )
+            time.sleep(0.1)
+
+    parallel.all_or_none(lambda: replace_file(proof, b"") if first else None)
+    try:
+        parallel.all_or_none(look)
+    finally:
+        if first:
+            proof.unlink(missing_ok=True)
 
 
 def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:

@@ -151,7 +151,7 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_only(config, data, whole, c
     config.train.keep = 1
     result = train(config, copy, **data)
     assert [m for m in messages if m.startswith("WARNING") and "checkpoints/20 cannot" in m]
-    assert any("Resumed" in m and m.endswith("at step 16.") for m in messages)
+    assert any("Resumed" in m and "at step 16 on" in m for m in messages)
     assert_ended_like(whole, result, copy)
     assert Checkpoints(copy).steps() == [20]
 
@@ -232,7 +232,7 @@ def test_terminated_program_on_one_device_resumes_saves_and_exits(
     process.terminate()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 0 and time.monotonic() - asked < 60, error
-    assert f"Resumed {copy} at step 20." in error and "by SIGTERM; saved." in error
+    assert f"Resumed {copy} at step 20 on 1 devices." in error and "by SIGTERM; saved." in error
     state = newest(copy, whole.result.state)
     assert state.step >= 28 and find_anchors(state.params).shape == (4, 2)
     assert jax.device_count() == 8

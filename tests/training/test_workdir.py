@@ -17,7 +17,8 @@ FOLDERS = ("tensorboard", "checkpoints", "best", "discarded", "figures")
 
 
 def prepare(path, resume="auto", resume_step=None, overwrite=False):
-    workdir.prepare(path, resume=resume, resume_step=resume_step, overwrite=overwrite)
+    with workdir.prepare(path, resume=resume, resume_step=resume_step, overwrite=overwrite):
+        pass
 
 
 @pytest.fixture
@@ -122,3 +123,12 @@ def test_a_changed_config_is_told_key_by_key(tmp_path, messages):
 def test_a_directory_without_a_run_has_no_config(tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path} holds no run"):
         workdir.read_config(tmp_path)
+
+
+def test_one_run_at_a_time(used):
+    before = sorted(used.rglob("*"))
+    with workdir.prepare(used, resume="auto", resume_step=None, overwrite=False):
+        with pytest.raises(UserError, match=r"Another process trains in .*run at this moment"):
+            prepare(used, overwrite=True)
+        assert sorted(used.rglob("*")) == before
+    prepare(used, overwrite=True)

@@ -1,0 +1,241 @@
+"""Two processes with two devices each: the same run as one process with four, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from nvc_jax.config import to_json
+from nvc_jax.training.checkpoint import Checkpoints
+from nvc_jax.training.logging import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / "scripts" / "launch_local.sh"
+RATES = {"steps_per_second", "examples_per_second"}
+LIMIT = 120
+
+
+def environment(devices):
+    """Of a program that shares the tests' cache of compiled functions."""
+    return {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONPATH": str(ROOT),
+        "PYTHON": sys.executable,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+
+
+def start(*command, devices=2):
+    return subprocess.Popen(
+        [*map(str, command)], env=environment(devices), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process, limit=LIMIT):
+    """Exit code, standard output and error."""
+    try:
+        output, error = process.communicate(timeout=limit)
+    finally:
+        process.kill()
+    return process.returncode, output, error
+
+
+def start_both(*command, second=()):
+    """Two processes of a run without the script, the second with other arguments at its end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = [*command, "--distributed", f"--coordinator={address}", "--num_processes=2"]
+    first = start(sys.executable, *shared, "--process_id=0", "--failure_timeout=5")
+    return first, start(sys.executable, *shared, "--process_id=1", "--failure_timeout=5", *second)
+
+
+def wait_for_step(directory, step, *processes):
+    """Waits until a step is logged."""
+    deadline = time.monotonic() + LIMIT
+    while max((r["step"] for r in read_metrics(directory / "metrics.jsonl")), default=0) < step:
+        assert time.monotonic() < deadline
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def program(make_config, make_images, tmp_path_factory):
+    """Arguments of `train.py` for eight steps with every loss term, and the data's folder."""
+    folder = tmp_path_factory.mktemp("data")
+    for split in ("train", "test"):
+        labels = np.arange(50, dtype=np.int32) % 3
+        np.savez(folder / f"{split}.npz", image=make_images(50), label=labels)
+    config = make_config()
+    config.data.source, config.data.dir = "npz", str(folder)
+    config.anchors.init = "spread"
+    config.loss.kl.schedule = "constant"
+    config.optimizer.name, config.optimizer.learning_rate = "sgd", 2e-3
+    config.train.num_steps, config.train.eval_every = 8, 4
+    config.eval.tsne_examples = 0
+    (folder / "config.json").write_text(to_json(config))
+    (folder / "few.py").write_text(
+        "from pathlib import Path\nfrom nvc_jax.config import from_json\n"
+        "def get_config():\n"
+        "    return from_json(Path(__file__).with_name('config.json').read_text(), '')\n"
+    )
+    return [ROOT / "train.py", f"--config={folder / 'few.py'}"]
+
+
+@pytest.fixture(scope="module")
+def one(program, tmp_path_factory):
+    """The work directory of one process with four devices."""
+    directory = tmp_path_factory.mktemp("one") / "run"
+    code, _, error = finish(start(sys.executable, *program, f"--workdir={directory}", devices=4))
+    assert code == 0, error
+    return directory
+
+
+@pytest.fixture(scope="module")
+def two(program, tmp_path_factory):
+    """The work directory of two processes with two devices each, and what they wrote."""
+    directory = tmp_path_factory.mktemp("two") / "run"
+    code, _, error = finish(start(LAUNCH, 2, *program, f"--workdir={directory}"))
+    assert code == 0, error
+    return directory, error
+
+
+def assert_close(directory, other, atol):
+    """The same newest checkpoint."""
+    found, expected = (Checkpoints(path).read_leaves() for path in (directory, other))
+    assert found["step"] == expected["step"]
+    chex.assert_trees_all_close(found, expected, rtol=0, atol=atol)
+
+
+def test_two_processes_train_as_one_does(one, two):
+    directory, error = two
+    assert_close(directory, one, 1e-6)
+    assert Checkpoints(directory).steps() == Checkpoints(one).steps() == [4, 8]
+    assert Checkpoints(directory).steps("best") == Checkpoints(one).steps("best")
+    found, expected = (read_metrics(path / "metrics.jsonl") for path in (directory, one))
+    assert len(found) == len(expected) == 5  # steps 1, 4 and 8, and two evaluations
+    for record, other in zip(found, expected):
+        assert record.keys() == other.keys()
+        for name in record.keys() - RATES:
+            assert record[name] == pytest.approx(other[name], rel=1e-5, abs=1e-6), name
+    assert len(list((directory / "tensorboard").iterdir())) == 1  # one writer
+    assert {p.name for p in directory.iterdir()} == {p.name for p in one.iterdir()}
+    lines = error.splitlines()
+    assert f"[0] Fresh run in {directory} on 4 devices." in lines
+    assert not [line for line in lines if line.startswith("[1]") and "Gloo" not in line]
+
+
+def test_two_processes_evaluate_as_one_does(two):
+    directory = two[0]
+    program = [ROOT / "eval.py", f"--workdir={directory}", "--nofigures"]
+    code, output, error = finish(start(LAUNCH, 2, *program))
+    assert code == 0, error
+    results = json.loads((directory / "results.json").read_text())
+    assert results["counts"]["test_examples"] == 50
+    assert f"[0] Report: {directory}/results.json" in output and "[1] Report" not in output
+    code, _, error = finish(start(sys.executable, *program, devices=1))
+    assert code == 0, error
+    alone = json.loads((directory / "results.json").read_text())["metrics"]
+    for name, value in results["metrics"].items():
+        assert value == pytest.approx(alone[name], rel=1e-5), name
+
+
+def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(program, one, tmp_path):
+    directory = tmp_path / "run"
+    long = "--config.train.num_steps=10000000"
+    both = start_both(*program, f"--workdir={directory}", long)
+    wait_for_step(directory, 12, *both)
+    asked = time.monotonic()
+    both[1].send_signal(signal.SIGTERM)
+    ends = [finish(process) for process in both]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert time.monotonic() - asked < 60
+    step = Checkpoints(directory).steps()[-1]
+    assert step >= max(r["step"] for r in read_metrics(directory / "metrics.jsonl"))
+    assert f"Stopped at step {step} by SIGTERM; saved." in ends[0][2]
+    code, _, error = finish(
+        start(
+            sys.executable, *program, f"--workdir={directory}", "--resume=must",
+            f"--config.train.num_steps={step + 3}", devices=1,
+        )
+    )  # fmt: skip
+    assert code == 0, error
+    assert f"Resumed {directory} at step {step} on 1 devices." in error
+    assert Checkpoints(directory).steps()[-1] == step + 3
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ("--config.data.dir=/nowhere", "error: Process 1: .*/nowhere"),
+        ("--config.train.batch_size=32", "train.batch_size is 16 for process 0 and 32 for process 1"),
+    ],
+)  # fmt: skip
+def test_a_mistake_of_one_process_ends_both_with_its_message(program, tmp_path, second, told):
+    both = start_both(*program, f"--workdir={tmp_path / 'run'}", second=[second])
+    (code, _, error), (other_code, _, other_error) = [finish(process) for process in both]
+    assert code == other_code == 1
+    assert len([line for line in error.splitlines() if "error: " in line]) == 1
+    assert "Traceback" not in error + other_error
+    assert re.search(told, error), error
+
+
+FAILING = """
+import sys
+import numpy as np
+from nvc_jax import cli
+from nvc_jax.config import load_config
+from nvc_jax.data import ArraySource
+def main(arguments):
+    parser = cli.make_parser("")
+    parser.add_argument("--config")
+    parser.add_argument("--workdir")
+    flags, config = cli.parse(parser, arguments)
+    cli.start(flags, stop_at_sigterm=True)
+    from nvc_jax.training import parallel
+    from nvc_jax.training.loop import train
+    class Failing(ArraySource):
+        calls = 0
+        def gather(self, ids):
+            self.calls += 1
+            if self.calls == 6 and parallel.process_index() == 1:
+                raise OSError("the disk of machine 1 is gone")
+            return super().gather(ids)
+    train(config, flags.workdir, train_data=Failing(np.zeros((50, 6, 6, 1), np.float32)))
+    return 0
+sys.exit(cli.run(main))
+"""
+
+
+def test_an_error_in_one_process_is_shown_and_ends_the_other(program, tmp_path):
+    (tmp_path / "failing.py").write_text(FAILING)
+    directory = tmp_path / "run"
+    both = start_both(tmp_path / "failing.py", *program[1:], f"--workdir={directory}")
+    code, _, error = finish(both[1])
+    assert code == 1 and "OSError: the disk of machine 1 is gone" in error
+    began = time.monotonic()
+    code, _, error = finish(both[0], limit=60)
+    assert code != 0 and time.monotonic() - began < 30  # the limit was set to 5 s
+    assert Checkpoints(directory).steps() == [4]
+
+
+def test_the_script_tells_its_usage():
+    code, _, error = finish(start(LAUNCH, "two", "train.py"))
+    assert code == 2 and "usage" in error
