@@ -57,7 +57,7 @@ def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
     """
     from nvc_jax.compilation import use_compilation_cache
     from nvc_jax.training import parallel
-    from nvc_jax.training.logging import setup_logging
+    from nvc_jax.training.logging import logger, setup_logging
 
     use_compilation_cache(flags.compilation_cache)
     if not flags.distributed:
@@ -65,6 +65,7 @@ def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
             if getattr(flags, name) is not None:
                 raise UsageError(f"--{name} needs --distributed beside it.")
         return
+    logger.info("Waiting for the other processes of the run, at most 5 minutes.")
     parallel.initialize(
         flags.coordinator,
         flags.num_processes,

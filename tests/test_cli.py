@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 import train
 from nvc_jax import cli
 from nvc_jax.errors import UserError
+from nvc_jax.training import parallel
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -171,3 +173,23 @@ def test_program_tells_without_traceback_or_work_directory(tmp_path, argument, c
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert part in result.stderr and result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--coordinator=a:1", "--num_processes=2", "--process_id=0"])
+def test_flags_of_several_processes_need_distributed(flag):
+    flags, _ = parse("--config=digits", "--compilation_cache=off", flag)
+    with pytest.raises(cli.UsageError, match=rf"{flag.partition('=')[0]} needs --distributed"):
+        cli.start(flags)
+
+
+def test_processes_that_cannot_find_each_other_tell_what_to_give(monkeypatch):
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    before = jax.config.values["jax_enable_preemption_service"]
+    with pytest.raises(UserError, match=r"did not find each other .* give --coordinator="):
+        parallel.initialize()
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES is 'two': set it to a number"):
+        parallel.initialize()
+    jax.config.update("jax_enable_preemption_service", before)
+    assert not parallel.is_distributed()

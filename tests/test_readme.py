@@ -1,4 +1,4 @@
-"""What README.md shows must work."""
+"""What README.md and the guides in docs/ show must work."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nvc_jax.config import default_config, leaves
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_example_of_an_own_model_trains():
@@ -31,25 +32,28 @@ def test_the_example_of_an_own_model_trains():
     assert found[-1]["reconstruction"] < found[0]["reconstruction"]
 
 
-def test_files_and_keys_that_are_named_exist():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_keys_that_are_named_exist(page):
+    text = page.read_text()
     known = dict(leaves(default_config()))
     groups = {name.rpartition(".")[0] for name in known}
     for name in re.findall(
-        r"`(?:--config\.)?((?:data|model|loss|anchors|augment|train|eval)\.(?!(?:py|npz)\b)\w+)",
-        README,
+        r"(?:`|--config\.)((?:data|model|loss|anchors|augment|train|eval)\.(?!(?:py|npz)\b)\w+)",
+        text,
     ):
         assert name in known or name in groups, name
-    for name in re.findall(r"--config=(\S+)", README) + re.findall(r"\]\(([\w./]+)\)", README):
+    for name in re.findall(r"--config=(\S+)", text):
         assert (ROOT / name).is_file(), name
+    for name in re.findall(r"\]\(([\w./]+)(?:#[\w-]+)?\)", text):
+        assert (page.parent / name).is_file(), name
 
 
-@pytest.mark.parametrize("program", ["train.py", "eval.py"])
-def test_options_that_are_named_exist(program):
-    source = (ROOT / program).read_text()
-    shown = {
-        "train.py": re.findall(r"`--(resume|resume_step|overwrite|stop_after)\b", README),
-        "eval.py": re.findall(r"`--(checkpoint)=", README),
-    }
-    assert shown[program]
-    for option in shown[program]:
-        assert f'"--{option}"' in source
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_are_named_exist(page):
+    programs = [ROOT / name for name in ("train.py", "eval.py", "nvc_jax/cli.py")]
+    programs += sorted((ROOT / "benchmarks").glob("*.py"))
+    source = "".join(path.read_text() for path in programs)
+    options = set(re.findall(r"`--(\w+)", page.read_text())) - {"config"}
+    assert options
+    for option in options:
+        assert f'"--{option}"' in source, option

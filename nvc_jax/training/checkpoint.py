@@ -203,9 +203,13 @@ class Checkpoints:
         """Moves checkpoints later than `step`, damaged ones too, out of the way: `discarded/`."""
         if parallel.process_index() > 0:
             return
-        for kind in (LATEST, BEST):
-            for later in [s for s in self._present(kind) if s > step]:
-                self._discard(kind, later)
+
+        def discard() -> None:
+            for kind in (LATEST, BEST):
+                for later in [s for s in self._present(kind) if s > step]:
+                    self._discard(kind, later)
+
+        self._explain(discard)
 
     def _discard(self, kind: str, step: int) -> None:
         """Moves one checkpoint into `discarded/`, replacing an earlier one of that name."""

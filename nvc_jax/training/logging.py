@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
+import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.histogram_pb2 import HistogramProto
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from nvc_jax.errors import UserError
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_FOLDER = "tensorboard"
@@ -69,36 +76,76 @@ def purge_after(workdir: Path, step: int) -> None:
         loaded = list(LegacyEventFileLoader(str(events)).Load())
         if all(event.step <= step for event in loaded):
             continue
-        partial = events.with_name(f"partial.{events.name}")
-        with open(partial, "wb") as file:
-            writer = RecordWriter(file)
-            for event in loaded:
-                if event.step <= step:
-                    writer.write(event.SerializeToString())
-            writer.flush()
-        os.replace(partial, events)
+        content = io.BytesIO()
+        writer = RecordWriter(content)
+        for event in loaded:
+            if event.step <= step:
+                writer.write(event.SerializeToString())
+        replace_file(events, content.getvalue())
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file so that it is whole or as before."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    """Writes a file so that it is whole or as before.
+
+    Raises:
+      UserError: if the system refuses.
+    """
+    partial = path.with_name(f"partial.{path.name}")
+    with _explained(path):
+        try:
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Tells why something could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror or error}): checkpoints are untouched; "
+            "check space and permissions."
+        ) from error
 
 
 class MetricWriter:
     """Writes scalars, histograms and figures of one run. Only one process of a run has one.
 
+    Everything is handed to the system at once, so that a killed run has all of it.
+
     Args:
       workdir: the run's directory.
+
+    Raises:
+      UserError: if the system refuses, here and in all methods.
     """
 
     def __init__(self, workdir: Path):
-        self._lines = open(workdir / METRICS_FILE, "a")  # noqa: SIM115 - closed by close()
-        # Names have seconds only: a run resumed within one would overwrite its earlier file.
-        self._events = SummaryWriter(
-            str(workdir / EVENTS_FOLDER), filename_suffix=f".{time.time_ns()}"
-        )
+        folder = workdir / EVENTS_FOLDER
+        nanoseconds = time.time_ns()  # a run resumed within a second has a file of its own
+        name = f"events.out.tfevents.{nanoseconds // 10**9}.{socket.gethostname()}.{nanoseconds}"
+        self._workdir = workdir
+        with _explained(workdir):
+            folder.mkdir(exist_ok=True)
+            self._lines = open(workdir / METRICS_FILE, "a")  # noqa: SIM115 - closed by close()
+            self._events = open(folder / name, "wb")  # noqa: SIM115 - closed by close()
+        self._write(Event(file_version="brain.Event:2"))
+
+    def _write(self, event: Event) -> None:
+        """Writes one TensorBoard event."""
+        event.wall_time = time.time()
+        with _explained(self._workdir):
+            RecordWriter(self._events).write(event.SerializeToString())
+            self._events.flush()
+
+    def _write_values(self, step: int, values: Iterable[Summary.Value]) -> None:
+        """Writes TensorBoard values of a step."""
+        self._write(Event(step=step, summary=Summary(value=values)))
 
     def scalars(self, step: int, values: Mapping[str, float], prefix: str = "train") -> None:
         """Writes one line of JSON and one TensorBoard scalar a value.
@@ -111,27 +158,48 @@ class MetricWriter:
         values = {name: float(value) for name, value in values.items()}
         named = values if prefix == "train" else {f"{prefix}/{k}": v for k, v in values.items()}
         line = {"step": step, **{k: v if np.isfinite(v) else None for k, v in named.items()}}
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
-        for name, value in values.items():
-            self._events.add_scalar(f"{prefix}/{name}", value, step)
+        with _explained(self._workdir):
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+        self._write_values(
+            step,
+            [Summary.Value(tag=f"{prefix}/{k}", simple_value=v) for k, v in values.items()],
+        )
 
     def histogram(self, step: int, name: str, values: np.ndarray) -> None:
-        """Writes a histogram of the finite values."""
+        """Writes a histogram of the finite values, in 64 buckets."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
-        if values.size:
-            self._events.add_histogram(name, values, step)
+        if not values.size:
+            return
+        counts, edges = np.histogram(values, bins=64)
+        histogram = HistogramProto(
+            min=values.min(),
+            max=values.max(),
+            num=values.size,
+            sum=values.sum(),
+            sum_squares=np.square(values).sum(),
+            bucket_limit=edges[1:],
+            bucket=counts,
+        )
+        self._write_values(step, [Summary.Value(tag=name, histo=histogram)])
 
     def figures(self, step: int, figures: Mapping[str, Any]) -> None:
         """Writes matplotlib figures as images."""
         for name, figure in figures.items():
-            self._events.add_figure(name, figure, step, close=False)
+            content = io.BytesIO()
+            figure.savefig(content, format="png", dpi=figure.dpi)
+            width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+            image = Summary.Image(
+                width=width, height=height, colorspace=4, encoded_image_string=content.getvalue()
+            )
+            self._write_values(step, [Summary.Value(tag=name, image=image)])
 
     def close(self) -> None:
-        """Flushes and closes the files."""
-        self._lines.close()
-        self._events.close()
+        """Closes the files."""
+        with _explained(self._workdir):
+            self._lines.close()
+            self._events.close()
 
 
 class Progress:

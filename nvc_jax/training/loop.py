@@ -89,7 +89,7 @@ def train(
     first = parallel.process_index() == 0
     with contextlib.ExitStack() as held:
 
-        def begin() -> tuple[Any, Source | None, Experiment]:
+        def begin() -> tuple[Any, Source | None, Experiment, workdir.Claim | None]:
             source, validation = _as_source(train_data, config, "train"), validation_data
             if train_data is None and validation is None and config.data.validation_fraction > 0:
                 validation = open_source(config.data, "validation")
@@ -97,19 +97,15 @@ def train(
                 config.train.batch_size, "train.batch_size", config.train.microbatches
             )
             experiment = make_experiment(config, source.spec, parallel.AXIS)
-            if first:
-                held.enter_context(
-                    workdir.prepare(
-                        path, resume=resume, resume_step=resume_step, overwrite=overwrite
-                    )
-                )
-            return source, validation, experiment
+            ready = workdir.prepare(
+                path, resume=resume, resume_step=resume_step, overwrite=overwrite
+            )
+            return source, validation, experiment, held.enter_context(ready) if first else None
 
-        source, validation, experiment = parallel.all_or_none(begin)
+        source, validation, experiment, claim = parallel.all_or_none(begin)
         parallel.check_alike(_essence(config, source, validation))
         workdir.check_shared(path)
-        checkpoints = Checkpoints(path, config.train.keep)
-        run = _Run(config, path, experiment, source, validation, checkpoints)
+        run = _Run(config, path, claim, experiment, source, validation)
         origin = None if init_from is None else Path(init_from).absolute()
         run.start(resume_step, origin, init_include)
         bar = Progress(config.train.num_steps, run.step, enabled=progress and first)
@@ -151,13 +147,14 @@ class _Run:
         self,
         config: ml_collections.ConfigDict,
         path: Path,
+        claim: workdir.Claim | None,
         experiment: Experiment,
         source: Any,
         validation: Source | None,
-        checkpoints: Checkpoints,
     ):
-        self.config, self.path, self.experiment = config, path, experiment
-        self.source, self.validation, self.checkpoints = source, validation, checkpoints
+        self.config, self.path, self.claim, self.experiment = config, path, claim, experiment
+        self.source, self.validation = source, validation
+        self.checkpoints = Checkpoints(path, config.train.keep)
         self.train_step = parallel.map_step(
             partial(train_step, experiment=experiment), donate_state=True
         )
@@ -298,7 +295,12 @@ class _Run:
         self._check_alive()
 
     def _check_alive(self) -> None:
-        """Ends a run whose steps are not finite any more; the last checkpoint stays as it is."""
+        """Ends a run that cannot go on: its directory is gone, or its steps are not finite.
+
+        The last checkpoint stays as it is.
+        """
+        if self.claim is not None:
+            self.claim.check()
         skipped = int(parallel.unreplicate(self.state.skipped_in_a_row))
         if skipped < self.experiment.max_skipped:
             return

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -46,10 +47,38 @@ _SHARED_SECONDS = 30
 _logger = logging.getLogger("nvc_jax")
 
 
+class Claim(NamedTuple):
+    """A work directory that belongs to one run.
+
+    Attributes:
+      path: the directory.
+      lock: descriptor of the directory, locked; the system undoes it when the process ends.
+    """
+
+    path: Path
+    lock: int
+
+    def check(self) -> None:
+        """Checks that the directory is still the same, and not removed, renamed or replaced.
+
+        Raises:
+          UserError: if it is not.
+        """
+        try:
+            there = os.path.samestat(os.fstat(self.lock), os.stat(self.path))
+        except OSError:
+            there = False
+        if not there:
+            raise UserError(
+                f"The work directory {self.path} was removed or renamed while the run was writing "
+                "to it: put it back and start the same command again."
+            )
+
+
 @contextlib.contextmanager
 def prepare(
     workdir: Path, *, resume: str, resume_step: int | None, overwrite: bool
-) -> Iterator[None]:
+) -> Iterator[Claim]:
     """Checks that a run may start in the directory; creates it and keeps other runs out.
 
     Args:
@@ -58,6 +87,9 @@ def prepare(
         run; `must` wants a checkpoint.
       resume_step: the checkpoint to go on from; None for the newest.
       overwrite: delete an earlier run's files first. Nothing else in the directory is touched.
+
+    Yields:
+      The claim; it ends with the context.
 
     Raises:
       UserError: if the directory does not fit what was asked, cannot be written, or another run
@@ -90,7 +122,7 @@ def prepare(
             for name in present if overwrite else ():
                 path = workdir / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        yield
+        yield Claim(workdir, lock)
     finally:
         os.close(lock)
 
@@ -107,7 +139,7 @@ def _explained(workdir: Path) -> Iterator[None]:
 
 
 def _lock(workdir: Path) -> int:
-    """Locks the directory; the system undoes it when the process ends, in whatever way."""
+    """Opens and locks the directory."""
     lock = os.open(workdir, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,9 +41,9 @@ def environment(devices):
     }
 
 
-def start(*command, devices=2):
+def start(*command, devices=2, extra=None):
     return subprocess.Popen(
-        [*map(str, command)], env=environment(devices), stdout=subprocess.PIPE,
+        [*map(str, command)], env={**environment(devices), **(extra or {})}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -56,14 +57,28 @@ def finish(process, limit=LIMIT):
     return process.returncode, output, error
 
 
-def start_both(*command, second=()):
+def start_both(*command, second=(), join="flags"):
     """Two processes of a run without the script, the second with other arguments at its end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    shared = [*command, "--distributed", f"--coordinator={address}", "--num_processes=2"]
-    first = start(sys.executable, *shared, "--process_id=0", "--failure_timeout=5")
-    return first, start(sys.executable, *shared, "--process_id=1", "--failure_timeout=5", *second)
+        port = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    processes = []
+    for rank in range(2):
+        flags, extra = ["--distributed", "--failure_timeout=5"], {}
+        if join == "flags":
+            flags += [f"--coordinator={address}", "--num_processes=2", f"--process_id={rank}"]
+        elif join == "environment":
+            extra = {"COORDINATOR_ADDRESS": address, "NUM_PROCESSES": 2, "PROCESS_ID": rank}
+            extra = {f"JAX_{name}": str(value) for name, value in extra.items()}
+        else:
+            names = {"JOB_ID": 1, "STEP_NODELIST": "127.0.0.1", "STEP_NUM_NODES": 1}
+            names |= {"NTASKS": 2, "PROCID": rank, "LOCALID": rank}
+            extra = {f"SLURM_{name}": str(value) for name, value in names.items()}
+            extra["JAX_COORDINATOR_PORT"] = str(port)
+        arguments = [*command, *flags, *(second if rank else ())]
+        processes.append(start(sys.executable, *arguments, extra=extra))
+    return processes
 
 
 def wait_for_step(directory, step, *processes):
@@ -139,7 +154,17 @@ def test_two_processes_train_as_one_does(one, two):
     assert {p.name for p in directory.iterdir()} == {p.name for p in one.iterdir()}
     lines = error.splitlines()
     assert f"[0] Fresh run in {directory} on 4 devices." in lines
-    assert not [line for line in lines if line.startswith("[1]") and "Gloo" not in line]
+    (said,) = [line for line in lines if line.startswith("[1]") and "Gloo" not in line]
+    assert said == "[1] Waiting for the other processes of the run, at most 5 minutes."
+
+
+def test_one_device_goes_on_where_two_processes_were(program, one, two, tmp_path):
+    copy = shutil.copytree(two[0], tmp_path / "copy")
+    code, _, error = finish(
+        start(sys.executable, *program, f"--workdir={copy}", "--resume_step=4", devices=1)
+    )
+    assert code == 0 and f"Resumed {copy} at step 4 on 1 devices." in error, error
+    assert_close(copy, one, 1e-5)
 
 
 def test_two_processes_evaluate_as_one_does(two):
@@ -182,14 +207,15 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(program, 
 
 
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("join", "second", "told"),
     [
-        ("--config.data.dir=/nowhere", "error: Process 1: .*/nowhere"),
-        ("--config.train.batch_size=32", "train.batch_size is 16 for process 0 and 32 for process 1"),
+        ("flags", "--config.data.dir=/nowhere", "error: Process 1: .*/nowhere"),
+        ("environment", "--config.seed=1", "seed is 0 for process 0 and 1 for process 1"),
+        ("slurm", "--config.seed=1", "seed is 0 for process 0 and 1 for process 1"),
     ],
 )  # fmt: skip
-def test_a_mistake_of_one_process_ends_both_with_its_message(program, tmp_path, second, told):
-    both = start_both(*program, f"--workdir={tmp_path / 'run'}", second=[second])
+def test_a_mistake_of_one_ends_both_with_its_message(program, tmp_path, join, second, told):
+    both = start_both(*program, f"--workdir={tmp_path / 'run'}", second=[second], join=join)
     (code, _, error), (other_code, _, other_error) = [finish(process) for process in both]
     assert code == other_code == 1
     assert len([line for line in error.splitlines() if "error: " in line]) == 1
