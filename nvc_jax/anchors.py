@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,102 +10,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from nvc_jax.distances import (
+    block_rows,
+    map_rows,
+    squared_distances,
+    sum_rows,
+    vectors_and_anchors,
+)
 from nvc_jax.errors import UserError
 
-_COORDINATES = 16
-"""Coordinates added up in one pass: XLA turns this many into one vectorized loop on a CPU."""
-
-SMALL_PROBLEM = 2**16
-"""Largest N·K·D whose gradient is made of differences, exact however far apart vectors lie."""
-
-_BLOCK_VALUES = 2**22
-"""Largest `rows·K` that `assign` holds at once."""
-
-
-@jax.custom_jvp
-@jax.jit
-def _distances(x: jax.Array, anchors: jax.Array) -> jax.Array:
-    """Squared distances by differences, without an array of size N·K·D."""
-    chunks = -(-x.shape[1] // _COORDINATES)
-
-    def by_coordinate(vectors: jax.Array) -> jax.Array:
-        missing = chunks * _COORDINATES - vectors.shape[1]
-        padded = jnp.pad(vectors, ((0, 0), (0, missing)))
-        return padded.T.reshape(chunks, _COORDINATES, vectors.shape[0])
-
-    def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        for rows, columns in zip(*chunk, strict=True):
-            difference = rows[:, None] - columns[None, :]
-            total = total + difference * difference
-        return total, None
-
-    zeros = jnp.zeros_like(x[:, :1]) + jnp.zeros_like(anchors[None, :, 0])
-    return jax.lax.scan(add, zeros, (by_coordinate(x), by_coordinate(anchors)))[0]
-
-
-@_distances.defjvp
-def _distances_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    """`2·(x − a)·(dx − da)`, multiplied out so that the gradient is made of matrix products.
-
-    Products of differences would bring the N·K·D array back, which only small inputs can afford.
-    For others vectors are centered first: a common offset cancels before it can cost digits.
-    """
-    (x, anchors), (dx, danchors) = primals, tangents
-    if x.size * anchors.shape[0] <= SMALL_PROBLEM:
-        differences = (x[:, None] - anchors[None]) * (dx[:, None] - danchors[None])
-        return _distances(x, anchors), 2.0 * jnp.sum(differences, axis=-1)
-    center = jax.lax.stop_gradient(jnp.mean(anchors, axis=0, keepdims=True))
-    centered, centers = x - center, anchors - center
-    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    own = jnp.sum(centered * dx, axis=1)[:, None] + jnp.sum(centers * danchors, axis=1)[None, :]
-    crossed = product(dx, centers.T) + product(centered, danchors.T)
-    return _distances(x, anchors), 2.0 * (own - crossed)
-
-
-def map_rows(function: Callable[..., jax.Array], rows: int, *arrays: jax.Array) -> jax.Array:
-    """Applies a function of arrays `[N, ...]` that works row by row, `rows` rows at a time.
-
-    Blocks follow one another, and are computed again for a gradient, so that only one block's
-    intermediate arrays exist at a time; with N ≤ `rows` it is the plain call.
-    """
-    size = arrays[0].shape[0]
-    if size <= rows:
-        return function(*arrays)
-    # The last block is filled up with the first rows; what they give is cut off again.
-    index = jnp.arange(-(-size // rows) * rows, dtype=jnp.int32).reshape(-1, rows) % size
-    blocks = jax.checkpoint(lambda block: function(*(array[block] for array in arrays)))
-    return jax.lax.collapse(jax.lax.map(blocks, index), 0, 2)[:size]
-
-
-def _vectors(x: ArrayLike, anchors: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Both as float32; refuses what is not `[N, D]` and `[K, D]`."""
-    x, anchors = jnp.asarray(x, jnp.float32), jnp.asarray(anchors, jnp.float32)
-    if x.ndim != 2 or anchors.ndim != 2 or x.shape[1] != anchors.shape[1] or not anchors.size:
-        raise UserError(
-            f"Distances need vectors [N, D] and anchors [K, D] with K, D > 0, got {x.shape} and "
-            f"{anchors.shape}: give both two axes, the second of the same size."
-        )
-    return x, anchors
-
-
-def squared_distances(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
-    """Squared Euclidean distance of every vector to every anchor.
-
-    `d²[n, k] = Σ_d (x[n, d] − anchors[k, d])²`, by differences and not by the expanded square, so
-    that nothing cancels at large offsets. Time O(N·K·D), memory O((N + K)·D + N·K), also for the
-    gradient.
-
-    Args:
-      x: `[N, D]`, any real dtype; computed in float32.
-      anchors: `[K, D]`.
-
-    Returns:
-      float32 `[N, K]`, never negative.
-
-    Raises:
-      UserError: for other shapes.
-    """
-    return _distances(*_vectors(x, anchors))
+__all__ = [
+    "Usage",
+    "assign",
+    "balanced_assign",
+    "kmeans",
+    "kmeans_plus_plus",
+    "min_anchor_distance",
+    "normal",
+    "revive",
+    "soft_assign",
+    "spread",
+    "squared_distances",
+    "usage",
+]
 
 
 @jax.jit
@@ -114,9 +40,9 @@ def _assign(x: jax.Array, anchors: jax.Array) -> jax.Array:
     """Nearest anchors of many rows, in blocks, so that no array of size N·K exists."""
 
     def nearest(rows: jax.Array) -> jax.Array:
-        return jnp.argmin(_distances(rows, anchors), axis=-1).astype(jnp.int32)
+        return jnp.argmin(squared_distances(rows, anchors), axis=-1).astype(jnp.int32)
 
-    return map_rows(nearest, max(_BLOCK_VALUES // anchors.shape[0], 1), x)
+    return map_rows(nearest, anchors.shape[0], x)
 
 
 def assign(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
@@ -132,7 +58,7 @@ def assign(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
     Raises:
       UserError: for other shapes.
     """
-    return _assign(*jax.lax.stop_gradient(_vectors(x, anchors)))
+    return _assign(*jax.lax.stop_gradient(vectors_and_anchors(x, anchors)))
 
 
 def soft_assign(x: ArrayLike, anchors: ArrayLike, temperature: ArrayLike = 1.0) -> jax.Array:
@@ -164,7 +90,9 @@ def balanced_assign(
     """Assignment to anchors whose shares of the batch are kept near `1/K`.
 
     Adds an offset `v_k` to `−d²/temperature` and moves it, as Sinkhorn's algorithm does, until the
-    soft shares lie in `[min_share, max_share] / K`; then takes the largest.
+    soft shares lie in `[min_share, max_share] / K`; then takes the largest. Many examples are
+    worked on in blocks, without an array of size N·K, for the price of computing distances anew in
+    every iteration.
 
     Args:
       x: `[N, D]`, the whole batch.
@@ -175,19 +103,36 @@ def balanced_assign(
       num_iterations: number of updates of the offsets.
 
     Returns:
-      int32 `[N]`.
+      int32 `[N]`, without a gradient.
+
+    Raises:
+      UserError: for other shapes.
 
     Reference: Cuturi, "Sinkhorn Distances", NeurIPS 2013; Caron et al. (SwAV), NeurIPS 2020.
     """
-    logits = -squared_distances(x, anchors) / temperature
-    num_anchors = logits.shape[1]
+    x, anchors = jax.lax.stop_gradient(vectors_and_anchors(x, anchors))
+    num_anchors = anchors.shape[0]
+
+    def scores(rows: jax.Array) -> jax.Array:
+        return -squared_distances(rows, anchors) / temperature
+
+    # The scores of a large batch are too many to keep: every round computes them again.
+    keep = x.shape[0] <= block_rows(num_anchors)
+    data, logits = (scores(x), lambda rows: rows) if keep else (x, scores)
 
     def update(_: int, offset: jax.Array) -> jax.Array:
-        share = jnp.mean(jax.nn.softmax(logits + offset[None], axis=1), axis=0) * num_anchors
+        def soft(rows: jax.Array) -> jax.Array:
+            return jax.nn.softmax(logits(rows) + offset[None], axis=1)
+
+        share = sum_rows(soft, num_anchors, data) / x.shape[0] * num_anchors
         return offset + jnp.log(jnp.clip(share, min_share, max_share) / jnp.maximum(share, 1e-8))
 
     offset = jax.lax.fori_loop(0, num_iterations, update, jnp.zeros(num_anchors, jnp.float32))
-    return jnp.argmax(logits + offset[None], axis=1).astype(jnp.int32)
+
+    def largest(rows: jax.Array) -> jax.Array:
+        return jnp.argmax(logits(rows) + offset[None], axis=1).astype(jnp.int32)
+
+    return map_rows(largest, num_anchors, data)
 
 
 def min_anchor_distance(anchors: ArrayLike) -> jax.Array:
@@ -377,7 +322,10 @@ def revive(
     candidates = jnp.asarray(candidates, jnp.float32)
     dead = jnp.asarray(counts, jnp.float32) < min_count
     usable = jnp.all(jnp.isfinite(candidates), axis=1)
-    living = jnp.where(dead[None, :], jnp.inf, squared_distances(candidates, anchors))
+
+    def to_living(rows: jax.Array) -> jax.Array:
+        squared = squared_distances(rows, anchors)
+        return jnp.min(jnp.where(dead[None, :], jnp.inf, squared), axis=1)
 
     def place(nearest: jax.Array, k: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         # Without a living anchor every candidate is as good as the next.
@@ -389,12 +337,13 @@ def revive(
         return jnp.where(move, jnp.minimum(nearest, distance), nearest), (new, move)
 
     indices = jnp.arange(anchors.shape[0], dtype=jnp.int32)
-    _, (anchors, revived) = jax.lax.scan(place, jnp.min(living, axis=1), indices)
+    nearest = map_rows(to_living, anchors.shape[0], candidates)
+    _, (placed, revived) = jax.lax.scan(place, nearest, indices)
 
     def clear(path: Any, leaf: Any) -> Any:
         name = getattr(path[-1], "key", getattr(path[-1], "name", None)) if path else None
-        if name != "anchors" or jnp.shape(leaf) != anchors.shape:
+        if name != "anchors" or jnp.shape(leaf) != placed.shape:
             return leaf
         return jnp.where(revived[:, None], jnp.zeros_like(leaf), leaf)
 
-    return anchors, jax.tree_util.tree_map_with_path(clear, opt_state), revived
+    return placed, jax.tree_util.tree_map_with_path(clear, opt_state), revived

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from nvc_jax.anchors import squared_distances
+from nvc_jax.distances import map_rows, squared_distances, vectors_and_anchors
 from nvc_jax.errors import UserError
 from nvc_jax.triplets import triplet_anchor, triplet_hinge, triplet_ratio
 
@@ -179,6 +179,8 @@ def gravity(
 def pull(sample: ArrayLike, anchors: ArrayLike) -> jax.Array:
     """Squared distance to the nearest anchor, `min_j ‖sample − A_j‖²`.
 
+    Many examples are worked on in blocks, without an array of size B·K, also for the gradient.
+
     Args:
       sample: `[B, D]`.
       anchors: `[K, D]`.
@@ -186,9 +188,17 @@ def pull(sample: ArrayLike, anchors: ArrayLike) -> jax.Array:
     Returns:
       float32 `[B]`.
 
+    Raises:
+      UserError: for other shapes.
+
     Reference: the public code of Wang et al., TPAMI 2022.
     """
-    return jnp.min(squared_distances(sample, anchors), axis=-1)
+    sample, anchors = vectors_and_anchors(sample, anchors)
+
+    def nearest(rows: jax.Array) -> jax.Array:
+        return jnp.min(squared_distances(rows, anchors), axis=-1)
+
+    return map_rows(nearest, anchors.shape[0], sample)
 
 
 def nvc_loss(
@@ -213,7 +223,8 @@ def nvc_loss(
 
     Reconstruction, KL and pull are means over the batch; triplet and gravity are one value for the
     batch. A weight of exactly 0 leaves its term out of total and gradient; the raw value is still
-    returned.
+    returned. Memory is O(B·D + K²), also for the gradient, because large batches are worked on in
+    blocks; only the hinge with `triplet_mining="all"` needs O(B²), and O(B³) time.
 
     Args:
       reconstruction: `[B]`, the task's error of every example.

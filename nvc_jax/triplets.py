@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from nvc_jax.anchors import SMALL_PROBLEM, map_rows, squared_distances
+from nvc_jax.distances import SMALL_PROBLEM, map_rows, squared_distances, vectors_and_anchors
 from nvc_jax.errors import UserError
 
-_BLOCK_ROWS = 512
 _LARGEST_COUNT = 2**31 - 1
 
 
@@ -44,12 +43,14 @@ def _mean(total: jax.Array, count: jax.Array) -> jax.Array:
 def _count(labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Number of triplets (x, y of the same label, w of another): float32, and int32 saturated."""
     size = labels.shape[0]
-    same = jnp.sum(_same_label(labels, labels), axis=1, dtype=jnp.int32)
-    per_row = (same - 1) * (size - same)
-    count = jnp.sum(per_row.astype(jnp.float32))
-    # Wraps around where the float passes the largest int32.
-    exact = jnp.sum(per_row, dtype=jnp.int32)
-    return count, jnp.where(count < float(_LARGEST_COUNT), exact, _LARGEST_COUNT)
+    ordered = jnp.sort(labels)
+    same = jnp.searchsorted(ordered, labels, "right") - jnp.searchsorted(ordered, labels, "left")
+    pairs, others = same - 1, size - same
+    count = jnp.sum(pairs.astype(jnp.float32) * others.astype(jnp.float32))
+    # Exact modulo 2³²: right below 2³¹, negative up to 2³², and from there on the float tells.
+    wrapped = jnp.sum(pairs * others, dtype=jnp.int32)
+    too_many = (wrapped < 0) | (count > 1.5 * 2**31)
+    return count, jnp.where(too_many, _LARGEST_COUNT, wrapped)
 
 
 @jax.custom_jvp
@@ -68,7 +69,7 @@ def _near_and_far(x: jax.Array, labels: jax.Array, alpha: jax.Array) -> tuple[ja
         near = jnp.sum(jnp.where(same, squared, 0.0), axis=1)
         return jnp.stack([near, jnp.sum(_inverse(squared, same, alpha), axis=1)], axis=1)
 
-    both = map_rows(sums, _BLOCK_ROWS, x, labels)
+    both = map_rows(sums, x.shape[0], x, labels)
     return both[:, 0], both[:, 1]
 
 
@@ -107,7 +108,7 @@ def _ratio_sum_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
         crossed = jnp.matmul(force, centered, precision=jax.lax.Precision.HIGHEST)
         return 2.0 * (jnp.sum(force, axis=1, keepdims=True) * own - crossed)
 
-    slope = map_rows(gradient, _BLOCK_ROWS, x, centered, labels, near, far)
+    slope = map_rows(gradient, x.shape[0], x, centered, labels, near, far)
     return jnp.sum(near * far), jnp.sum(slope * tangents[0])
 
 
@@ -117,8 +118,8 @@ def triplet_ratio(
     """Ratio form: mean over triplets of `d²(x, y) / (d²(x, w) + α)`.
 
     Triplets are (x, y, w) with y ≠ x of the same label and w of another. Their sum separates,
-    `Σ_x (Σ_y d²(x, y))·(Σ_w 1 / (d²(x, w) + α))`, so that it is exact in O(B²·D) time and O(B²)
-    memory; from B = 513 on rows are worked on in blocks, in O(B) memory.
+    `Σ_x (Σ_y d²(x, y))·(Σ_w 1 / (d²(x, w) + α))`, so that it is exact in O(B²·D) time. From
+    B = 1,025 on pairs are worked on in blocks: memory is O(B·D), also for the gradient.
 
     Args:
       x: `[B, D]`, any real dtype; computed in float32.
@@ -160,8 +161,9 @@ def triplet_hinge(
     """Hinge form: mean of `max(0, d(x, y) − d(x, w) + margin)`.
 
     `mining="hard"` takes for every x the farthest y of its label and the nearest w of another, and
-    averages over the x that have both; O(B²·D) time. `mining="all"` averages over all triplets,
-    satisfied ones included; O(B³) time. Memory is O(B²) for both.
+    averages over the x that have both; O(B²·D) time, and O(B·D) memory, because pairs are worked on
+    in blocks. `mining="all"` averages over all triplets, satisfied ones included; O(B³) time and
+    O(B²) memory, for batches of up to a few thousand.
 
     Args:
       x: `[B, D]`, any real dtype; computed in float32.
@@ -204,7 +206,7 @@ def _hinge_hard(
         valid = (size > 1) & (size < labels.shape[0])
         return jnp.stack([farthest, nearest, valid.astype(farthest.dtype)], axis=1)
 
-    picked = map_rows(pick, _BLOCK_ROWS, fixed, labels)
+    picked = map_rows(pick, x.shape[0], fixed, labels)
     valid = picked[:, 2] > 0
 
     # The chosen distances once more, with gradient: they need no [B, B] array on the way back.
@@ -249,6 +251,8 @@ def triplet_anchor(
 ) -> tuple[jax.Array, jax.Array]:
     """Anchor form: mean of `max(0, d²(x, A_k) − min_{j≠k} d²(x, A_j) + margin)`.
 
+    Time O(B·K·D); many examples are worked on in blocks, without an array of size B·K.
+
     Args:
       x: `[B, D]`, any real dtype; computed in float32.
       anchors: `[K, D]`.
@@ -263,12 +267,18 @@ def triplet_anchor(
       UserError: for other shapes.
     """
     x, assignment = _inputs(x, assignment)
-    squared = squared_distances(x, anchors)
-    size, num_anchors = squared.shape
+    x, anchors = vectors_and_anchors(x, anchors)
+    size, num_anchors = x.shape[0], anchors.shape[0]
     if num_anchors == 1 or size == 0:
         return _no_triplet()
-    own = assignment[:, None] == jnp.arange(num_anchors, dtype=assignment.dtype)[None]
-    near = jnp.sum(jnp.where(own, squared, 0.0), axis=1)
-    far = jnp.min(jnp.where(own, jnp.inf, squared), axis=1)
-    excess = jax.nn.relu(near - far + jnp.asarray(margin, jnp.float32))
-    return jnp.mean(excess), jnp.asarray(size, jnp.int32)
+    margin = jnp.asarray(margin, jnp.float32)
+
+    def excess(rows: jax.Array, row_assignment: jax.Array) -> jax.Array:
+        squared = squared_distances(rows, anchors)
+        own = row_assignment[:, None] == jnp.arange(num_anchors, dtype=assignment.dtype)[None]
+        near = jnp.sum(jnp.where(own, squared, 0.0), axis=1)
+        far = jnp.min(jnp.where(own, jnp.inf, squared), axis=1)
+        return jax.nn.relu(near - far + margin)
+
+    excesses = map_rows(excess, num_anchors, x, assignment)
+    return jnp.mean(excesses), jnp.asarray(size, jnp.int32)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
+import pytest
+
+from nvc_jax import distances
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -25,3 +30,26 @@ def numeric_gradient(function: Callable[..., Any], x: Any, step: float = 1e-6) -
             ends.append(function(moved))
         gradient[index] = (ends[0] - ends[1]) / (2 * step)
     return gradient
+
+
+def numpy_distances(x: Any, anchors: Any) -> np.ndarray:
+    """Squared distances in float64, `[N, K]`."""
+    difference = np.asarray(x, np.float64)[:, None] - np.asarray(anchors, np.float64)
+    return np.square(difference).sum(-1)
+
+
+@contextlib.contextmanager
+def blocks_of(rows: int) -> Iterator[None]:
+    """Has large inputs worked on so many rows at a time; what was compiled before is forgotten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distances, "BLOCK_VALUES", 1)
+        patch.setattr(distances, "SMALLEST_BLOCK", rows)
+        jax.clear_caches()
+        yield
+    jax.clear_caches()
+
+
+def temporary_bytes(function: Callable[..., Any], *arrays: Any) -> int:
+    """What the compiled function allocates beyond its inputs and outputs; it is not run."""
+    shapes = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), arrays)
+    return jax.jit(function).lower(*shapes).compile().memory_analysis().temp_size_in_bytes

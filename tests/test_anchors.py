@@ -1,4 +1,4 @@
-"""Distances, assignment, usage, initializers and revival of anchors."""
+"""Assignment, usage, initializers and revival of anchors."""
 
 from __future__ import annotations
 
@@ -13,94 +13,7 @@ from sklearn.cluster import KMeans
 
 from nvc_jax import anchors
 from nvc_jax.errors import UserError
-from tests.numeric import normal
-
-
-def numpy_distances(x, a):
-    return np.square(np.asarray(x, np.float64)[:, None] - np.asarray(a, np.float64)).sum(-1)
-
-
-def gradients(x, a, weight):
-    """Of `Σ weight·d²` by float64 differences."""
-    difference = x.astype(np.float64)[:, None] - a.astype(np.float64)[None]
-    weighted = 2 * weight.astype(np.float64)[:, :, None] * difference
-    return weighted.sum(1), -weighted.sum(0)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, np.float64, jnp.bfloat16])
-def test_distances_in_any_dtype(dtype):
-    x, a = np.array([[0, 3], [1, 1]], dtype), np.array([[4, 0], [1, 1], [0, 3]], dtype)
-    d = anchors.squared_distances(x, a)
-    assert d.dtype == jnp.float32
-    np.testing.assert_array_equal(d, [[25, 5, 0], [10, 0, 5]])
-
-
-@pytest.mark.parametrize("offset", [1e5, 1e6, -3e6])
-def test_distances_are_exact_at_large_offsets(offset):
-    np.testing.assert_array_equal(
-        anchors.squared_distances([[offset, 0.0]], [[offset + 2, 0.0], [0.0, 0.0]]),
-        [[4.0, np.float32(offset) ** 2]],
-    )
-
-
-@pytest.mark.parametrize("shape", [(5, 3, 1), (9, 4, 16), (6, 7, 37), (40, 50, 70), (1, 1, 2)])
-def test_distances_and_gradient_against_numpy(shape):
-    n, k, d = shape
-    x, a, weight = normal(0, n, d) + 1000, normal(1, k, d) + 1000, normal(2, n, k)
-    a[0] = x[0]
-
-    def weighted(x, a):
-        return jnp.sum(weight * anchors.squared_distances(x, a))
-
-    distances = anchors.squared_distances(x, a)
-    np.testing.assert_allclose(distances, numpy_distances(x, a), rtol=1e-5)
-    assert distances[0, 0] == 0 and np.min(distances) >= 0
-    expected = gradients(x, a, weight)
-    for found, right in zip(jax.grad(weighted, (0, 1))(x, a), expected):
-        np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
-
-
-def test_gradient_is_exact_for_near_pairs_of_a_wide_spread():
-    x = jnp.array([[1e5, 0.0], [0.0, 0.0]])
-    a = jnp.array([[1e5 + 2, 0.0], [0.0, 0.25]])
-    g = jax.grad(lambda x: jnp.sum(jnp.min(anchors.squared_distances(x, a), axis=1)))(x)
-    np.testing.assert_array_equal(g, [[-4.0, 0.0], [0.0, -0.5]])
-
-
-def test_distances_differentiate_twice_and_forward():
-    check_grads(
-        anchors.squared_distances, (normal(0, 3, 2), normal(1, 2, 2)), order=2, rtol=2e-2, atol=2e-2
-    )
-
-
-def test_distances_under_jit_and_vmap():
-    x, a = normal(0, 4, 5, 3), normal(1, 4, 2, 3)
-    mapped = jax.jit(jax.vmap(anchors.squared_distances))(x, a)
-    np.testing.assert_allclose(mapped, [numpy_distances(*pair) for pair in zip(x, a)], rtol=1e-5)
-    nearest = jax.vmap(anchors.assign)(x, a)
-    np.testing.assert_array_equal(nearest, np.argmin(mapped, axis=-1))
-
-
-def test_distances_refuse_other_shapes():
-    for x, a in [((2, 3), (2, 2)), ((3,), (2, 3)), ((2, 3), (0, 3))]:
-        with pytest.raises(UserError, match="N, D"):
-            anchors.squared_distances(np.zeros(x), np.zeros(a))
-
-
-def temporary_bytes(function, *shapes):
-    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    return jax.jit(function).lower(*arrays).compile().memory_analysis().temp_size_in_bytes
-
-
-def test_memory_is_bounded():
-    big = (65_536, 64), (1_024, 64)
-    assert temporary_bytes(anchors.assign, *big) < 2**26
-    assert temporary_bytes(anchors.squared_distances, *big) < 2**26
-
-    def pull(x, a):
-        return jnp.sum(jnp.min(anchors.squared_distances(x, a), axis=1))
-
-    assert temporary_bytes(jax.grad(pull, (0, 1)), *big) < 2**30  # 4 of [N, K], not 64
+from tests.numeric import blocks_of, normal, numpy_distances, temporary_bytes
 
 
 def test_assign_takes_the_nearest_and_the_lowest_of_ties():
@@ -111,6 +24,12 @@ def test_assign_takes_the_nearest_and_the_lowest_of_ties():
     np.testing.assert_array_equal(nearest, [0, 1, 0])
     on_each_device = jax.pmap(anchors.assign)(jnp.stack([x] * 8), jnp.stack([a] * 8))
     np.testing.assert_array_equal(on_each_device, [[0, 1, 0]] * 8)
+
+
+def test_assign_under_vmap():
+    x, a = normal(0, 4, 5, 3), normal(1, 4, 2, 3)
+    expected = [numpy_distances(*pair).argmin(1) for pair in zip(x, a)]
+    np.testing.assert_array_equal(jax.vmap(anchors.assign)(x, a), expected)
 
 
 def test_assign_in_float32_whatever_comes_in():
@@ -127,6 +46,17 @@ def test_assign_in_blocks():
     best = distances.min(1)
     np.testing.assert_allclose(distances[np.arange(len(x)), found], best, rtol=1e-4, atol=1e-9)
     assert np.mean(found == distances.argmin(1)) > 0.999
+
+
+@pytest.mark.parametrize("name", ["assign", "balanced_assign", "revive"])
+def test_memory_for_a_large_batch(name):
+    x, a = np.zeros((65_536, 64), np.float32), np.zeros((1_024, 64), np.float32)
+
+    def revive(x, a):
+        return anchors.revive(a, jnp.zeros(len(a)), x, jax.random.key(0))[0]
+
+    function = revive if name == "revive" else getattr(anchors, name)
+    assert temporary_bytes(function, x, a) < 2**25  # an eighth of one array [N, K]
 
 
 def test_soft_assign_values():
@@ -171,6 +101,27 @@ def test_balanced_assign_shares_out_a_collapsed_batch():
     right, up = x[balanced == 1], x[balanced == 2]
     assert right[:, 0].mean() > up[:, 0].mean()
     np.testing.assert_array_equal(anchors.balanced_assign(x, a[:1]), np.zeros(60))
+
+
+def expected_balanced(x, a, low, high, temperature, num_iterations):
+    logits = -numpy_distances(x, a) / temperature
+    offset = np.zeros(len(a))
+    for _ in range(num_iterations):
+        soft = np.exp(logits + offset - (logits + offset).max(1, keepdims=True))
+        share = (soft / soft.sum(1, keepdims=True)).mean(0) * len(a)
+        offset += np.log(np.clip(share, low, high) / share)
+    return np.argmax(logits + offset, axis=1)
+
+
+@pytest.mark.parametrize("rows", [40, 9, 10])
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (0.9, 1.1)])
+def test_balanced_assign_equals_numpy_also_in_blocks(rows, low, high):
+    x, a = normal(0, 40, 3), normal(1, 5, 3)
+    expected = expected_balanced(x, a, low, high, 0.5, 20)
+    assert np.any(expected != numpy_distances(x, a).argmin(1))
+    options = {"min_share": low, "max_share": high, "temperature": 0.5, "num_iterations": 20}
+    with blocks_of(rows):
+        np.testing.assert_array_equal(anchors.balanced_assign(x, a, **options), expected)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +264,13 @@ def test_revive_never_puts_two_anchors_in_one_place():
     assert int(revived.sum()) == 2  # two distinct finite places are left, and all five are dead
     assert {tuple(row) for row in np.asarray(moved[revived])} == {(1.0, 0.0), (2.0, 0.0)}
     chex.assert_tree_all_finite(moved)
+
+
+def test_revive_in_blocks_equals_the_plain_form():
+    a, candidates, counts = normal(0, 6, 3), normal(1, 50, 3), np.array([1, 0, 0, 2, 0, 1])
+    plain = anchors.revive(a, counts, candidates, jax.random.key(2))
+    with blocks_of(8):
+        chex.assert_trees_all_equal(anchors.revive(a, counts, candidates, jax.random.key(2)), plain)
 
 
 def test_revive_takes_the_limit_of_counts():

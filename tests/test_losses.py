@@ -12,11 +12,7 @@ import pytest
 
 from nvc_jax import losses
 from nvc_jax.errors import UserError
-from tests.numeric import normal, numeric_gradient
-
-
-def squared(x, a):
-    return np.square(np.asarray(x, np.float64)[:, None] - np.asarray(a, np.float64)).sum(-1)
+from tests.numeric import blocks_of, normal, numeric_gradient, numpy_distances, temporary_bytes
 
 
 def log_density(z, mean, variance):
@@ -230,9 +226,9 @@ def test_gravity_names_mistakes():
 def test_pull_is_the_squared_distance_to_the_nearest(num_anchors):
     sample, anchors = normal(0, 5, 3), normal(1, num_anchors, 3)
     found = losses.pull(sample, anchors)
-    np.testing.assert_allclose(found, squared(sample, anchors).min(1), rtol=1e-5)
+    np.testing.assert_allclose(found, numpy_distances(sample, anchors).min(1), rtol=1e-5)
     gradients = jax.grad(lambda s, a: jnp.sum(losses.pull(s, a)), (0, 1))(sample, anchors)
-    nearest = np.argmin(squared(sample, anchors), 1)
+    nearest = np.argmin(numpy_distances(sample, anchors), 1)
     slope = 2 * (sample - anchors[nearest])
     np.testing.assert_allclose(gradients[0], slope, rtol=1e-5, atol=1e-6)
     expected = -np.eye(num_anchors)[nearest].T @ slope
@@ -241,3 +237,36 @@ def test_pull_is_the_squared_distance_to_the_nearest(num_anchors):
 
 def test_pull_by_hand():
     np.testing.assert_array_equal(losses.pull([[1.0, 1.0], [3.0, 4.0]], ANCHORS), [1.0, 0.0])
+
+
+def test_pull_in_blocks_equals_float64():
+    sample, anchors, weight = normal(0, 90, 32), normal(1, 64, 32), normal(2, 90)
+
+    def total(sample, anchors):
+        return jnp.sum(weight * losses.pull(sample, anchors))
+
+    with blocks_of(40):
+        found = losses.pull(sample, anchors)
+        gradients = jax.grad(total, (0, 1))(sample, anchors)
+    distances = numpy_distances(sample, anchors)
+    np.testing.assert_allclose(found, distances.min(1), rtol=1e-6)
+    nearest = np.argmin(distances, 1)
+    slope = 2.0 * weight[:, None] * (sample.astype(np.float64) - anchors[nearest])
+    np.testing.assert_allclose(gradients[0], slope, atol=1e-6 * np.abs(slope).max())
+    expected = -np.eye(64)[nearest].T @ slope
+    np.testing.assert_allclose(gradients[1], expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_memory_for_a_large_batch():
+    sample, anchors = np.zeros((65_536, 64), np.float32), np.zeros((1_024, 64), np.float32)
+    assignment = np.zeros(65_536, np.int32)
+
+    def pull(sample, anchors):
+        return jnp.sum(losses.pull(sample, anchors))
+
+    def masses(sample, anchors, assignment):
+        return jnp.sum(losses.cluster_masses(sample, anchors, assignment))
+
+    # An array [B, D] takes 2²⁴ bytes, one [B, K] 2²⁸.
+    assert temporary_bytes(jax.grad(pull, (0, 1)), sample, anchors) < 2**25
+    assert temporary_bytes(jax.grad(masses, (0, 1)), sample, anchors, assignment) < 2**26

@@ -14,7 +14,7 @@ import pytest
 from nvc_jax import losses
 from nvc_jax.bottleneck import Latent
 from nvc_jax.errors import UserError
-from tests.numeric import normal
+from tests.numeric import blocks_of, normal, temporary_bytes
 
 
 def make_latent(size, dim=2, num_anchors=3, seed=0, assignment=None):
@@ -221,3 +221,33 @@ def test_unknown_names_are_told(options):
     weights = options.pop("weights", {})
     with pytest.raises(UserError, match=r"'kld'.*terms are reconstruction, kl, triplet"):
         losses.nvc_loss(np.zeros(2), latent, latent.anchors, weights, **options)
+
+
+@pytest.mark.parametrize("form", ["ratio", "hinge", "anchor"])
+def test_large_batches_in_blocks_equal_the_plain_computation(form):
+    latent, reconstruction = make_latent(1_100, num_anchors=1_000), np.abs(normal(9, 1_100))
+    found, gradient = step(reconstruction, latent, WEIGHTS, triplet_form=form)
+    with blocks_of(1_100):
+        expected, right = step(reconstruction, latent, WEIGHTS, triplet_form=form)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
+    largest = jax.tree.map(lambda g: np.abs(g).max(), right)
+    chex.assert_trees_all_close(
+        jax.tree.map(jnp.divide, gradient, largest),
+        jax.tree.map(jnp.divide, right, largest),
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("form", ["ratio", "hinge", "anchor"])
+def test_memory_for_a_large_batch(form):
+    size, dim, num_anchors = 65_536, 64, 1_024
+    batch = np.zeros((size, dim), np.float32)
+    anchors, assignment = np.zeros((num_anchors, dim), np.float32), np.zeros(size, np.int32)
+    latent = Latent(batch, batch, batch, batch, assignment, None, anchors)
+
+    def value_and_gradient(reconstruction, latent):
+        return step(reconstruction, latent, WEIGHTS, triplet_form=form)
+
+    used = temporary_bytes(value_and_gradient, batch[:, 0], latent)
+    assert used < 0.75 * 4 * size * num_anchors

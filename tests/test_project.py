@@ -24,6 +24,7 @@ CONFIGS = sorted((ROOT / "configs").glob("[!_]*.py"))
 # Imports point to the same layer or one above it in this list; a new module needs a place here.
 LAYERS = (
     {"errors"},
+    {"distances"},
     {"anchors", "augment", "config", "data", "losses", "metrics", "networks", "triplets"},
     {"_drawing", "plots"},
     {"bottleneck"},
@@ -31,7 +32,7 @@ LAYERS = (
     {"training"},
     {"trained"},
     {"evaluation"},
-    {"cli"},
+    {"cli", "compilation"},
 )
 REMOVED_FROM_JAX = {"device_put_replicated", "device_put_sharded", "PmapSharding"}
 # What only training/parallel.py may call.

@@ -12,7 +12,7 @@ import pytest
 
 from nvc_jax import losses
 from nvc_jax.errors import UserError
-from tests.numeric import normal, numeric_gradient
+from tests.numeric import blocks_of, normal, numeric_gradient, numpy_distances, temporary_bytes
 
 
 def hard(x, labels, margin=1.0, squared=False):
@@ -155,17 +155,34 @@ def test_hard_in_blocks_equals_a_plain_computation():
     np.testing.assert_allclose(hard(x, labels, 0.3)[0], expected, rtol=1e-5)
 
 
-def test_count_saturates_instead_of_wrapping_around():
-    count = losses.triplet_ratio(np.zeros((4096, 1)), np.arange(4096) % 2)[1]
-    assert int(count) == 2**31 - 1
+@pytest.mark.parametrize("form", FORMS)
+def test_blocks_equal_brute_force(form):
+    x = normal(0, 9, 3)
+    with blocks_of(4):
+        (value, count), gradient = jax.value_and_grad(FORMS[form], has_aux=True)(x, LABELS, 0.7)
+    expected, number = brute_force(form, x, LABELS, 0.7)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert int(count) == number
+    expected = numeric_gradient(lambda x: brute_force(form, x, LABELS, 0.7)[0], x)
+    np.testing.assert_allclose(gradient, expected, atol=1e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("form", "size"), [("ratio", 4096), ("hard", 1024), ("all", 1024)])
+# Two clusters of p and q make p·q·(p + q − 2) triplets. The last has more than 2³¹ for one example.
+@pytest.mark.parametrize(
+    "sizes", [(7, 0), (2, 1), (742, 1371), (405, 2110), (2048, 2048), (50_000, 50_000)]
+)
+def test_count_is_exact_and_saturates_instead_of_wrapping_around(sizes):
+    labels = np.repeat(np.array([3, -1], np.int32), sizes)
+    x = np.zeros((len(labels), 1), np.float32)
+    count = jax.jit(lambda x, labels: losses.triplet_ratio(x, labels)[1])(x, labels)
+    assert int(count) == min(sizes[0] * sizes[1] * (sum(sizes) - 2), 2**31 - 1)
+
+
+@pytest.mark.parametrize(("form", "size"), [("ratio", 4096), ("hard", 4096), ("all", 1024)])
 def test_memory_of_value_and_gradient(form, size):
-    step = jax.jit(jax.value_and_grad(FORMS[form], has_aux=True))
-    shapes = jax.ShapeDtypeStruct((size, 32), jnp.float32), jax.ShapeDtypeStruct((size,), jnp.int32)
-    compiled = step.lower(*shapes).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 2**29
+    step = jax.value_and_grad(FORMS[form], has_aux=True)
+    x, labels = np.zeros((size, 32), np.float32), np.zeros(size, np.int32)
+    assert temporary_bytes(step, x, labels) < 2**26  # one array [4096, 4096]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -204,6 +221,27 @@ def test_anchor_form_equals_numpy():
             (x, ANCHORS)[i],
         )
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_anchor_form_in_blocks_equals_float64():
+    x, anchors = normal(0, 90, 32), normal(1, 64, 32)
+    assignment = np.random.default_rng(2).integers(64, size=90)
+    function = jax.value_and_grad(losses.triplet_anchor, (0, 1), has_aux=True)
+    with blocks_of(40):
+        (value, count), gradients = function(x, anchors, assignment, 2.0)
+    np.testing.assert_allclose(value, anchor_form(x, anchors, assignment, 2.0), rtol=1e-6)
+    assert int(count) == 90
+    distances = numpy_distances(x, anchors)
+    near = distances[np.arange(90), assignment].copy()
+    distances[np.arange(90), assignment] = np.inf
+    other = distances.argmin(1)
+    active = (near - distances.min(1) + 2.0 > 0)[:, None] / 90
+    wide, table = x.astype(np.float64), anchors.astype(np.float64)
+    to_own, to_other = 2 * active * (wide - table[assignment]), 2 * active * (wide - table[other])
+    one_hot = np.eye(64)
+    expected = (to_own - to_other, one_hot[other].T @ to_other - one_hot[assignment].T @ to_own)
+    for found, right in zip(gradients, expected):
+        np.testing.assert_allclose(found, right, atol=1e-6 * np.abs(right).max())
 
 
 def test_anchor_form_by_hand():
