@@ -12,6 +12,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 OFF = "off"
 
+_ENABLED = "jax_enable_compilation_cache"
+_DIRECTORY = "jax_compilation_cache_dir"
+_LIMIT = "jax_persistent_cache_min_compile_time_secs"
 _MIN_COMPILE_SECONDS = 0.1
 """What took less to compile is not kept; JAX's own limit is 1 s."""
 
@@ -39,21 +42,20 @@ def use_compilation_cache(directory: str | None = None) -> str | None:
       tells that.
     """
     opened = _open(directory or _default_directory())
-    jax.config.update("jax_enable_compilation_cache", opened is not None)
+    jax.config.update(_ENABLED, opened is not None)
     if opened is not None:
-        jax.config.update("jax_compilation_cache_dir", opened)
-        limit = "jax_persistent_cache_min_compile_time_secs"
-        if limit.upper() not in os.environ:
-            jax.config.update(limit, min(getattr(jax.config, limit), _MIN_COMPILE_SECONDS))
+        jax.config.update(_DIRECTORY, opened)
+        if _LIMIT.upper() not in os.environ:
+            jax.config.update(_LIMIT, min(getattr(jax.config, _LIMIT), _MIN_COMPILE_SECONDS))
     compilation_cache.reset_cache()  # JAX looks at its settings only once
     return opened
 
 
 def _default_directory() -> str:
     """Where to keep the cache when nobody says so: what JAX is set to, or the user's cache."""
-    if not jax.config.jax_enable_compilation_cache:
+    if not getattr(jax.config, _ENABLED):
         return OFF
-    configured = jax.config.jax_compilation_cache_dir
+    configured = getattr(jax.config, _DIRECTORY)
     if configured is not None:
         return configured or OFF
     base = os.environ.get("XDG_CACHE_HOME", "")

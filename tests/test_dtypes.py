@@ -1,14 +1,24 @@
-"""Everything public computes in float32, whatever comes in and whatever JAX's default is."""
+"""Everything public computes in float32; a network in bfloat16 leaves the rest as it is."""
 
 from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from nvc_jax import NebulaBottleneck, anchors, losses, nvc_loss
 from nvc_jax.augment import warp
+from nvc_jax.config import default_config
+from nvc_jax.data import ArraySource
+from nvc_jax.networks.images import IMAGE_NETWORKS
+from nvc_jax.training.experiment import init_state, make_experiment
+from nvc_jax.training.step import train_step
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 A = np.random.default_rng(1).normal(size=(4, 3))
@@ -57,3 +67,74 @@ def test_results_have_32_bits(compute, x64):
     with jax.enable_x64(x64), jax.numpy_dtype_promotion("standard"):
         dtypes = {np.dtype(leaf.dtype).name for leaf in jax.tree.leaves(compute())}
     assert dtypes <= {"float32", "int32", "bool"}
+
+
+@pytest.fixture
+def standard_promotion() -> Iterator[None]:
+    """optax's bias correction needs it."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def training(dtype, network="mlp"):
+    """(train step of one device, function that makes its state, a batch): every loss term on."""
+    config = default_config()
+    config.model.update({"network": network, "hidden": (24, 12), "dtype": dtype})
+    config.model.update({"batch_norm": True, "latent_dim": 3, "num_anchors": 4})
+    config.anchors.init = "spread"
+    config.loss.gravity.value = config.loss.pull.value = 0.1
+    config.optimizer.learning_rate = 0.01
+    source = ArraySource(load_digits().images[:64, :, :, None].astype(np.float32) / 16)
+    experiment = make_experiment(config, source.spec, None)
+    step = functools.partial(train_step, experiment=experiment)
+    batch = jax.tree.map(jnp.asarray, source.gather(np.arange(64)))
+    return step, functools.partial(init_state, experiment, config), batch
+
+
+def assert_float32(state, metrics):
+    for tree in (state.params, state.opt_state, state.batch_stats, metrics):
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        kinds = {jax.tree_util.keystr(path): leaf.dtype for path, leaf in leaves}
+        floats = {name: dtype for name, dtype in kinds.items() if dtype != np.int32}  # but counters
+        assert floats and set(floats.values()) == {np.dtype(np.float32)}, floats
+
+
+def equations(jaxpr) -> Iterator:
+    """All equations of a jaxpr and of those within it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: v is None):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
+
+
+@pytest.mark.parametrize("network", IMAGE_NETWORKS)
+def test_only_products_of_the_network_are_in_bfloat16(network, standard_promotion):
+    step, init, batch = training("bfloat16", network)
+    jaxpr, results = jax.make_jaxpr(step, return_shape=True)(jax.eval_shape(init), batch)
+    assert_float32(*results)
+    seen = set()
+    for equation in equations(jaxpr.jaxpr):
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            where = re.findall("encoder|decoder|bottleneck", str(equation.source_info.name_stack))
+            seen |= {("".join(where[:1]), value.aval.dtype.name) for value in equation.invars}
+    inside, outside = ("encoder", "decoder"), ("bottleneck", "")
+    expected = {(name, "bfloat16") for name in inside} | {(name, "float32") for name in outside}
+    assert seen == expected
+
+
+def test_training_in_bfloat16_is_near_that_in_float32(standard_promotion):
+    start = training("float32")[1]()
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        step, _, batch = training(dtype)
+        step, state, values = jax.jit(step), start, []
+        for _ in range(50):
+            state, metrics = step(state, batch)
+            values.append(float(metrics["loss"]))
+        assert_float32(state, metrics)
+        found.append(values)
+    full, half = found
+    assert half[0] != full[0] and half[0] == pytest.approx(full[0], rel=0.03)
+    assert half[-1] < 0.5 * half[0] and half[-1] == pytest.approx(full[-1], rel=0.1)

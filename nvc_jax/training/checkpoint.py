@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +28,8 @@ from nvc_jax.errors import UserError
 from nvc_jax.training import parallel
 
 LATEST, BEST, DISCARDED = "checkpoints", "best", "discarded"
+_STEP = re.compile("0|[1-9][0-9]*")
+"""Names of checkpoints; orbax does not know them with zeros in front."""
 T = TypeVar("T")
 _logger = logging.getLogger("nvc_jax")
 
@@ -56,7 +60,7 @@ class Checkpoints:
         """Steps of all checkpoints, whole or not, ascending."""
         folder = self.workdir / kind
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if _STEP.fullmatch(name))
 
     def save(self, step: int, state: Any, record: Mapping[str, Any], kind: str = LATEST) -> None:
         """Starts writing a checkpoint; waits for the one before it.
@@ -87,7 +91,7 @@ class Checkpoints:
 
         def write() -> None:
             manager = self._manager(kind)
-            if parallel.gather_json((self.workdir / kind / str(step)).exists())[0]:
+            if parallel.gather_json(os.path.lexists(self.workdir / kind / str(step)))[0]:
                 if parallel.process_index() == 0:
                     self._discard(kind, step)
                 manager.reload()
@@ -175,12 +179,23 @@ class Checkpoints:
         """`restore`, on this process alone."""
         if step is not None:
             return self._read(target, step, kind)
+        for path in self._half_written(kind):
+            _logger.warning("The checkpoint %s was not finished: it is left out.", path)
         for candidate in reversed(self._present(kind)):
             try:
                 return self._read(target, candidate, kind)
             except _UnreadableError as error:
                 _logger.warning("%s Trying the one before it.", error)
+        if self.steps(kind):
+            raise UserError(
+                f"No checkpoint in {self.workdir / kind} can be read, though they look complete: "
+                "check the disk, or begin again with --overwrite or another --workdir."
+            )
         return None
+
+    def _half_written(self, kind: str) -> list[Path]:
+        """What killed writes left behind; the first save clears it away."""
+        return sorted((self.workdir / kind).glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"))
 
     def read_leaves(self, kind: str = LATEST) -> dict[str, np.ndarray]:
         """All arrays of the newest checkpoint by name, such as `params/bottleneck/anchors`.
@@ -215,7 +230,10 @@ class Checkpoints:
         """Moves one checkpoint into `discarded/`, replacing an earlier one of that name."""
         goal = self.workdir / DISCARDED / f"{kind}-{step}"
         goal.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(goal, ignore_errors=True)
+        if goal.is_dir() and not goal.is_symlink():
+            shutil.rmtree(goal)
+        else:
+            goal.unlink(missing_ok=True)
         shutil.move(self.workdir / kind / str(step), goal)
 
     def _manager(self, kind: str) -> ocp.CheckpointManager:
@@ -224,7 +242,10 @@ class Checkpoints:
             # Folders made in the background, where that fails, are waited for during minutes.
             waiting = ocp.AsyncOptions(create_directories_asynchronously=False)
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=self._keep[kind], create=True, async_options=waiting
+                max_to_keep=self._keep[kind],
+                create=True,
+                async_options=waiting,
+                cleanup_tmp_directories=True,
             )
             self._managers[kind] = ocp.CheckpointManager(self.workdir / kind, options=options)
         return self._managers[kind]
@@ -232,7 +253,7 @@ class Checkpoints:
     def _read(self, target: T, step: int, kind: str) -> tuple[T, dict[str, Any]]:
         """Reads one checkpoint strictly."""
         folder = self.workdir / kind / str(step)
-        if not folder.is_dir():
+        if not os.path.lexists(folder):
             known = ", ".join(map(str, self.steps(kind))) or "none"
             raise UserError(
                 f"There is no checkpoint of step {step} in {folder.parent}; got {known}."
@@ -257,7 +278,7 @@ class Checkpoints:
             raise
         except Exception as error:  # background failures arrive wrapped in many kinds
             raise UserError(
-                f"A checkpoint could not be written to {self.workdir} ({error}): earlier "
+                f"A checkpoint could not be written to {self.workdir} ({_reason(error)}): earlier "
                 "checkpoints are untouched; check space and permissions."
             ) from error
 
@@ -272,6 +293,16 @@ class _UnreadableError(UserError):
     """A checkpoint that is there and cannot be read."""
 
 
+def _reason(error: Exception) -> str:
+    """The system's own word for what failed, which tensorstore wraps into a long text."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    if number is not None:
+        return os.strerror(int(number[1]))
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 @contextlib.contextmanager
 def _explained_reading(folder: Path) -> Iterator[None]:
     """Tells a damaged checkpoint from other mistakes."""
@@ -281,8 +312,7 @@ def _explained_reading(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # orbax and tensorstore raise many kinds for damaged files
         raise _UnreadableError(
-            f"The checkpoint {folder} cannot be read ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no message'})."
+            f"The checkpoint {folder} cannot be read ({type(error).__name__}: {_reason(error)})."
         ) from error
 
 

@@ -46,18 +46,28 @@ def setup_logging(process_index: int = 0) -> None:
         logger.addHandler(Handler())
     logger.setLevel(logging.INFO if process_index == 0 else logging.WARNING)
     logger.propagate = False
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # What orbax's threads report there is raised in the main thread, and told by it, as well.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _pass_over_late_callbacks
+
+
+def _pass_over_late_callbacks(raised: Any) -> None:
+    """Silences what tensorstore says of the other writes after one of them failed."""
+    if str(raised.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(raised)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads `metrics.jsonl`; a last line that was cut off is left out."""
+    """Reads `metrics.jsonl`; damaged lines, such as a last one that was cut off, are left out."""
     records = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
             records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
+    return [
+        record
+        for record in records
+        if isinstance(record, dict) and isinstance(record.get("step"), int)
+    ]
 
 
 def purge_after(workdir: Path, step: int) -> None:
@@ -73,7 +83,8 @@ def purge_after(workdir: Path, step: int) -> None:
         replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
     # The legacy loader gives events as they were written; the other turns scalars into tensors.
     for events in sorted((workdir / EVENTS_FOLDER).glob("events.out.tfevents.*")):
-        loaded = list(LegacyEventFileLoader(str(events)).Load())
+        with _explained(events):
+            loaded = list(LegacyEventFileLoader(str(events)).Load())
         if all(event.step <= step for event in loaded):
             continue
         content = io.BytesIO()

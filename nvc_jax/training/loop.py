@@ -351,6 +351,8 @@ class _Run:
             )
             if self.writer is not None:
                 self.writer.figures(self.step, {"validation/latent": figure})
+        except UserError:  # a full disk
+            raise
         except Exception as error:
             logger.warning("The latent figure failed: %s", error)
 

@@ -189,7 +189,11 @@ def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
     """Saves the resolved config; tells which keys changed since an earlier start of the run."""
     path = workdir / CONFIG_FILE
     if path.is_file():
-        earlier = dict(config_lib.leaves(read_config(workdir)))
+        try:
+            earlier = dict(config_lib.leaves(read_config(workdir)))
+        except UserError as error:
+            _logger.warning("%s It is replaced by the present config.", error)
+            earlier = dict(config_lib.leaves(config))
         changed = [
             f"{name}: {earlier.get(name)!r} → {value!r}"
             for name, value in config_lib.leaves(config)

@@ -16,8 +16,8 @@ from nvc_jax.networks.images import IMAGE_NETWORKS, make_autoencoder
 
 
 def make(network, shape, axis_name=None, **changes):
-    options = {"hidden": (12, 6), "batch_norm": False, "dtype": "float32", **changes}
-    options = ml_collections.ConfigDict({"network": network, **options})
+    options = {"hidden": (12, 6), "batch_norm": False, "dtype": "float32", "remat": False}
+    options = ml_collections.ConfigDict({"network": network, **options, **changes})
     return make_autoencoder(options, shape, axis_name)
 
 
@@ -163,6 +163,55 @@ def test_bfloat16_is_near_float32(network):
     for full, half in zip(*results):
         error = np.sqrt(np.mean(np.square(half - full)) / np.mean(np.square(full)))
         assert 0 < error < 0.02
+
+
+@pytest.mark.parametrize("network", IMAGE_NETWORKS)
+def test_recomputed_activations_leave_the_names_of_parameters(network):
+    kept, again = (
+        compiled(network, (7, 5, 2), batch_norm=True, remat=remat)[0] for remat in (False, True)
+    )
+    chex.assert_trees_all_equal_shapes(again, kept)
+
+
+def trained(network, shape, axis_name=None, **changes):
+    """Variables, and the function to ((loss, results and statistics), gradient) of a batch."""
+    variables, apply = compiled(network, shape, True, axis_name, **changes)
+
+    def loss(variables, image, code):
+        (features, encoder), (output, decoder) = apply(variables, image, code)
+        total = jnp.mean(jnp.square(features.astype(jnp.float32)))
+        total += jnp.mean(jnp.square(output - image))
+        return total, (features, output, encoder, decoder)
+
+    return variables, jax.value_and_grad(loss, has_aux=True)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_recomputed_activations_change_no_result(network):
+    """Neither the statistics of batch normalization over two devices."""
+    args = image_of(2, 2, 7, 5, 2), image_of(2, 2, 3, seed=1)
+    results = []
+    for remat in (False, True):
+        variables, step = trained(network, (7, 5, 2), "devices", batch_norm=True, remat=remat)
+        step = jax.pmap(step, "devices", in_axes=(None, 0, 0), devices=jax.devices()[:2])
+        results.append(step(variables, *args))
+    (value, gradient), (again, again_gradient) = results
+    chex.assert_trees_all_close(again, value, rtol=1e-6, atol=1e-6)
+    chex.assert_trees_all_close(again_gradient, gradient, rtol=1e-5, atol=1e-6)
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(gradient[0]["params"]))
+
+
+def test_gradients_in_bfloat16_are_near_those_in_float32():
+    """Those of biases are sums over all pixels: in bfloat16 they are off by half."""
+    image, code = image_of(64, 8, 8, 1), image_of(64, 3, seed=1)
+    gradients = []
+    for dtype in ("float32", "bfloat16"):
+        variables, step = trained("conv", (8, 8, 1), dtype=dtype)
+        gradients.append(jax.jit(step)(variables, image, code)[1])
+    paths = jax.tree_util.tree_leaves_with_path(gradients[0])
+    for (path, full), half in zip(paths, jax.tree.leaves(gradients[1])):
+        error = np.linalg.norm(half - full) / np.linalg.norm(full)
+        assert half.dtype == np.float32 and error < 0.05, (jax.tree_util.keystr(path), error)
 
 
 @pytest.mark.parametrize(
