@@ -19,9 +19,8 @@ def _split(examples: Any, num_pieces: int) -> Any:
     def split(array: jax.Array) -> jax.Array:
         if array.shape[0] % num_pieces:
             raise UserError(
-                f"{array.shape[0]} examples on a device cannot be split into train.microbatches = "
-                f"{num_pieces} equal parts: let the data give batches of a multiple of devices times "
-                "microbatches."
+                f"train.microbatches = {num_pieces} does not divide the {array.shape[0]} examples of a "
+                "device: let the data give batches of a multiple of devices times microbatches."
             )
         return array.reshape(num_pieces, -1, *array.shape[1:])
 

@@ -88,7 +88,7 @@ def test_pieces_keep_the_order_and_every_axis():
 
 
 def test_examples_that_do_not_divide_are_told():
-    with pytest.raises(UserError, match=r"10 examples .* train\.microbatches = 4"):
+    with pytest.raises(UserError, match=r"train\.microbatches = 4 .* 10 examples"):
         map_pieces(lambda x: x, np.arange(10), 4)
 
 

@@ -269,6 +269,12 @@ def test_batches_that_do_not_divide_name_the_nearest_sizes(size, nearest):
         parallel.check_batch_size(size, "train.batch_size")
 
 
+def test_batches_have_to_divide_into_microbatches_too():
+    parallel.check_batch_size(48, "train.batch_size", 3)
+    with pytest.raises(UserError, match=r"= 16 .* 8 devices in 3 microbatches.* 24, such as 24\."):
+        parallel.check_batch_size(16, "train.batch_size", 3)
+
+
 def test_a_ragged_batch_is_told():
     with pytest.raises(UserError, match=r"batch of 10 examples .* 8 devices"):
         parallel.shard({"image": np.zeros((10, 2))})
