@@ -67,8 +67,11 @@ CASES: dict[str, tuple[str, dict[str, float], int]] = {
     "VAE": ("one anchor", {"reconstruction": 0.05, "kl": 0.3}, 0),
     "NVC, options": ("options", ALL_TERMS, 0),
     "NVC, options and batch_norm": ("batch_norm", ALL_TERMS, 0),
+    "VAE, batch_norm": ("batch_norm", {"reconstruction": 0.05, "kl": 0.3}, 0),
+    "autoencoder, batch_norm": ("batch_norm", {"reconstruction": 0.05}, 0),
 }
 TERM_CASES = [name for name, case in CASES.items() if case[0] == "terms"]
+OTHER_CASES = [name for name in CASES if name == "VAE" or "batch_norm" in name]
 
 
 def loss_of_any_form(
@@ -223,8 +226,8 @@ def test_same_update_of_every_term_on_any_number_of_devices(setup, case, devices
     assert_same(setup.take(case, devices), setup.take(case))
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("case", ["VAE", "NVC, options and batch_norm"])
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("case", OTHER_CASES)
 def test_same_update_of_every_kind_of_model_on_devices(setup, case, devices):
     assert_same(setup.take(case, devices), setup.take(case))
 
