@@ -92,6 +92,10 @@ class Program:
         except (OSError, ValueError):
             return {"step": 0}
 
+    def has_reached(self, step: int) -> bool:
+        """Whether this life has logged the step."""
+        return self.is_stepping and self.last_line()["step"] >= step
+
     def is_evaluating(self, eval_every: int) -> bool:
         """Whether the newest line is that of a step whose validation line is due and not there."""
         line = self.last_line()
@@ -148,20 +152,15 @@ class Disturbance(NamedTuple):
       name: for the table.
       number: the signal.
       delay: it is sent up to so many seconds after its moment; None: as a first step takes.
-      moment: whether its moment has come; the program has taken the aimed-at step if `delay` is
-        not None.
+      moment: whether its moment has come, from the aimed-at step on.
       met: whether it hit what was meant, judged when the program is gone.
     """
 
     name: str
     number: signal.Signals
     delay: float | None
-    moment: Callable[[Program], bool]
+    moment: Callable[[Program, int], bool]
     met: Callable[[Program], bool]
-
-
-def _always(program: Program) -> bool:
-    return True
 
 
 def _saved_and_told(program: Program) -> bool:
@@ -180,15 +179,33 @@ def disturbances(eval_every: int) -> tuple[Disturbance, ...]:
     def is_starting(program: Program) -> bool:
         return not program.is_stepping
 
+    def is_resuming(program: Program) -> bool:
+        return program.resumed_at is not None and is_starting(program)
+
+    def at_once(program: Program, aim: int) -> bool:
+        return True
+
+    def any_time(program: Program, aim: int) -> bool:
+        return program.has_reached(aim)
+
     kill, term, interrupt = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
     return (
-        Disturbance("SIGKILL at any time", kill, 0.2, _always, lambda p: p.is_stepping),
-        Disturbance("SIGTERM at any time", term, 0.2, _always, _saved_and_told),
-        Disturbance("SIGKILL during a save", kill, 0.0, is_saving, is_saving),
-        Disturbance("SIGKILL during evaluation", kill, 0.0, is_evaluating, is_evaluating),
-        Disturbance("SIGKILL during start-up", kill, None, _always, is_starting),
-        Disturbance("Ctrl-C at any time", interrupt, 0.2, _always, _saved_and_told),
-    )
+        Disturbance("SIGKILL at any time", kill, 0.2, any_time, lambda p: p.is_stepping),
+        Disturbance("SIGTERM at any time", term, 0.2, any_time, _saved_and_told),
+        Disturbance(
+            "SIGKILL during a save", kill, 0.0,
+            lambda p, aim: p.has_reached(aim) and is_saving(p), is_saving,
+        ),
+        Disturbance(
+            "SIGKILL during evaluation", kill, 0.0,
+            lambda p, aim: p.has_reached(aim) and is_evaluating(p), is_evaluating,
+        ),
+        Disturbance("SIGKILL during start-up", kill, None, at_once, is_starting),
+        Disturbance(
+            "SIGKILL just after restoring", kill, 0.1, lambda p, aim: is_resuming(p), is_resuming
+        ),
+        Disturbance("Ctrl-C at any time", interrupt, 0.2, any_time, _saved_and_told),
+    )  # fmt: skip
 
 
 class Life(NamedTuple):
@@ -225,11 +242,8 @@ def end_life(program: Program, kind: Disturbance, aim: int, startup: float, seed
     """
     rng = random.Random(seed)
     before = Checkpoints(program.workdir).steps()
-    if kind.delay is None:
-        time.sleep(rng.uniform(0, startup))
-    else:
-        _wait_for_moment(program, kind, aim)
-        time.sleep(rng.uniform(0, kind.delay))
+    _wait_for_moment(program, kind, aim)
+    time.sleep(rng.uniform(0, startup if kind.delay is None else kind.delay))
     reached = program.last_line()["step"]
     clock = time.perf_counter()
     program.send(kind.number, rng)
@@ -247,11 +261,7 @@ def _wait_for_moment(program: Program, kind: Disturbance, aim: int) -> None:
     """Polls until the moment has come or the program has ended."""
     deadline = time.monotonic() + PATIENCE
     while program.process.poll() is None and time.monotonic() < deadline:
-        if program.is_stepping and program.last_line()["step"] >= aim:
-            break
-        time.sleep(0.005)
-    while program.process.poll() is None and time.monotonic() < deadline:
-        if kind.moment(program):
+        if kind.moment(program, aim):
             break
         time.sleep(0.0005)
 

@@ -4,8 +4,8 @@
 
 Trains the embedded digits once undisturbed, and once more in another directory where every life of
 the program is ended from outside, in turns and seeded: SIGKILL at any time, during a save, during
-evaluation, during start-up; SIGTERM; Ctrl-C. After each it is checked what is left; at the end, whether
-the last state, the best one and the curves are the same. The exit code is 1 if anything is not.
+evaluation, during start-up, after restoring; SIGTERM; Ctrl-C. After each it is checked what is left; at
+the end, whether the last state, the best one and the curves are the same. If not, the exit code is 1.
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ def disturbed_lives(
         life = end_life(program, kind, aim, startup, f"{options.seed}-{number}")
         lives.append(life)
         tell(number, life)
-        if kind.delay is None:
-            continue
-        startup = min(startup, time.perf_counter() - began)
+        if life.resumed_at is not None and kind.delay is not None:
+            startup = min(startup, time.perf_counter() - began)
         if life.finished:
             print(f"The run had ended before disturbance {number + 1} of {options.kills}.")
             break

@@ -164,7 +164,7 @@ def test_program_tells_without_traceback_or_work_directory(tmp_path, argument, c
     result = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), config, "--workdir=run", argument],
         cwd=tmp_path,
-        env=dict(os.environ),
+        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
         capture_output=True,
         text=True,
         timeout=120,
