@@ -16,6 +16,8 @@ from nvc_jax.bottleneck import Latent
 from nvc_jax.errors import UserError
 from tests.numeric import blocks_of, normal, temporary_bytes
 
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
 
 def make_latent(size, dim=2, num_anchors=3, seed=0, assignment=None):
     mean, anchors = normal(seed, size, dim), normal(seed + 1, num_anchors, dim)

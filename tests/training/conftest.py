@@ -24,14 +24,6 @@ def standard_promotion() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def compile_quickly() -> Iterator[None]:
-    """For modules that look at arithmetic or memory, whose time goes to compilation."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def small_config() -> ml_collections.ConfigDict:
     """Five steps of warm-up, k-means, revival, evaluations and checkpoints within 20 steps."""
     config = default_config()

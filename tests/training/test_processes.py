@@ -33,6 +33,7 @@ def environment(devices):
     return {
         **os.environ,
         "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time goes to compilation
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONPATH": str(ROOT),
