@@ -12,6 +12,7 @@ import ml_collections
 
 from nvc_jax.config import load_config, override
 from nvc_jax.errors import UserError
+from nvc_jax.training import parallel
 
 Overrides = list[tuple[str, str]]
 
@@ -56,7 +57,6 @@ def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
       UserError: if the processes do not find each other.
     """
     from nvc_jax.compilation import use_compilation_cache
-    from nvc_jax.training import parallel
     from nvc_jax.training.logging import logger, setup_logging
 
     use_compilation_cache(flags.compilation_cache)
@@ -122,7 +122,6 @@ def run(main: Callable[[list[str]], int]) -> int:
 
     A process of several that fails ends without waiting for the others.
     """
-    from nvc_jax.training import parallel
     from nvc_jax.training.logging import setup_logging
 
     setup_logging()
@@ -156,7 +155,5 @@ def run(main: Callable[[list[str]], int]) -> int:
 
 def _tell(error: UserError) -> None:
     """Prints a mistake, with the process it happened in where there are several."""
-    from nvc_jax.training import parallel
-
     prefix = f"process {parallel.process_index()}: " if parallel.is_distributed() else ""
     print(f"{prefix}error: {error}", file=sys.stderr)

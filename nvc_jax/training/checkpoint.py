@@ -130,8 +130,6 @@ class Checkpoints:
         self.wait()
 
         def compare() -> None:
-            if parallel.process_index() > 0:
-                return
             stored, _ = self._read(state, step, LATEST)
             same = jax.tree.map(
                 lambda a, b: np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True),
@@ -144,7 +142,7 @@ class Checkpoints:
                     "memory: check the disk."
                 )
 
-        parallel.all_or_none(compare)
+        parallel.first_alone(compare)
 
     def restore(
         self, target: T, *, step: int | None = None, kind: str = LATEST
@@ -164,11 +162,7 @@ class Checkpoints:
           UserError: if the given step cannot be read, or a shape differs (names the leaf and both
             shapes).
         """
-
-        def read() -> tuple[T, dict[str, Any]] | None:
-            return None if parallel.process_index() > 0 else self._restore(target, step, kind)
-
-        found = parallel.all_or_none(read)
+        found = parallel.first_alone(lambda: self._restore(target, step, kind))
         record = parallel.gather_json(None if found is None else found[1])[0]
         if record is None:
             return None

@@ -325,6 +325,11 @@ def all_or_none(action: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
+def first_alone(action: Callable[[], T]) -> T | None:
+    """`all_or_none` for an action of the first process; the others get None."""
+    return all_or_none(action if jax.process_index() == 0 else lambda: None)
+
+
 def check_alike(values: Mapping[str, Any]) -> None:
     """Checks that all processes were started for the same run.
 

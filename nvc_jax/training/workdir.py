@@ -177,7 +177,7 @@ def check_shared(workdir: Path) -> None:
                 )
             time.sleep(0.1)
 
-    parallel.all_or_none(lambda: replace_file(proof, b"") if first else None)
+    parallel.first_alone(lambda: replace_file(proof, b""))
     try:
         parallel.all_or_none(look)
     finally:

@@ -10,19 +10,18 @@ import time
 from pathlib import Path
 
 import chex
-import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config, to_json
+from nvc_jax.config import default_config
 from nvc_jax.data import ArraySource
 from nvc_jax.errors import UserError
 from nvc_jax.training import workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.logging import MetricWriter, purge_after, read_metrics
 from nvc_jax.training.loop import train
+from tests.programs import ROOT, environment, write_config
 
-ROOT = Path(__file__).resolve().parents[2]
 LAST = 3
 """Step of the debris; the newest whole checkpoint is of the step before it."""
 
@@ -263,22 +262,12 @@ def test_a_full_disk_ends_the_program_with_one_sentence(
     config.data.source, config.data.dir = "npz", str(tmp_path)
     config.train.log_every, config.train.eval_every, config.train.keep = log_every, 0, 2
     config.train.num_steps = 10_000
-    (tmp_path / "config.json").write_text(to_json(config))
-    (tmp_path / "long.py").write_text(
-        "from pathlib import Path\nfrom nvc_jax.config import from_json\n"
-        "def get_config():\n"
-        "    return from_json(Path(__file__).with_name('config.json').read_text(), '')\n"
-    )
     run = tmp_path / "run"
-    program = [ROOT / "train.py", f"--config={tmp_path / 'long.py'}", f"--workdir={run}"]
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000",  # it is read only
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+    program = [ROOT / "train.py", f"--config={write_config(config, tmp_path)}", f"--workdir={run}"]
     result = subprocess.run(
         [sys.executable, "-c", LIMITED, str(limit), *map(str, program)],
-        env={**os.environ, **cache, "PYTHONPATH": str(ROOT)},
+        # The limit holds for the cache too, which is only read.
+        env=environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="1000"),
         capture_output=True,
         text=True,
         timeout=120,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -11,40 +10,29 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import chex
-import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import to_json
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
+from tests.programs import ROOT, environment, write_config
 
-ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "scripts" / "launch_local.sh"
 RATES = {"steps_per_second", "examples_per_second"}
 LIMIT = 120
 
 
-def environment(devices):
-    """Of a program that shares the tests' cache of compiled functions."""
-    return {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
+def start(*command, devices=2, extra=None):
+    changes = {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time goes to compilation
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "PYTHONPATH": str(ROOT),
         "PYTHON": sys.executable,
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        **(extra or {}),
     }
-
-
-def start(*command, devices=2, extra=None):
     return subprocess.Popen(
-        [*map(str, command)], env={**environment(devices), **(extra or {})}, stdout=subprocess.PIPE,
+        [*map(str, command)], env=environment(**changes), stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -106,13 +94,7 @@ def program(make_config, make_images, tmp_path_factory):
     config.optimizer.name, config.optimizer.learning_rate = "sgd", 2e-3
     config.train.num_steps, config.train.eval_every = 8, 4
     config.eval.tsne_examples = 0
-    (folder / "config.json").write_text(to_json(config))
-    (folder / "few.py").write_text(
-        "from pathlib import Path\nfrom nvc_jax.config import from_json\n"
-        "def get_config():\n"
-        "    return from_json(Path(__file__).with_name('config.json').read_text(), '')\n"
-    )
-    return [ROOT / "train.py", f"--config={folder / 'few.py'}"]
+    return [ROOT / "train.py", f"--config={write_config(config, folder)}"]
 
 
 @pytest.fixture(scope="module")

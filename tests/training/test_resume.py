@@ -23,8 +23,8 @@ from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import find_anchors
+from tests.programs import ROOT, environment, write_config
 
-ROOT = Path(__file__).resolve().parents[2]
 RATES = {"steps_per_second", "examples_per_second"}
 
 
@@ -158,14 +158,9 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_only(config, data, whole, c
 
 def child(code, *arguments, flags):
     """A Python process of its own that shares the cache of compiled functions."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
     return subprocess.Popen(
         [sys.executable, *code, *map(str, arguments)],
-        env={**os.environ, **cache, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
+        env=environment(XLA_FLAGS=flags),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -213,14 +208,8 @@ def test_terminated_program_on_one_device_resumes_saves_and_exits(
     for split in ("train", "test"):
         np.savez(tmp_path / f"{split}.npz", image=make_images(50))
     config.data.source, config.data.dir = "npz", str(tmp_path)
-    (tmp_path / "config.json").write_text(to_json(config))
-    (tmp_path / "long.py").write_text(
-        "from pathlib import Path\nfrom nvc_jax.config import from_json\n"
-        "def get_config():\n"
-        "    return from_json(Path(__file__).with_name('config.json').read_text(), '')\n"
-    )
     process = child(
-        [str(ROOT / "train.py")], f"--config={tmp_path / 'long.py'}", f"--workdir={copy}",
+        [str(ROOT / "train.py")], f"--config={write_config(config, tmp_path)}", f"--workdir={copy}",
         "--resume=must", "--config.train.num_steps=10000000", "--config.train.checkpoint_every=0",
         "--config.train.eval_every=0", flags="",
     )  # fmt: skip

@@ -1,0 +1,37 @@
+"""Programs that tests start: their environment and their config file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import ml_collections
+
+from nvc_jax.config import to_json
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Of a program that shares the tests' cache of compiled functions."""
+    return {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONPATH": str(ROOT),
+        **changes,
+    }
+
+
+def write_config(config: ml_collections.ConfigDict, folder: Path) -> Path:
+    """Writes a file with `get_config()` that returns this config; returns its path."""
+    (folder / "config.json").write_text(to_json(config))
+    path = folder / "given.py"
+    path.write_text(
+        "from pathlib import Path\nfrom nvc_jax.config import from_json\n"
+        "def get_config():\n"
+        "    return from_json(Path(__file__).with_name('config.json').read_text(), '')\n"
+    )
+    return path
