@@ -41,11 +41,14 @@ def default_config() -> ml_collections.ConfigDict:
 
     config.data = ml_collections.ConfigDict()
     config.data.source = "digits"  # digits, idx, npz, npy, folder, tfds
-    config.data.dir = ""
+    config.data.dir = ""  # folder of the files, or the file where the data are one
     config.data.name = ""  # name of the TFDS data set
     config.data.train_split = "train"  # TFDS split names
     config.data.test_split = "test"
-    config.data.validation_fraction = 0.1  # cut from the training split
+    config.data.validation_fraction = 0.1  # cut from the training split, where there is none
+    config.data.holdout_every = (
+        5  # data in one file: example i tests where i % 5 is 0, validates at 1
+    )
     config.data.image_key = "image"  # names of the fields in npz, npy and TFDS
     config.data.label_key = "label"
     config.data.image_size = (0, 0)  # resize to height, width; 0: as stored

@@ -2,12 +2,20 @@
 
 from nvc_jax.data.loader import eval_batches, train_batches
 from nvc_jax.data.registry import SOURCES, open_source
-from nvc_jax.data.source import ArraySource, FieldSpec, Source, random_subset, subset
+from nvc_jax.data.source import (
+    ArraySource,
+    FieldSource,
+    FieldSpec,
+    Source,
+    random_subset,
+    subset,
+)
 from nvc_jax.data.stream import IterableSource
 
 __all__ = [
     "SOURCES",
     "ArraySource",
+    "FieldSource",
     "FieldSpec",
     "IterableSource",
     "Source",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from nvc_jax.data.arrays import read_npy, read_npz
 from nvc_jax.data.digits import read_digits
@@ -13,17 +13,33 @@ from nvc_jax.data.source import Source, split_off
 from nvc_jax.data.tfds import read_tfds
 from nvc_jax.errors import UserError
 
-SOURCES: dict[str, Callable[[Any, str], Source]] = {
-    "digits": read_digits,
-    "idx": read_idx,
-    "npz": read_npz,
-    "npy": read_npy,
-    "folder": read_folder,
-    "tfds": read_tfds,
-}
-"""Readers by name: (config.data, "train" or "test") → source."""
 
-_WITHOUT_FOLDER = ("digits", "tfds")
+class Reader(NamedTuple):
+    """How one kind of data is read.
+
+    Attributes:
+      read: (`config.data`, split) → source.
+      splits: the splits that the data have of their own; where validation is not among them, it is
+        cut from the training split.
+      needs_dir: whether `data.dir` has to be set.
+    """
+
+    read: Callable[[Any, str], Source]
+    splits: tuple[str, ...] = ("train", "test")
+    needs_dir: bool = True
+
+
+SOURCES: dict[str, Reader] = {
+    "digits": Reader(read_digits, needs_dir=False),
+    "idx": Reader(read_idx),
+    "npz": Reader(read_npz),
+    "npy": Reader(read_npy),
+    "folder": Reader(read_folder),
+    "tfds": Reader(read_tfds, needs_dir=False),
+}
+"""Readers by the name in `data.source`."""
+
+SPLITS = ("train", "validation", "test")
 
 
 def open_source(options: Any, split: str) -> Source:
@@ -31,8 +47,8 @@ def open_source(options: Any, split: str) -> Source:
 
     Args:
       options: `config.data`.
-      split: `train`, `validation` (cut from the training split by `validation_fraction`) or
-        `test`.
+      split: `train`, `validation` (where the data have none, it is cut from the training split by
+        `validation_fraction`) or `test`.
 
     Returns:
       The source.
@@ -44,16 +60,16 @@ def open_source(options: Any, split: str) -> Source:
         raise UserError(
             f"data.source is {options.source!r}: use one of {', '.join(sorted(SOURCES))}."
         )
-    if split not in ("train", "validation", "test"):
+    if split not in SPLITS:
         raise UserError(f"The split is {split!r}: use 'train', 'validation' or 'test'.")
-    if not options.dir and options.source not in _WITHOUT_FOLDER:
+    reader = SOURCES[options.source]
+    if not options.dir and reader.needs_dir:
         raise UserError(
             f"data.source = {options.source!r} needs data.dir, the folder of the files."
         )
-    read = SOURCES[options.source]
-    if split == "test":
-        return read(options, "test")
-    source = read(options, "train")
+    if split == "test" or "validation" in reader.splits:
+        return reader.read(options, split)
+    source = reader.read(options, "train")
     fraction = options.validation_fraction
     held_out = split == "validation"
     if fraction == 0 and not held_out:

@@ -1,12 +1,23 @@
-"""What a data source is, and the one made of arrays.
+"""What a data source is, and those made of arrays.
 
-The batch schema: `image` `[b, H, W, C]` as stored (uint8, uint16 or float) and `label` int32
-`[b]`, −1 where there is none. Evaluation batches have `id` and `mask` too.
+The batch schema. Every batch has `label`, int32 `[b]`, −1 where there is none; evaluation batches
+have `id` and `mask` too. Beside it come the fields of one kind of data:
+
+- images: `image` `[b, H, W, C]` as stored (uint8, uint16 or float);
+- shapes, of which examples are made: `voxels` uint8 `[b, X, Y, Z]` (0 empty, 1 solid), `points`,
+  `normals` float32 `[b, P, 3]`, `point_label` uint8 `[b, P]`;
+- completion of volumes: `partial` uint8 `[b, X, Y, Z]` (1 where a surface was seen) and `complete`
+  uint8 `[b, X, Y, Z]`: occupancy or class, 0 empty, 255 unknown;
+- completion of point clouds: `partial` float32 `[b, N, 3]`, `complete` float32 `[b, M, 3]`;
+- segmentation of point clouds: `points` float32 `[b, P, C]` (x, y, z, then whatever there is) and
+  `point_label` uint8 `[b, P]`, 255 unknown.
+
+The axes of a volume are x, y, z in this order, y up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -32,6 +43,51 @@ class Source(Protocol):
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Examples `ids` (int64 `[n]`) as arrays `[n, ...]`."""
+
+
+class FieldSource:
+    """Examples in arrays of any fields.
+
+    Args:
+      fields: arrays `[N, ...]` by name. `label`, integers `[N]`, may be missing: then there is none.
+      where: what the arrays are called in messages.
+      class_names: name of every label, where there are names.
+
+    Raises:
+      UserError: for arrays of different lengths, labels that are no integers, or no example.
+    """
+
+    in_memory = True
+
+    def __init__(
+        self,
+        fields: Mapping[str, np.ndarray],
+        where: str = "the data",
+        class_names: Sequence[str] = (),
+    ):
+        lengths = {name: len(values) for name, values in fields.items()}
+        if len(set(lengths.values())) != 1:
+            raise UserError(f"{where}: the fields have one length, got {lengths}.")
+        size = next(iter(lengths.values()))
+        if not size:
+            raise UserError(f"{where}: there is no example in it.")
+        label = fields.get("label", np.full(size, -1, np.int32))
+        if label.shape != (size,) or label.dtype.kind not in "uib":
+            raise UserError(
+                f"{where}: labels are integers [{size}], one an example, got shape {label.shape} of "
+                f"{label.dtype}."
+            )
+        self._fields = {**fields, "label": label.astype(np.int32)}
+        self.class_names = tuple(class_names)
+        self.spec = {k: FieldSpec(tuple(v.shape[1:]), v.dtype) for k, v in self._fields.items()}
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._fields["label"])
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        return {name: np.asarray(values[ids]) for name, values in self._fields.items()}
 
 
 class ArraySource:
@@ -93,6 +149,7 @@ class _Subset:
     def __init__(self, source: Source, ids: np.ndarray):
         self._source, self._ids, self.spec = source, ids, source.spec
         self.in_memory = is_in_memory(source)
+        self.class_names = class_names_of(source)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -104,6 +161,11 @@ class _Subset:
 def is_in_memory(source: Source) -> bool:
     """Whether gathering is cheaper than handing batches from thread to thread."""
     return getattr(source, "in_memory", False)
+
+
+def class_names_of(source: Source) -> tuple[str, ...]:
+    """Name of every label of a source; nothing where there are no names."""
+    return tuple(getattr(source, "class_names", ()))
 
 
 def subset(source: Source, ids: np.ndarray) -> Source:
@@ -142,6 +204,32 @@ def split_off(source: Source, fraction: float, *, held_out: bool, name: str) -> 
         )
     order = np.random.default_rng(0).permutation(len(source))
     return subset(source, np.sort(order[:count] if held_out else order[count:]))
+
+
+def every_nth(source: Source, split: str, every: int) -> Source:
+    """A split of data that come as one file: example i tests where i % every is 0.
+
+    Args:
+      source: all examples.
+      split: `test` (i % every = 0), `validation` (i % every = 1) or `train` (the rest).
+      every: `data.holdout_every`.
+
+    Returns:
+      The examples of the split, in order.
+
+    Raises:
+      UserError: if `every` is below 3, or the split would be empty.
+    """
+    if every < 3:
+        raise UserError(f"data.holdout_every is {every}: use 3 or more.")
+    remainder = np.arange(len(source)) % every
+    chosen = {"test": remainder == 0, "validation": remainder == 1, "train": remainder > 1}[split]
+    if not chosen.any():
+        raise UserError(
+            f"The {split} split is empty: {len(source)} examples are too few for "
+            f"data.holdout_every = {every}."
+        )
+    return subset(source, np.flatnonzero(chosen))
 
 
 def check_batch_fields(batch: Mapping[str, np.ndarray], spec: Mapping[str, FieldSpec]) -> None:

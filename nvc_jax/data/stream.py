@@ -7,21 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.data.source import FieldSpec, Source, check_batch_fields
+from nvc_jax.data.source import FieldSource, FieldSpec, Source, check_batch_fields
 from nvc_jax.errors import UserError
-
-
-class _Collected:
-    """Batches put together."""
-
-    def __init__(self, fields: dict[str, np.ndarray], spec: dict[str, FieldSpec]):
-        self._fields, self.spec = fields, spec
-
-    def __len__(self) -> int:
-        return len(next(iter(self._fields.values())))
-
-    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: values[ids] for name, values in self._fields.items()}
 
 
 class IterableSource:
@@ -102,7 +89,7 @@ class IterableSource:
             total += len(next(iter(parts[-1].values())))
             if limit is not None and total >= limit:
                 break
-        return _Collected({k: np.concatenate([p[k] for p in parts]) for k in self.spec}, self.spec)
+        return FieldSource({k: np.concatenate([p[k] for p in parts]) for k in self.spec})
 
 
 def _arrays(batch: dict[str, Any]) -> dict[str, np.ndarray]:
