@@ -16,23 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.methods import METHODS
 from nvc_jax.config import load_config, override
 from nvc_jax.evaluation import evaluate
 from nvc_jax.training.logging import setup_logging
 from nvc_jax.training.loop import train
 
-# A VAE is the case of one anchor, which is the mean of its prior; an autoencoder has no KL either.
-ONE_ANCHOR = {
-    "model.num_anchors": "1",
-    "anchors.init": "normal",
-    "anchors.balanced": "false",
-    "loss.triplet.value": "0.0",
-    "loss.kl.begin": "0",
-}
-METHODS: dict[str, dict[str, str]] = {
-    "nvc": {},
-    "vae": ONE_ANCHOR,
-    "ae": {**ONE_ANCHOR, "loss.kl.value": "0.0"},
+VARIANTS: dict[str, dict[str, str]] = {
+    **METHODS,
     "nvc-k30": {"model.num_anchors": "30"},
     "nvc-unbalanced": {"anchors.balanced": "false"},
     "nvc-no-triplet": {"loss.triplet.value": "0.0"},
@@ -55,10 +46,12 @@ def run_one(workdir: Path, method: str, seed: int, data: dict[str, str]) -> dict
     if record.is_file():
         return json.loads(record.read_text())
     config = load_config("mnist")
-    for name, value in {**data, **METHODS[method], "seed": str(seed)}.items():
+    for name, value in {**data, **VARIANTS[method], "seed": str(seed)}.items():
         override(config, name, value)
     began = time.perf_counter()
-    train(config, workdir, overwrite=True)
+    result = train(config, workdir, overwrite=True)
+    if result.stopped:
+        raise KeyboardInterrupt  # half a run is no result
     seconds = time.perf_counter() - began
     results = {**evaluate(workdir, figures=False)["metrics"], "train_seconds": seconds}
     record.write_text(json.dumps(results))
@@ -71,7 +64,7 @@ def main() -> None:
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--source", default="idx", choices=("idx", "tfds"))
     parser.add_argument("--workdir", type=Path, default=Path("runs/benchmark"))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["nvc", "vae", "ae"])
+    parser.add_argument("--methods", nargs="+", choices=VARIANTS, default=["nvc", "vae", "ae"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[11, 12, 13])
     flags = parser.parse_args()
     setup_logging()

@@ -1,6 +1,9 @@
-"""Random affine warps of images, on the device, one per example."""
+"""Random warps of images and turns of volumes, on the device, one per example."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,3 +92,73 @@ def affine(
     upper = (1.0 - right) * corner(0) + right * corner(1)
     lower = (1.0 - right) * corner(stride) + right * corner(stride + 1)
     return ((1.0 - down) * upper + down * lower).reshape(image.shape)
+
+
+def upright_symmetry(
+    volumes: Sequence[jax.Array], keys: jax.Array, *, turns: bool = True
+) -> tuple[jax.Array, ...]:
+    """Turns and mirrors volumes about the vertical axis: one of the eight symmetries of a square.
+
+    Args:
+      volumes: arrays `[B, X, Y, Z, ...]`, y up, with X = Z where they are turned; those of one
+        example are treated alike.
+      keys: JAX keys `[B]`; an example's symmetry is a function of its key alone.
+      turns: False: half of the examples are mirrored along x, and that is all.
+
+    Returns:
+      The volumes, of the same shapes.
+    """
+    flip_x, flip_z, swap = _draw_symmetries(keys)
+
+    def choose(condition: jax.Array, changed: jax.Array, volume: jax.Array) -> jax.Array:
+        return jnp.where(condition.reshape(-1, *(1,) * (volume.ndim - 1)), changed, volume)
+
+    def turn(volume: jax.Array) -> jax.Array:
+        volume = choose(flip_x, volume[:, ::-1], volume)
+        if not turns:
+            return volume
+        volume = choose(flip_z, volume[:, :, :, ::-1], volume)
+        return choose(swap, jnp.swapaxes(volume, 1, 3), volume)
+
+    return tuple(turn(volume) for volume in volumes)
+
+
+def _draw_symmetries(keys: jax.Array) -> jax.Array:
+    """Whether to mirror x, to mirror z, and then to swap them, bool `[3, B]`."""
+    return jax.vmap(lambda key: jax.random.bernoulli(key, 0.5, (3,)))(keys).T
+
+
+def turn_points(
+    clouds: Sequence[jax.Array], keys: jax.Array, options: Any
+) -> tuple[jax.Array, ...]:
+    """Mirrors, turns about the vertical axis, and scales point clouds about the origin.
+
+    Args:
+      clouds: float32 `[B, P, C]`, x, y, z first, y up; what follows is left as it is. Those of one
+        example are treated alike.
+      keys: JAX keys `[B]`; an example's change is a function of its key alone.
+      options: `config.augment`; `upright_symmetry`, `mirror`, `rotation` and `scale` are used.
+
+    Returns:
+      The clouds, of the same shapes; the very input where all is off.
+    """
+    if not (options.upright_symmetry or options.mirror or options.rotation or options.scale):
+        return tuple(clouds)
+    amount = jax.vmap(lambda key: jax.random.uniform(key, (2,), jnp.float32, -1.0, 1.0))(keys)
+    angle, zoom = options.rotation * amount[:, 0], jnp.exp(jnp.log1p(options.scale) * amount[:, 1])
+    cos, sin, zero, one = jnp.cos(angle), jnp.sin(angle), 0.0 * angle, 0.0 * angle + 1.0
+    matrix = jnp.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], -1).reshape(-1, 3, 3)
+    if options.upright_symmetry or options.mirror:
+        flip_x, flip_z, swap = _draw_symmetries(jax.vmap(jax.random.fold_in, (0, None))(keys, 1))
+        if not options.upright_symmetry:
+            flip_z, swap = jnp.zeros_like(flip_z), jnp.zeros_like(swap)
+        signs = jnp.stack([jnp.where(flip_x, -one, one), one, jnp.where(flip_z, -one, one)], -1)
+        matrix = matrix * signs[:, None]
+        matrix = jnp.where(swap[:, None, None], matrix[:, ::-1], matrix)
+    matrix = zoom[:, None, None] * matrix
+
+    def turn(cloud: jax.Array) -> jax.Array:
+        turned = jnp.einsum("bij,bpj->bpi", matrix, cloud[..., :3], precision="highest")
+        return jnp.concatenate([turned, cloud[..., 3:]], axis=-1)
+
+    return tuple(turn(cloud) for cloud in clouds)

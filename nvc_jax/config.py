@@ -40,10 +40,10 @@ def default_config() -> ml_collections.ConfigDict:
     config.seed = 0  # the only seed: initialization, data order, noise, augmentation, k-means
 
     config.data = ml_collections.ConfigDict()
-    config.data.source = "digits"  # digits, idx, npz, npy, folder, tfds
+    config.data.source = "digits"  # see SOURCES in nvc_jax/data/registry.py
     config.data.dir = ""  # folder of the files, or the file where the data are one
     config.data.name = ""  # name of the TFDS data set
-    config.data.train_split = "train"  # TFDS split names
+    config.data.train_split = "train"  # TFDS split names; of 3D-RecGAN's folders the first words
     config.data.test_split = "test"
     config.data.validation_fraction = 0.1  # cut from the training split, where there is none
     config.data.holdout_every = (
@@ -54,12 +54,37 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.image_size = (0, 0)  # resize to height, width; 0: as stored
     config.data.channels = 0  # 1 grey, 3 color, 0 as stored
     config.data.strict = False  # True: stop at the first unreadable file
+    config.data.test_area = 5  # of S3DIS, 1 to 6
+    config.data.num_models = 480  # of the synthetic furniture
+    config.data.num_points = 2048  # of every cloud after resampling
+    config.data.resolution = 64  # voxels a side of 3D-RecGAN's volumes, which hold 256
+    config.data.unlabeled_class = ""  # examples of the class of this name get no label
+    config.data.side_views = True  # shapes are seen from four sides: level, along an axis
+    config.data.oblique_views = 0  # and so many times from above, by a camera of a random azimuth
+    config.data.view_seed = 0  # of cameras; not config.seed, so that test views are always the same
+    config.data.compose_scenes = False  # points: scenes of shapes, labeled by class, not shapes
+    config.data.num_scenes = 2000  # composed of training shapes
+    config.data.num_heldout_scenes = 200  # of validation shapes, and of test shapes
+    config.data.scene_size = (32, 16, 32)  # voxels
+    config.data.models_per_scene = (2, 4)  # fewest and most
     config.data.num_threads = 2  # that read ahead from files
     config.data.num_workers = 0  # reader processes
 
     config.model = ml_collections.ConfigDict()
-    config.model.network = "mlp"  # mlp, conv, fire
+    config.model.network = "mlp"  # see the factories in nvc_jax/networks/
     config.model.hidden = (512, 256, 128)
+    config.model.channels = (32, 64)  # of every stage of a network of volumes
+    config.model.blocks = 1  # residual blocks of a stage
+    config.model.skips = True  # feature maps of the encoder go to the decoder beside the code
+    config.model.skip_dropout = 0.1  # share of training examples that go without, see docs
+    config.model.decoder_hidden = (256, 256)  # of point clouds: before coarse points, before logits
+    config.model.num_coarse = 512  # coarse points of a completed cloud
+    config.model.fold_grid = 2  # a grid of so many points, squared, is folded around each of them
+    config.model.fold_hidden = (128, 128)  # widths of the layers that fold
+    config.model.transform = False  # PointNet turns its input by a learned matrix (T-net)
+    config.model.num_neighbors = 20  # of a point in DGCNN's graphs
+    config.model.num_classes = 0  # of voxels, empty among them, or of points
+    config.model.know_category = False  # segmentation of parts: the network is told the category
     config.model.batch_norm = False
     config.model.latent_dim = 10
     config.model.num_anchors = 10
@@ -73,6 +98,11 @@ def default_config() -> ml_collections.ConfigDict:
     config.loss = ml_collections.ConfigDict()
     config.loss.likelihood = "squared_error"  # or binary_cross_entropy, on logits
     config.loss.value_range = (0.0, 1.0)  # of the images the network sees
+    config.loss.chamfer = "l1"  # mean distance, halved and summed; or l2, squared distances, summed
+    config.loss.fine = 1.0  # weight of the fine points beside the coarse ones
+    config.loss.class_weights = ()  # one for each class of voxels or points; (): 1
+    config.loss.gamma = 0.5  # weight of occupied voxels; 1 - gamma is that of empty ones
+    config.loss.soft_iou = 0.0  # volumes: weight of 1 - soft IoU, times the number of voxels
     config.loss.reconstruction = weight_schedule(1.0)
     config.loss.kl = weight_schedule(1.0)
     config.loss.triplet = weight_schedule(1.0)
@@ -103,6 +133,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.augment.rotation = 0.0  # radians
     config.augment.scale = 0.0  # 0.2: between 1/1.2 and 1.2
     config.augment.shear = 0.0  # tangent of the angle
+    config.augment.mirror = False  # 3D: half of the examples are mirrored along x
+    config.augment.upright_symmetry = False  # 3D: quarter turns and mirrors about the vertical axis
     config.augment.target = "clean"  # reconstruct the clean image, or the augmented one
     config.augment.assign_from = "clean"  # which view decides on the nearest anchor
 
@@ -135,6 +167,10 @@ def default_config() -> ml_collections.ConfigDict:
     config.eval.num_neighbors = 5
     config.eval.shown_examples = 24  # in the figure of reconstructions
     config.eval.shown_samples = 8  # drawn around each anchor
+    config.eval.threshold = 0.5  # a voxel of this probability or more counts as occupied
+    config.eval.thresholds = (0.3, 0.4, 0.5, 0.6, 0.7)  # the same measure at others
+    config.eval.keep_observed = True  # voxels that were seen count as occupied in any case
+    config.eval.f_score_distance = 0.01  # within which a point counts as found
     config.eval.num_classes = 0  # clusters of the k-means baseline; 0: as many as labels
     return config
 
@@ -263,7 +299,7 @@ def _parse(text: str, present: Any, name: str) -> Any:
 def _convert(value: Any, present: Any) -> Any:
     """A value as the present value's type: lists become tuples, ints floats; else TypeError."""
     if isinstance(present, tuple) and isinstance(value, (tuple, list)):
-        kind = present[0] if present else 0
+        kind = present[0] if present else 0.0  # only tuples of floats are empty by default
         return tuple(_convert(v, kind) for v in value)
     if isinstance(present, float) and type(value) is int:
         return float(value)

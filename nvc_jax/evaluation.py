@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -16,8 +17,9 @@ import numpy as np
 
 from nvc_jax import metrics
 from nvc_jax.config import to_json
-from nvc_jax.data import IterableSource, Source, open_source, random_subset
+from nvc_jax.data import IterableSource, Source, random_subset, subset
 from nvc_jax.errors import UserError
+from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.base import Task
 from nvc_jax.trained import TrainedModel, load
 from nvc_jax.training import parallel, workdir
@@ -55,8 +57,8 @@ def evaluate(
     """Restores a run on whatever devices there are and measures it on the test split.
 
     Writes `results.json`, `embeddings.npz` (`mean`, `assignment`, `label`, `split` of every encoded
-    example, and `anchors`) and `figures/` into the directory. Labels serve to score and to color;
-    nothing is fitted on test examples but the names of clusters.
+    example, and `anchors`), `figures/` and, of 3D tasks, `shapes/` into the directory. Labels serve
+    to score and to color; nothing is fitted on test examples but the names of clusters.
 
     Args:
       directory: work directory of a run.
@@ -64,7 +66,7 @@ def evaluate(
       overrides: (dotted key, text) pairs for keys under `data.` and `eval.`.
       test_data: a source, or a re-iterable of dict batches; None opens what the config names.
       train_data: the same for the training split, whose examples serve k-means and neighbors.
-      figures: draw figures too.
+      figures: draw figures too, and export outputs where the task can.
 
     Returns:
       What `results.json` holds: `metrics` (None where undefined, with the reason in `reasons`),
@@ -83,7 +85,8 @@ def evaluate(
     sources = {"test": test, "train": train}
     encoded = {split: model.encode(source) for split, source in sources.items()}
     inputs = {split: partial(_inputs, model.task, source) for split, source in sources.items()}
-    results = _measure(config, encoded, inputs, model.anchors, model.step)
+    summary = model.task.summary(encoded["test"], test)
+    results = _measure(config, encoded, summary, inputs, model.anchors, model.step)
     if parallel.process_index() == 0:
         replace_file(path / workdir.RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
         _write_embeddings(path / workdir.EMBEDDINGS_FILE, encoded, model.anchors)
@@ -95,7 +98,7 @@ def evaluate(
 def _open(data: Data, config: ml_collections.ConfigDict, split: str) -> Source:
     """The given data, or the config's; a plain iterable is read to its end."""
     if data is None:
-        return open_source(config.data, split)
+        return open_examples(config, split)
     return data if isinstance(data, Source) else IterableSource(data).collect()
 
 
@@ -113,6 +116,7 @@ def _inputs(task: Task, source: Source) -> np.ndarray:
 def _measure(
     config: ml_collections.ConfigDict,
     encoded: Mapping[str, Mapping[str, np.ndarray]],
+    summary: Mapping[str, float],
     inputs: Mapping[str, Callable[[], np.ndarray]],
     anchors: np.ndarray,
     step: int,
@@ -122,6 +126,7 @@ def _measure(
     silhouette = metrics.silhouette(test["mean"], test["assignment"], seed=config.seed)
     values: dict[str, float | None] = {
         **means_of(test),
+        **summary,
         **latent_health(test, anchors),
         "silhouette": silhouette.value,
     }
@@ -193,21 +198,23 @@ def _write_embeddings(
 ) -> None:
     """Writes the encoded examples of both splits, test first; no pickled object in it."""
     order = ("test", "train")
-    joined = {
+    joined: dict[str, Any] = {
         name: np.concatenate([encoded[split][name] for split in order])
         for name in ("mean", "assignment", "label")
     }
     joined["split"] = np.repeat(order, [len(encoded[split]["label"]) for split in order])
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, anchors=anchors, **joined)
+    np.savez(content, anchors=anchors, **joined)
     replace_file(path, content.getvalue())
 
 
 def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, np.ndarray]) -> None:
-    """Draws every figure; one that fails is named and left out."""
+    """Draws every figure and exports shapes; what fails is named and left out."""
     from nvc_jax import plots  # matplotlib is slow to import
 
     config, anchors = model.config, model.anchors
+    shown = np.arange(min(len(test), config.eval.shown_examples))
+    predicted = functools.cache(lambda: model.predict(subset(test, shown)))
     mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
     counts = np.zeros((len(anchors), max(int(label.max(initial=-1)) + 1, 1)), np.int64)
     np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
@@ -230,28 +237,64 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
             "anchor_usage": plots.anchor_usage(counts if (label >= 0).all() else counts.sum(1))
         },
         lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
-        lambda: _task_figures(model, test, mean, counts.sum(axis=1)),
+        lambda: model.task.figures(test.gather(shown), predicted()) if len(shown) else {},
+        lambda: _export(path / workdir.SHAPES_FOLDER, model, predicted()) if len(shown) else {},
+        lambda: _decoded_anchors(model, counts.sum(axis=1)),
+        lambda: _anchor_examples(model, test, mean, assignment),
     ]
     for job in jobs:
         try:
             for name, figure in job().items():
                 plots.save(figure, path / workdir.FIGURES_FOLDER / f"{name}.png")
         except Exception as error:  # a figure is no reason to lose the numbers
-            logger.warning("A figure failed: %s", error)
+            logger.warning("A figure or shape failed: %s", error)
 
 
-def _task_figures(
-    model: TrainedModel, test: Source, mean: np.ndarray, counts: np.ndarray
-) -> dict[str, Any]:
-    """The task's own figures: examples with their outputs, decoded anchors and samples."""
-    options = model.config.eval
-    shown = np.arange(min(len(test), options.shown_examples))
+def _export(folder: Path, model: TrainedModel, predicted: np.ndarray) -> dict[str, Any]:
+    """Writes the first outputs and the decoded anchors as files for other programs."""
+    outputs = {"example": predicted}
+    if model.task.decodes_codes:
+        outputs["anchor"] = model.decode(model.anchors)
+    for name, presented in outputs.items():
+        for number, values in enumerate(presented):
+            model.task.export(values, folder / f"{name}_{number:03d}")
+    return {}
+
+
+def _decoded_anchors(model: TrainedModel, counts: np.ndarray) -> dict[str, Any]:
+    """`anchors`: every anchor decoded, beside samples drawn around it; of tasks that decode codes."""
+    from nvc_jax import plots  # matplotlib is slow to import
+
+    if not model.task.decodes_codes:
+        return {}
+    number = model.config.eval.shown_samples
     keys = jax.random.split(jax.random.key(model.config.seed), len(model.anchors))
-    samples = [model.sample(k, options.shown_samples, key) for k, key in enumerate(keys)]
-    return model.task.figures(
-        test.gather(shown),
-        model.decode(mean[shown]),
-        model.decode(model.anchors),
-        np.stack(samples),
-        counts,
-    )
+    samples = np.stack([model.sample(k, number, key) for k, key in enumerate(keys)])
+    pictures = [model.task.render(values) for values in (model.decode(model.anchors), samples)]
+    if pictures[0] is None or pictures[1] is None:
+        return {}
+    return {"anchors": plots.anchor_gallery(pictures[0], pictures[1], counts)}
+
+
+def _anchor_examples(
+    model: TrainedModel, test: Source, mean: np.ndarray, assignment: np.ndarray
+) -> dict[str, Any]:
+    """`anchor_examples`: beside every anchor those of its examples whose means are nearest to it."""
+    from nvc_jax import plots  # matplotlib is slow to import
+
+    distance = np.linalg.norm(mean - model.anchors[assignment], axis=1)
+    order = np.lexsort((distance, assignment))
+    counts = np.bincount(assignment, minlength=len(model.anchors))
+    shown = [
+        ids[: model.config.eval.shown_samples] for ids in np.split(order, np.cumsum(counts)[:-1])
+    ]
+    pictures = model.task.pictures(test.gather(np.concatenate(shown)))
+    if pictures is None or not len(pictures):
+        return {}
+    rows = np.ones((len(shown), max(map(len, shown)), *pictures.shape[1:]))  # blank where too few
+    rows[np.arange(rows.shape[1]) < np.array([len(ids) for ids in shown])[:, None]] = pictures
+    return {
+        "anchor_examples": plots.anchor_gallery(
+            None, rows, counts, title="Anchors, and the examples nearest to them"
+        )
+    }

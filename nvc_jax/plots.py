@@ -103,70 +103,70 @@ def latent_scatter(
     return figure
 
 
-def reconstruction_grid(
-    inputs: ArrayLike,
-    reconstructions: ArrayLike,
+def example_grid(
+    rows: Mapping[str, ArrayLike],
     *,
     captions: Sequence[str] | None = None,
     title: str = "Inputs and reconstructions",
     max_examples: int = 24,
     columns: int = 8,
 ) -> Figure:
-    """Show inputs above their reconstructions.
+    """Show several pictures of every example below each other, such as input and reconstruction.
 
     Args:
-      inputs: images [N, H, W, C] in [0, 1]; C = 1 is gray, 3 is RGB, any other is averaged to gray.
-      reconstructions: images [N, H, W, C] in [0, 1], clipped for display.
+      rows: images [N, H, W, C] in [0, 1], of one shape, by what they are called; clipped for
+        display. C = 1 is gray, 3 is RGB, any other is averaged to gray.
       captions: one short text per example, such as its label or error.
       title: first line of the title; the number shown follows.
       max_examples: the first so many are shown.
       columns: examples in a row.
 
     Returns:
-      A figure with one band of two rows for each `columns` examples. Pixels that are not finite are
+      A figure with one band of rows for each `columns` examples. Pixels that are not finite are
       magenta.
 
     Raises:
-      UserError: the two have different shapes.
+      UserError: the images have different shapes.
     """
-    inputs, reconstructions = np.asarray(inputs), np.asarray(reconstructions)
-    if inputs.shape != reconstructions.shape or inputs.ndim != 4:
+    images = [np.asarray(row) for row in rows.values()]
+    shapes = [image.shape for image in images]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 4:
         raise UserError(
-            "inputs and reconstructions must have one shape [N, H, W, C], got "
-            f"{inputs.shape} and {reconstructions.shape}."
+            f"The rows {', '.join(rows)} must have one shape [N, H, W, C], got "
+            f"{' and '.join(map(str, shapes)) or 'no images'}."
         )
-    total, num = len(inputs), min(len(inputs), max_examples)
+    total, num = len(images[0]), min(len(images[0]), max_examples)
     if not num:
         return draw.message(title, "no examples to show")
     columns = min(columns, num)
     bands = -(-num // columns)
-    tile = draw.tile_inches(inputs.shape[1:3], 0.85)
-    caption_height = 0.3 if captions is not None else 0.1
-    figure = draw.new_figure(1.4 + columns * tile[1], 0.8 + bands * (2 * tile[0] + caption_height))
+    tile = draw.tile_inches(shapes[0][1:3], 0.85)
+    band_height = len(images) * tile[0] + (0.3 if captions is not None else 0.1)
+    figure = draw.new_figure(1.8 + columns * tile[1], 0.8 + bands * band_height)
     for band in range(bands):
-        rows = slice(band * columns, min((band + 1) * columns, num))
+        shown = slice(band * columns, min((band + 1) * columns, num))
         axes = figure.add_subplot(bands, 1, band + 1)
-        y, x = draw.mosaic(axes, np.stack([inputs[rows], reconstructions[rows]]), columns)
-        axes.set_yticks(y, ["input", "reconstruction"])
+        y, x = draw.mosaic(axes, np.stack([image[shown] for image in images]), columns)
+        axes.set_yticks(y, [draw.plain(name) for name in rows])
         if captions is not None:
-            texts = [draw.plain(caption) for caption in captions[rows]]
+            texts = [draw.plain(caption) for caption in captions[shown]]
             axes.set_xticks(x[: len(texts)], texts)
     draw.set_title(figure, title, f"{num:,} of {total:,} examples shown")
     return figure
 
 
 def anchor_gallery(
-    decoded_anchors: ArrayLike,
+    decoded_anchors: ArrayLike | None,
     drawn_samples: ArrayLike,
     counts: ArrayLike,
     *,
     title: str = "Decoded anchors, and samples drawn around them",
     max_rows: int = 15,
 ) -> Figure:
-    """Show each anchor decoded, beside decoded samples drawn around it.
+    """Show each anchor decoded, beside decoded samples drawn around it, or other images.
 
     Args:
-      decoded_anchors: images [K, H, W, C] in [0, 1].
+      decoded_anchors: images [K, H, W, C] in [0, 1]; None: there is no such column.
       drawn_samples: images [K, S, H, W, C] in [0, 1].
       counts: examples whose nearest anchor it is [K].
       title: first line of the title; the number of examples follows.
@@ -178,37 +178,38 @@ def anchor_gallery(
     Raises:
       UserError: the arrays disagree about K or the image shape.
     """
-    decoded, samples = np.asarray(decoded_anchors), np.asarray(drawn_samples)
-    counts = np.asarray(counts)
+    samples, counts = np.asarray(drawn_samples), np.asarray(counts)
+    first = samples[:, :0] if decoded_anchors is None else np.asarray(decoded_anchors)[:, None]
     if (
-        decoded.ndim != 4
-        or samples.ndim != 5
-        or samples.shape[:1] + samples.shape[2:] != decoded.shape
-        or counts.shape != decoded.shape[:1]
+        samples.ndim != 5
+        or first.shape[:1] + first.shape[2:] != samples.shape[:1] + samples.shape[2:]
+        or counts.shape != samples.shape[:1]
     ):
         raise UserError(
             "Expected decoded_anchors [K, H, W, C], drawn_samples [K, S, H, W, C] and counts [K], got "
-            f"the shapes {decoded.shape}, {samples.shape} and {counts.shape}."
+            f"the shapes {first.shape[:1] + first.shape[2:]}, {samples.shape} and {counts.shape}."
         )
-    blocks = -(-len(decoded) // max_rows)
-    rows = -(-len(decoded) // blocks)
-    num_samples = samples.shape[1]
-    tile = draw.tile_inches(decoded.shape[1:3], 0.55)
-    width = blocks * (1.3 + (num_samples + 1.3) * tile[1])
+    images = np.concatenate([first, samples], axis=1)
+    num_anchors, columns = images.shape[:2]
+    blocks = -(-num_anchors // max_rows)
+    rows = -(-num_anchors // blocks)
+    tile = draw.tile_inches(images.shape[2:4], 0.55)
+    width = blocks * (1.3 + (columns + 0.3) * tile[1])
     figure = draw.new_figure(max(width, 5.5), 1.1 + rows * tile[0])
     limits = None
     for block in range(blocks):
-        ids = np.arange(block * rows, min((block + 1) * rows, len(decoded)))
+        ids = np.arange(block * rows, min((block + 1) * rows, num_anchors))
         axes = figure.add_subplot(1, blocks, block + 1, anchor="N")
-        images = np.concatenate([decoded[ids, None], samples[ids]], axis=1)
-        y, x = draw.mosaic(axes, images, num_samples + 1, first_gap=0.3)
+        y, x = draw.mosaic(axes, images[ids], columns, first_gap=0.3 if first.size else 0.0)
         # A last block with fewer rows keeps the tiles of the others.
         limits = limits or axes.get_ylim()
         axes.set_ylim(limits)
         axes.set_yticks(y, [f"{index}  (n={counts[index]:,})" for index in ids])
         for index, label in zip(ids, axes.get_yticklabels(), strict=True):
             label.set_color("black" if counts[index] else draw.WARNING_COLOR)
-        axes.set_xticks([x[0], x[1:].mean()] if num_samples else x, ["anchor", "samples"][: len(x)])
+        if first.size:
+            ticks = [x[0], x[1:].mean()] if columns > 1 else x
+            axes.set_xticks(ticks, ["anchor", "samples"][: len(ticks)])
     draw.set_title(figure, title, f"nearest anchors of {counts.sum():,} examples")
     return figure
 

@@ -13,14 +13,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from nvc_jax.config import override
-from nvc_jax.data import ArraySource, Source
+from nvc_jax.data import Source
 from nvc_jax.errors import UserError
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source
 from nvc_jax.training.experiment import Experiment, abstract_state, make_experiment
 from nvc_jax.training.state import TrainState, find_anchors
-from nvc_jax.training.step import eval_step
+from nvc_jax.training.step import eval_step, predict_step
 
 CHANGEABLE = ("data.", "eval.")
 KINDS = {"latest": LATEST, "best": BEST}
@@ -48,6 +48,7 @@ class TrainedModel:
         self.step, self.anchors = int(state.step), np.asarray(find_anchors(state.params))
         self._replicated = parallel.replicate(state)
         self._eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
+        self._predict_step = parallel.map_step(partial(predict_step, experiment=experiment))
         self._decode = jax.jit(
             lambda sample: experiment.apply(state, sample, method="decode")
         )  # the parameters are constants of it
@@ -64,49 +65,74 @@ class TrainedModel:
           UserError: if the examples differ in shape from those of the training, or their values
             cannot be what the model was trained on.
         """
+        self._check_fields(source)
+        return encode_source(
+            self._eval_step, self._replicated, source, self._size, self.task.check_values
+        )
+
+    def _check_fields(self, source: Source) -> None:
+        """Compares a source with the fields of the training."""
         got = {name: source.spec[name].shape for name in source.spec}
         expected = {name: field.shape for name, field in self.task.batch_spec.items()}
         if got != expected:
             raise UserError(
                 f"The examples do not fit the trained model: expected fields {expected}, got {got}."
             )
-        return encode_source(
-            self._eval_step, self._replicated, source, self._size, self.task.check_values
-        )
 
-    def embed(self, image: np.ndarray, rng: jax.Array | None = None) -> np.ndarray:
-        """Latent vectors of images.
+    def embed(self, inputs: np.ndarray, rng: jax.Array | None = None) -> np.ndarray:
+        """Latent vectors of inputs.
 
         Args:
-          image: `[N, H, W, C]` or `[N, H, W]`, of any size N; integers or floats as in training.
+          inputs: an array of any number N of what the task encodes, as in training: images
+            `[N, H, W, C]` or `[N, H, W]`, partial volumes `[N, X, Y, Z]`.
           rng: JAX key: draw from the posterior `N(mean, e^logvar)`. None: its mean.
 
         Returns:
           float32 `[N, D]`.
         """
-        encoded = self.encode(ArraySource(np.asarray(image)))
+        encoded = self.encode(self.task.as_source(inputs))
         if rng is None:
             return encoded["mean"]
         noise = np.asarray(jax.random.normal(rng, encoded["mean"].shape, jnp.float32))
         return encoded["mean"] + np.exp(0.5 * encoded["logvar"]) * noise
 
-    def assign(self, image: np.ndarray) -> np.ndarray:
-        """Nearest anchor of each image, int32 `[N]`; ties go to the lowest index."""
-        return self.encode(ArraySource(np.asarray(image)))["assignment"]
+    def assign(self, inputs: np.ndarray) -> np.ndarray:
+        """Nearest anchor of each input, int32 `[N]`; ties go to the lowest index."""
+        return self.encode(self.task.as_source(inputs))["assignment"]
 
-    def reconstruct(self, image: np.ndarray) -> np.ndarray:
-        """Decoded means of images, float32 `[N, H, W, C]` from 0 to 1."""
-        return self.decode(self.embed(image))
+    def reconstruct(self, inputs: np.ndarray) -> np.ndarray:
+        """What the whole model makes of inputs, decoded from their means; see `predict`."""
+        return self.predict(self.task.as_source(inputs))
+
+    def predict(self, source: Source) -> np.ndarray:
+        """What the whole model makes of every example of a source, on all devices.
+
+        Returns:
+          What the task shows, in the source's order: for images float32 `[N, H, W, C]` from 0 to 1.
+        """
+        self._check_fields(source)
+        outputs = encode_source(
+            self._predict_step, self._replicated, source, self._size, self.task.check_values
+        )
+        return self.task.present(outputs["output"])
 
     def decode(self, sample: ArrayLike) -> np.ndarray:
         """Decodes latent vectors `[N, D]`, such as `anchors`, to what the task shows.
 
         Returns:
           For images float32 `[N, H, W, C]` from 0 to 1.
+
+        Raises:
+          UserError: if the task's decoder needs more than a latent vector.
         """
+        if not self.task.decodes_codes:
+            raise UserError(
+                f"The task {self.config.task} decodes no latent vector alone, because its decoder "
+                "also sees the input: use predict or reconstruct."
+            )
         sample = np.asarray(sample, np.float32)
         # Blocks of one size: one compilation, and no more memory than training takes.
-        padding = -len(sample) % self._size
+        padding = max(-(-len(sample) // self._size), 1) * self._size - len(sample)
         padded = np.concatenate([sample, np.zeros((padding, *sample.shape[1:]), np.float32)])
         blocks = padded.reshape(-1, self._size, *sample.shape[1:])
         outputs = [self.task.present(jax.device_get(self._decode(block))) for block in blocks]
@@ -124,7 +150,7 @@ class TrainedModel:
           For images float32 `[number, H, W, C]` from 0 to 1.
 
         Raises:
-          UserError: if there is no such anchor.
+          UserError: if there is no such anchor, or the task's decoder needs more than a code.
         """
         if not 0 <= anchor < len(self.anchors):
             raise UserError(

@@ -16,6 +16,7 @@ import pytest
 import scipy.optimize
 import sklearn.metrics
 
+from nvc_jax import evaluation, plots
 from nvc_jax.config import load_config
 from nvc_jax.data import ArraySource, open_source
 from nvc_jax.errors import UserError
@@ -29,6 +30,7 @@ from nvc_jax.training.workdir import read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = {
+    "anchor_examples",
     "anchor_usage",
     "anchors",
     "latent_covariance",
@@ -147,6 +149,45 @@ def test_baseline_is_fitted_on_training_images(run, results):
 
 def test_figures_are_drawn(run, results):
     assert {path.stem for path in (run / "figures").glob("*.png")} == FIGURES
+
+
+def test_examples_of_an_anchor_are_those_nearest_to_it(run, tmp_path, monkeypatch):
+    """Nearest first; blank where an anchor has too few, and those of no other anchor."""
+    copy, drawn = tmp_path / "copy", []
+    shutil.copytree(run, copy)
+    gallery = plots.anchor_gallery
+
+    def watched(anchors, pictures, counts, **options):
+        drawn.append((anchors, pictures, counts))
+        return gallery(anchors, pictures, counts, **options)
+
+    monkeypatch.setattr(plots, "anchor_gallery", watched)
+    source = digits(run, "test")
+    image = source.gather(np.arange(7))["image"]
+    options = [("eval.tsne_examples", "0"), ("eval.shown_samples", "4")]
+    evaluate(copy, overrides=options, test_data=ArraySource(image))
+    ((_, pictures, counts),) = [call for call in drawn if call[0] is None]
+    with np.load(copy / "embeddings.npz") as file:
+        mean, assignment, anchors = file["mean"][:7], file["assignment"][:7], file["anchors"]
+    np.testing.assert_array_equal(counts, np.bincount(assignment, minlength=5))
+    distance = np.linalg.norm(mean[:, None] - anchors, axis=2)
+    for k in range(5):
+        order = np.argsort(distance[:, k])
+        own = order[assignment[order] == k][:4]
+        expected = np.ones_like(pictures[k])
+        expected[: len(own)] = image[own]
+        np.testing.assert_allclose(pictures[k], expected, atol=1e-6)
+
+
+def test_nothing_to_show_is_no_failure(run, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures"))
+    monkeypatch.setattr(evaluation.logger, "warning", pytest.fail)
+    names = ("tsne_examples", "shown_examples", "shown_samples")
+    evaluate(copy, overrides=[(f"eval.{name}", "0") for name in names])
+    drawn = {path.stem for path in (copy / "figures").glob("*.png")}
+    left_out = {name for name in FIGURES if "tsne" in name} | {"reconstructions", "anchor_examples"}
+    assert drawn == FIGURES - left_out
 
 
 def test_one_device_gives_the_numbers_of_eight(run, results, tmp_path):
@@ -290,3 +331,4 @@ def test_decoding_does_not_depend_on_the_number_of_vectors(model):
     assert isinstance(model, TrainedModel)
     sample = np.asarray(jax.random.normal(jax.random.key(0), (7, 3), jnp.float32))
     np.testing.assert_allclose(model.decode(sample)[2:3], model.decode(sample[2:3]), atol=1e-6)
+    assert model.decode(sample[:0]).shape == (0, 8, 8, 1)

@@ -57,7 +57,7 @@ def _small_figures():
     images = RNG.random((4, 5, 5, 1))
     return [
         plots.latent_scatter(mean, np.arange(30) % 3, anchors=mean[:3]),
-        plots.reconstruction_grid(images, images),
+        plots.example_grid({"input": images, "output": images}),
         plots.anchor_gallery(images, images[:, None], [1, 2, 0, 3]),
         plots.latent_covariance(mean),
         plots.anchor_usage([3, 0, 5]),
@@ -251,13 +251,18 @@ def test_scatter_refuses_mismatched_input():
 # --- Images ---------------------------------------------------------------------------------------
 
 
-def test_reconstruction_grid_shows_pairs_in_order():
+def test_example_grid_shows_rows_in_order():
     inputs = np.linspace(0.1, 0.5, 5).reshape(5, 1, 1, 1) * np.ones((1, 4, 6, 1))
-    figure = plots.reconstruction_grid(
-        inputs, inputs + 0.4, captions=list("vwxyz"), columns=3, max_examples=4
+    figure = plots.example_grid(
+        {"partial": inputs, "co$t": inputs + 0.4},
+        captions=list("vwxyz"),
+        columns=3,
+        max_examples=4,
     )
     assert "4 of 5 examples shown" in _texts(figure)
     assert len(figure.axes) == 2
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["partial", r"co\$t"]
     first, second = (_image(axes) for axes in figure.axes)
     # Two rows of three tiles, one pixel apart.
     assert first.shape == second.shape == (9, 20, 3)
@@ -279,7 +284,7 @@ def test_reconstruction_grid_shows_pairs_in_order():
     ],
 )
 def test_images_of_any_channels_and_range_are_displayable(image, shown):
-    figure = plots.reconstruction_grid(image[None], image[None])
+    figure = plots.example_grid({"image": image[None]})
     np.testing.assert_allclose(_image(figure.axes[0])[0, 0], shown)
 
 
@@ -297,13 +302,34 @@ def test_gallery_rows_are_anchor_then_samples():
     np.testing.assert_allclose(_image(figure.axes[1])[:, :2], 0.3)
 
 
+def test_gallery_without_decoded_anchors_has_the_other_images_alone():
+    images = np.arange(1, 7).reshape(2, 3, 1, 1, 1) / 8 * np.ones((1, 1, 2, 2, 1))
+    (axes,) = plots.anchor_gallery(None, images, [3, 0]).axes
+    np.testing.assert_allclose(_image(axes)[::3, ::3, 0], np.arange(1, 7).reshape(2, 3) / 8)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0  (n=3)", "1  (n=0)"]
+    assert not len(axes.get_xticklabels())
+    with pytest.raises(UserError, match=r"\(2, 3, 2, 2, 1\) and \(3,\)"):
+        plots.anchor_gallery(None, images, [3, 0, 1])
+
+
 def test_mismatched_images_are_refused():
     images = np.zeros((3, 2, 2, 1))
     with pytest.raises(UserError, match=r"\(3, 2, 2, 1\) and \(2, 2, 2, 1\)"):
-        plots.reconstruction_grid(images, images[:2])
+        plots.example_grid({"input": images, "output": images[:2]})
     with pytest.raises(UserError, match=r"\(2,\)"):
         plots.anchor_gallery(images, images[:, None], [1, 2])
-    assert "no examples" in _texts(plots.reconstruction_grid(images[:0], images[:0]))
+    with pytest.raises(UserError, match="no images"):
+        plots.example_grid({})
+    assert "no examples" in _texts(plots.example_grid({"input": images[:0]}))
+
+
+def test_three_rows_take_the_height_of_three():
+    images = np.arange(1, 4).reshape(3, 1, 1, 1, 1) / 4 * np.ones((1, 2, 4, 4, 1))
+    figure = plots.example_grid(dict(zip("abc", images)))
+    np.testing.assert_allclose(_image(figure.axes[0])[[0, 5, 10], 0, 0], [0.25, 0.5, 0.75])
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_window_extent()
+    assert box.height > 1.4 * box.width  # 3 tiles above each other, 2 side by side
 
 
 # --- Statistics -----------------------------------------------------------------------------------

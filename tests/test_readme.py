@@ -38,7 +38,7 @@ def test_files_and_keys_that_are_named_exist(page):
     known = dict(leaves(default_config()))
     groups = {name.rpartition(".")[0] for name in known}
     for name in re.findall(
-        r"(?:`|--config\.)((?:data|model|loss|anchors|augment|train|eval)\.(?!(?:py|npz)\b)\w+)",
+        r"(?:`|--config\.)((?:data|model|loss|anchors|augment|train|eval)\.(?!(?:py|npz|png)\b)\w+)",
         text,
     ):
         assert name in known or name in groups, name
@@ -51,6 +51,7 @@ def test_files_and_keys_that_are_named_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_are_named_exist(page):
     programs = [ROOT / name for name in ("train.py", "eval.py", "nvc_jax/cli.py")]
+    programs.append(ROOT / "nvc_jax" / "data" / "meshes.py")
     programs += sorted((ROOT / "benchmarks").glob("*.py"))
     source = "".join(path.read_text() for path in programs)
     options = set(re.findall(r"`--(\w+)", page.read_text())) - {"config"}

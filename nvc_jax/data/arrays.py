@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nvc_jax.data.files import existing, no_arrays, read_fields
 from nvc_jax.data.source import ArraySource, Source
 from nvc_jax.errors import UserError
 
@@ -27,23 +27,15 @@ def read_npz(options: Any, split: str) -> Source:
     Raises:
       UserError: for a missing or damaged file or field. Pickled objects are never opened.
     """
-    path = _existing(Path(options.dir) / f"{split}.npz", "train.npz and test.npz")
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"The file is not an npz archive: {path}; fetch or save it again.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = (options.image_key, options.label_key)
-            fields = {name: archive[name] for name in names if name in archive.files}
-            got = ", ".join(archive.files) or "none"
-    except Exception:  # zipfile, zlib and NumPy raise many kinds
-        raise _unreadable(path) from None
-    if options.image_key not in fields:
-        raise UserError(
-            f"{path} has no field {options.image_key!r}, got {got}; set data.image_key."
-        )
-    if not all(isinstance(values, np.ndarray) for values in fields.values()):
-        raise _unreadable(path)  # a zip archive of other files
-    return ArraySource(fields[options.image_key], fields.get(options.label_key), str(path))
+    path, image, label = Path(options.dir) / f"{split}.npz", options.image_key, options.label_key
+    fields = read_fields(
+        path,
+        (image, label),
+        required=(image,),
+        remedy="set data.image_key",
+        expected="train.npz and test.npz",
+    )
+    return ArraySource(fields[image], fields.get(label), str(path))
 
 
 def read_npy(options: Any, split: str) -> Source:
@@ -60,7 +52,7 @@ def read_npy(options: Any, split: str) -> Source:
       UserError: for a missing or damaged file. Pickled objects are never opened.
     """
     folder, names = Path(options.dir), [f"{s}_{options.image_key}.npy" for s in ("train", "test")]
-    image = _existing(folder / f"{split}_{options.image_key}.npy", " and ".join(names))
+    image = existing(folder / f"{split}_{options.image_key}.npy", " and ".join(names))
     label = folder / f"{split}_{options.label_key}.npy"
     return _MappedSource(image, label if label.is_file() else None)
 
@@ -78,17 +70,6 @@ class _MappedSource(ArraySource):
         return _MappedSource, self._paths
 
 
-def _existing(path: Path, expected: str) -> Path:
-    """The path, if there is a file."""
-    if path.is_file():
-        return path
-    folder = path.parent
-    state = f"there is no file {path.name} in it" if folder.is_dir() else "the folder is missing"
-    raise UserError(
-        f"data.dir = {str(folder)!r}: {state}, expected {expected}; put them there or set data.dir."
-    )
-
-
 def _map(path: Path) -> np.ndarray:
     """Memory-maps one file."""
     with path.open("rb") as file:
@@ -97,11 +78,4 @@ def _map(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception:  # NumPy raises many kinds
-        raise _unreadable(path) from None
-
-
-def _unreadable(path: Path) -> UserError:
-    """NumPy's own message is left out, since it may advise to load pickled objects."""
-    return UserError(
-        f"{path} cannot be read: it is damaged, or holds something else than arrays of numbers."
-    )
+        raise no_arrays(path) from None

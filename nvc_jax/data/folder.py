@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from nvc_jax.data.files import existing_folder
 from nvc_jax.data.source import FieldSpec, Source, split_off
 from nvc_jax.errors import UserError
 
@@ -45,8 +46,7 @@ class FolderSource:
         strict: bool = False,
         num_threads: int = 2,
     ):
-        if not folder.is_dir():
-            raise UserError(f"data.dir: the folder {str(folder)!r} is missing.")
+        existing_folder(folder)
         if channels not in (0, 1, 3):
             raise UserError(f"data.channels is {channels}: use 1, 3, or 0 for what is stored.")
         if len(image_size) != 2 or min(image_size) < 0 or (min(image_size) == 0 < max(image_size)):

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from nvc_jax.data.arrays import read_npy, read_npz
+from nvc_jax.data.binvox import read_binvox
+from nvc_jax.data.completion3d import read_completion3d
 from nvc_jax.data.digits import read_digits
+from nvc_jax.data.epn import read_epn
 from nvc_jax.data.folder import read_folder
+from nvc_jax.data.furniture import PARTS_OF_CLASS, read_furniture
 from nvc_jax.data.idx import read_idx
+from nvc_jax.data.modelnet_hdf5 import read_modelnet_hdf5
+from nvc_jax.data.pcn import read_pcn
+from nvc_jax.data.recgan import read_recgan
+from nvc_jax.data.s3dis import read_s3dis
+from nvc_jax.data.shapenet_part import part_table, read_shapenet_part
+from nvc_jax.data.shapes import read_pairs, read_shapes
 from nvc_jax.data.source import Source, split_off
 from nvc_jax.data.tfds import read_tfds
 from nvc_jax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
 
 
 class Reader(NamedTuple):
@@ -22,11 +36,13 @@ class Reader(NamedTuple):
       splits: the splits that the data have of their own; where validation is not among them, it is
         cut from the training split.
       needs_dir: whether `data.dir` has to be set.
+      parts: of shapes with labeled parts, which parts each category has, bool `[K, C]`.
     """
 
     read: Callable[[Any, str], Source]
     splits: tuple[str, ...] = ("train", "test")
     needs_dir: bool = True
+    parts: np.ndarray | None = None
 
 
 SOURCES: dict[str, Reader] = {
@@ -36,10 +52,19 @@ SOURCES: dict[str, Reader] = {
     "npy": Reader(read_npy),
     "folder": Reader(read_folder),
     "tfds": Reader(read_tfds, needs_dir=False),
+    "furniture": Reader(read_furniture, splits=SPLITS, needs_dir=False, parts=PARTS_OF_CLASS),
+    "shapes": Reader(read_shapes, splits=SPLITS),
+    "pairs": Reader(read_pairs),
+    "binvox": Reader(read_binvox),
+    "recgan": Reader(read_recgan),
+    "epn": Reader(read_epn),
+    "pcn": Reader(read_pcn, splits=SPLITS),
+    "completion3d": Reader(read_completion3d),
+    "modelnet_hdf5": Reader(read_modelnet_hdf5),
+    "shapenet_part": Reader(read_shapenet_part, splits=SPLITS, parts=part_table()),
+    "s3dis": Reader(read_s3dis),
 }
 """Readers by the name in `data.source`."""
-
-SPLITS = ("train", "validation", "test")
 
 
 def open_source(options: Any, split: str) -> Source:
@@ -64,9 +89,7 @@ def open_source(options: Any, split: str) -> Source:
         raise UserError(f"The split is {split!r}: use 'train', 'validation' or 'test'.")
     reader = SOURCES[options.source]
     if not options.dir and reader.needs_dir:
-        raise UserError(
-            f"data.source = {options.source!r} needs data.dir, the folder of the files."
-        )
+        raise UserError(f"data.source = {options.source!r} needs data.dir, where the files are.")
     if split == "test" or "validation" in reader.splits:
         return reader.read(options, split)
     source = reader.read(options, "train")

@@ -24,6 +24,9 @@ import numpy as np
 
 from nvc_jax.errors import UserError
 
+UNKNOWN = 255
+"""The class of voxels and points whose class is not known; they count nowhere."""
+
 
 class FieldSpec(NamedTuple):
     """Shape (without the batch axis) and dtype of one field."""
@@ -52,6 +55,7 @@ class FieldSource:
       fields: arrays `[N, ...]` by name. `label`, integers `[N]`, may be missing: then there is none.
       where: what the arrays are called in messages.
       class_names: name of every label, where there are names.
+      point_class_names: name of every class of points or voxels.
 
     Raises:
       UserError: for arrays of different lengths, labels that are no integers, or no example.
@@ -64,6 +68,7 @@ class FieldSource:
         fields: Mapping[str, np.ndarray],
         where: str = "the data",
         class_names: Sequence[str] = (),
+        point_class_names: Sequence[str] = (),
     ):
         lengths = {name: len(values) for name, values in fields.items()}
         if len(set(lengths.values())) != 1:
@@ -78,7 +83,7 @@ class FieldSource:
                 f"{label.dtype}."
             )
         self._fields = {**fields, "label": label.astype(np.int32)}
-        self.class_names = tuple(class_names)
+        self.class_names, self.point_class_names = tuple(class_names), tuple(point_class_names)
         self.spec = {k: FieldSpec(tuple(v.shape[1:]), v.dtype) for k, v in self._fields.items()}
 
     def __len__(self) -> int:
@@ -150,6 +155,7 @@ class _Subset:
         self._source, self._ids, self.spec = source, ids, source.spec
         self.in_memory = is_in_memory(source)
         self.class_names = class_names_of(source)
+        self.point_class_names = point_class_names_of(source)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -168,9 +174,37 @@ def class_names_of(source: Source) -> tuple[str, ...]:
     return tuple(getattr(source, "class_names", ()))
 
 
+def point_class_names_of(source: Source) -> tuple[str, ...]:
+    """Name of every class of points or voxels of a source; nothing where there are no names."""
+    return tuple(getattr(source, "point_class_names", ()))
+
+
 def subset(source: Source, ids: np.ndarray) -> Source:
     """The examples `ids` (int64 `[n]`) of a source, as a source."""
     return _Subset(source, np.asarray(ids, np.int64))
+
+
+class _Selected:
+    """Some fields of another source."""
+
+    def __init__(self, source: Source, names: Sequence[str]):
+        self._source = source
+        self.spec = {name: source.spec[name] for name in names if name in source.spec}
+        self.in_memory = is_in_memory(source)
+        self.class_names = class_names_of(source)
+        self.point_class_names = point_class_names_of(source)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        batch = self._source.gather(ids)
+        return {name: batch[name] for name in self.spec}
+
+
+def select(source: Source, names: Sequence[str]) -> Source:
+    """A source of only those fields of another one, as far as it has them."""
+    return _Selected(source, names)
 
 
 def random_subset(source: Source, limit: int, seed: int) -> Source:

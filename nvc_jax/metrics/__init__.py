@@ -1,27 +1,80 @@
-"""Metrics: arrays in, plain numbers out."""
+"""Metrics: arrays in, plain numbers out.
+
+Those of clusters load at their first use, because scikit-learn is slow to import.
+"""
 
 from __future__ import annotations
 
-from nvc_jax.metrics.clustering import (
-    Silhouette,
-    active_units,
-    ari,
-    cluster_accuracy,
-    fit_mapping,
-    kmeans_accuracy,
-    knn_accuracy,
-    nmi,
-    silhouette,
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nvc_jax.metrics.segmentation import (
+    class_miou,
+    instance_miou,
+    part_iou_counts,
+    pooled_accuracy,
+)
+from nvc_jax.metrics.volumes import (
+    UNKNOWN,
+    ClassMeans,
+    Sweep,
+    class_counts,
+    class_means,
+    geometric_counts,
+    iou,
+    iou_mean,
+    iou_per_class,
+    iou_pooled,
+    iou_sweep,
+    mean_iou,
+    occupancy_counts,
 )
 
+if TYPE_CHECKING:
+    from nvc_jax.metrics.clustering import (
+        Silhouette,
+        active_units,
+        ari,
+        cluster_accuracy,
+        fit_mapping,
+        kmeans_accuracy,
+        knn_accuracy,
+        nmi,
+        silhouette,
+    )
+
 __all__ = [
+    "UNKNOWN",
+    "ClassMeans",
     "Silhouette",
+    "Sweep",
     "active_units",
     "ari",
+    "class_counts",
+    "class_means",
+    "class_miou",
     "cluster_accuracy",
     "fit_mapping",
+    "geometric_counts",
+    "instance_miou",
+    "iou",
+    "iou_mean",
+    "iou_per_class",
+    "iou_pooled",
+    "iou_sweep",
     "kmeans_accuracy",
     "knn_accuracy",
+    "mean_iou",
     "nmi",
+    "occupancy_counts",
+    "part_iou_counts",
+    "pooled_accuracy",
     "silhouette",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the metrics of clusters at first use."""
+    if name in __all__:
+        return getattr(importlib.import_module("nvc_jax.metrics.clustering"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,14 +6,24 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from nvc_jax.data.source import FieldSpec
+from nvc_jax.data import FieldSpec, Source, open_source
 from nvc_jax.errors import UserError
 from nvc_jax.tasks.base import Outputs, Task
 from nvc_jax.tasks.image import ImageTask
+from nvc_jax.tasks.point_completion import PointCompletionTask
+from nvc_jax.tasks.point_segmentation import PointSegmentationTask
+from nvc_jax.tasks.semantic_completion import SemanticCompletionTask
+from nvc_jax.tasks.voxel_completion import VoxelCompletionTask
 
-__all__ = ["TASKS", "Outputs", "Task", "make_task"]
+__all__ = ["TASKS", "Outputs", "Task", "make_task", "open_examples"]
 
-TASKS: dict[str, type[Task]] = {"image": ImageTask}
+TASKS: dict[str, type[Task]] = {
+    "image": ImageTask,
+    "voxel_completion": VoxelCompletionTask,
+    "semantic_completion": SemanticCompletionTask,
+    "point_completion": PointCompletionTask,
+    "point_segmentation": PointSegmentationTask,
+}
 
 
 def make_task(config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]) -> Task:
@@ -22,6 +32,20 @@ def make_task(config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]) 
     Raises:
       UserError: for an unknown name, listing the known ones, or data that does not fit.
     """
+    return _task_class(config)(config, spec)
+
+
+def open_examples(config: ml_collections.ConfigDict, split: str) -> Source:
+    """Opens one split of the data that a config names, as examples of its task.
+
+    Raises:
+      UserError: for an unknown task, source or split, and for files that are missing or damaged.
+    """
+    return _task_class(config).examples(open_source(config.data, split), config, split)
+
+
+def _task_class(config: ml_collections.ConfigDict) -> type[Task]:
+    """The class that `config.task` names."""
     if config.task not in TASKS:
         raise UserError(f"task is {config.task!r}: use one of {', '.join(sorted(TASKS))}.")
-    return TASKS[config.task](config, spec)
+    return TASKS[config.task]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -13,16 +14,55 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.bottleneck import Latent
-from nvc_jax.data.source import FieldSpec, check_batch_fields
+from nvc_jax.data.source import FieldSpec, Source, check_batch_fields
 from nvc_jax.errors import UserError
 
 
 @flax.struct.dataclass
 class Outputs:
-    """What a model returns: the decoder's `output`, and the `latent` it was decoded from."""
+    """What a model returns: the decoder's `output`, and the `latent` it was decoded from.
 
-    output: jax.Array
+    The output is an array `[B, ...]` or a structure of such arrays, as the task likes it.
+    """
+
+    output: Any
     latent: Latent
+
+
+def check_fields(
+    config: ml_collections.ConfigDict,
+    spec: Mapping[str, FieldSpec],
+    expected: Mapping[str, tuple[str, str]],
+) -> None:
+    """Compares rank and dtype of the data's fields with what a task needs.
+
+    Args:
+      config: the whole config.
+      spec: the fields of the data.
+      expected: name → (shape as it is written, `[X, Y, Z]`, where a number is fixed; dtype).
+
+    Raises:
+      UserError: listing what was got and what was expected.
+    """
+
+    def fits(name: str, shape: str, dtype: str) -> bool:
+        sides = shape.strip("[]").split(", ")
+        got = spec.get(name)
+        return (
+            got is not None
+            and np.dtype(got.dtype) == dtype
+            and len(got.shape) == len(sides)
+            and all(
+                str(n) == side for n, side in zip(got.shape, sides, strict=True) if side.isdigit()
+            )
+        )
+
+    if all(fits(name, *field) for name, field in expected.items()):
+        return
+    wanted = ", ".join(f"{name} {shape} {dtype}" for name, (shape, dtype) in expected.items())
+    got = ", ".join(f"{name} {list(f.shape)} {np.dtype(f.dtype)}" for name, f in spec.items())
+    got = got or "nothing"
+    raise UserError(f"The task {config.task} needs the fields {wanted}; got {got}.")
 
 
 class Task(abc.ABC):
@@ -34,7 +74,10 @@ class Task(abc.ABC):
 
     Attributes:
       batch_spec: the fields of a batch.
+      decodes_codes: whether the decoder makes something of a code alone, such as that of an anchor.
     """
+
+    decodes_codes = True
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         self.config = config
@@ -56,6 +99,27 @@ class Task(abc.ABC):
           UserError: telling what was got and expected.
         """
         del batch
+
+    @classmethod
+    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
+        """Makes the task's examples of what is stored, such as views of shapes.
+
+        Args:
+          source: what `data.source` names.
+          config: the whole config.
+          split: `train`, `validation` or `test`.
+        """
+        del config, split
+        return source
+
+    def as_source(self, inputs: Any) -> Source:
+        """A user's inputs, an array `[N, ...]`, as a source whose other fields are unknown.
+
+        Raises:
+          UserError: if the task takes sources alone.
+        """
+        del inputs
+        raise UserError(f"{type(self).__name__} takes no arrays: use encode and predict.")
 
     @abc.abstractmethod
     def make_model(self, axis_name: str | None) -> nn.Module:
@@ -85,9 +149,33 @@ class Task(abc.ABC):
         """Reconstruction error of every example, float32 `[B]`."""
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """The task's own measures of every example, float32 `[B]` each."""
+        """The task's own measures of every example.
+
+        Returns:
+          float32 `[B]`, which are averaged over a data set under their names, and others
+          `[B, ...]`, which only `summary` sees.
+        """
         del outputs, batch
         return {}
+
+    def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
+        """The task's measures of a whole data set, such as ratios of sums, on the host.
+
+        Args:
+          encoded: what `metrics` gave for every example, `[N, ...]`, and `label` `[N]`.
+          source: the data set, which may have names of classes.
+        """
+        del encoded, source
+        return {}
+
+    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> Any:
+        """What the model's output becomes by what is known of the input, on the device.
+
+        Returns:
+          A structure like `outputs.output`, for `present`.
+        """
+        del batch
+        return outputs.output
 
     @abc.abstractmethod
     def present(self, output: Any) -> np.ndarray:
@@ -102,25 +190,52 @@ class Task(abc.ABC):
         del batch
         raise UserError(f"{type(self).__name__} gives no features of its inputs.")
 
-    def figures(
-        self,
-        batch: Mapping[str, np.ndarray],
-        decoded: np.ndarray,
-        decoded_anchors: np.ndarray,
-        decoded_samples: np.ndarray,
-        counts: np.ndarray,
-    ) -> dict[str, Any]:
-        """The task's own figures, by name.
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """Stored examples as pictures that show what they are.
 
         Args:
-          batch: a few stored examples `[n, ...]`.
+          batch: the stored fields, `[n, ...]`.
+
+        Returns:
+          `[n, H, W, C]` from 0 to 1; None: the task has none, and examples are not drawn.
+        """
+        del batch
+        return None
+
+    def render(self, presented: np.ndarray) -> np.ndarray | None:
+        """What `present` gives as pictures.
+
+        Args:
+          presented: `[..., *shape of an output]`, with any number of axes before.
+
+        Returns:
+          `[..., H, W, C]` from 0 to 1; None: the task has none, and decoded anchors are not drawn.
+        """
+        del presented
+        return None
+
+    def export(self, presented: np.ndarray, stem: Path) -> Path | None:
+        """Writes one output, as `present` gives it, to a file for other programs.
+
+        Args:
+          presented: of one example.
+          stem: path of the file without its suffix.
+
+        Returns:
+          The file; None: there is nothing to write.
+        """
+        del presented, stem
+        return None
+
+    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
+        """Figures of a few examples with what the model makes of them, by name.
+
+        Args:
+          batch: stored examples `[n, ...]`.
           decoded: their decoded means, as `present` gives them, `[n, ...]`.
-          decoded_anchors: the anchors, decoded, `[K, ...]`.
-          decoded_samples: samples drawn around each anchor, decoded, `[K, S, ...]`.
-          counts: number of test examples of each anchor, `[K]`.
 
         Returns:
           matplotlib figures.
         """
-        del batch, decoded, decoded_anchors, decoded_samples, counts
+        del batch, decoded
         return {}

@@ -12,16 +12,14 @@ import ml_collections
 import numpy as np
 import optax
 
-from nvc_jax.anchors import normal, spread
 from nvc_jax.augment import warp
-from nvc_jax.bottleneck import Latent, NebulaBottleneck
-from nvc_jax.data.source import FieldSpec
+from nvc_jax.data.source import ArraySource, FieldSpec, Source
 from nvc_jax.errors import UserError
 from nvc_jax.networks.images import make_autoencoder
 from nvc_jax.tasks.base import Outputs, Task
+from nvc_jax.tasks.model import LatentModel, make_bottleneck
 
 LIKELIHOODS = ("squared_error", "binary_cross_entropy")
-VIEWS = ("clean", "augmented")
 STORED = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
@@ -44,41 +42,6 @@ def from_range(image: np.ndarray, value_range: tuple[float, float], dtype: Any) 
     low, high = value_range
     top = np.iinfo(dtype).max
     return np.clip(np.rint((np.asarray(image) - low) / (high - low) * top), 0, top).astype(dtype)
-
-
-class ImageModel(nn.Module):
-    """Encoder → NebulaBottleneck → decoder."""
-
-    encoder: nn.Module
-    bottleneck: NebulaBottleneck
-    decoder: nn.Module
-
-    def __call__(
-        self,
-        batch: Mapping[str, jax.Array],
-        *,
-        train: bool,
-        example_index: jax.Array | None = None,
-        noise_scale: jax.Array | float = 1.0,
-        assignment: jax.Array | None = None,
-    ) -> Outputs:
-        """Encodes, draws (in training) and decodes."""
-        latent = self.bottleneck(
-            self.encoder(batch["image"], train),
-            deterministic=not train,
-            example_index=example_index,
-            noise_scale=noise_scale,
-            assignment=assignment,
-        )
-        return Outputs(output=self.decoder(latent.code, train), latent=latent)
-
-    def encode(self, batch: Mapping[str, jax.Array]) -> Latent:
-        """The deterministic latent, with evaluation statistics."""
-        return self.bottleneck(self.encoder(batch["image"], False), deterministic=True)
-
-    def decode(self, sample: jax.Array) -> jax.Array:
-        """The output for latent vectors `[N, D]`, such as anchors."""
-        return self.decoder(self.bottleneck.code(sample), False)
 
 
 class ImageTask(Task):
@@ -111,11 +74,6 @@ class ImageTask(Task):
                 f"loss.value_range = ({low}, {high}) does not fit binary_cross_entropy: use "
                 "(0.0, 1.0), or loss.likelihood = 'squared_error'."
             )
-        for name in ("target", "assign_from"):
-            if config.augment[name] not in VIEWS:
-                raise UserError(
-                    f"augment.{name} is {config.augment[name]!r}: use one of {', '.join(VIEWS)}."
-                )
 
     def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; floating images must lie in `loss.value_range`."""
@@ -137,16 +95,7 @@ class ImageTask(Task):
         options = self.config.model
         height, width, channels = self.batch_spec["image"].shape
         encoder, decoder = make_autoencoder(options, (height, width, channels), axis_name)
-        bottleneck = NebulaBottleneck(
-            num_anchors=options.num_anchors,
-            latent_dim=options.latent_dim,
-            temperature=options.temperature,
-            condition_on_assignment=options.condition_on_assignment,
-            logvar_min=options.logvar_min,
-            logvar_max=options.logvar_max,
-            anchor_init=spread() if self.config.anchors.init == "spread" else normal(),
-        )
-        return ImageModel(encoder, bottleneck, decoder)
+        return LatentModel(encoder, make_bottleneck(self.config), decoder, field="image")
 
     def prepare(
         self, batch: dict[str, jax.Array], keys: jax.Array | None = None
@@ -183,6 +132,10 @@ class ImageTask(Task):
         error = jnp.square(shown - batch["target"])
         return {"squared_error": jnp.mean(error, axis=(1, 2, 3))}
 
+    def as_source(self, inputs: Any) -> Source:
+        """Images `[N, H, W, C]` or `[N, H, W]` as a source."""
+        return ArraySource(np.asarray(inputs))
+
     def present(self, output: Any) -> np.ndarray:
         """Values from 0 to 1."""
         if self.likelihood == "binary_cross_entropy":
@@ -200,26 +153,23 @@ class ImageTask(Task):
         """The pixels, from 0 to 1."""
         return self.present_input(batch["image"]).reshape(len(batch["image"]), -1)
 
-    def figures(
-        self,
-        batch: Mapping[str, np.ndarray],
-        decoded: np.ndarray,
-        decoded_anchors: np.ndarray,
-        decoded_samples: np.ndarray,
-        counts: np.ndarray,
-    ) -> dict[str, Any]:
-        """`reconstructions` and `anchors`."""
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Task`; the images themselves."""
+        return self.present_input(batch["image"])
+
+    def render(self, presented: np.ndarray) -> np.ndarray:
+        """See `Task`; the images themselves."""
+        return presented
+
+    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
+        """`reconstructions`."""
         from nvc_jax import plots  # matplotlib is slow to import
 
         known = batch["label"] >= 0
         captions = [
             str(label) if ok else "" for label, ok in zip(batch["label"], known, strict=True)
         ]
+        rows = {"input": self.pictures(batch), "reconstruction": self.render(decoded)}
         return {
-            "reconstructions": plots.reconstruction_grid(
-                self.present_input(batch["image"]),
-                decoded,
-                captions=captions if known.any() else None,
-            ),
-            "anchors": plots.anchor_gallery(decoded_anchors, decoded_samples, counts),
+            "reconstructions": plots.example_grid(rows, captions=captions if known.any() else None)
         }

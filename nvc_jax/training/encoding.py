@@ -50,10 +50,10 @@ def encode_source(
         outputs = dict(eval_step(state, sharded))
         outputs.update({name: sharded[name] for name in ("id", "mask", "label")})
         parts.append(parallel.gather_to_host(outputs))
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined = jax.tree.map(lambda *values: np.concatenate(values), *parts)
     real = joined.pop("mask").astype(bool)
     order = np.argsort(joined.pop("id")[real], kind="stable")
-    return {name: values[real][order] for name, values in joined.items()}
+    return jax.tree.map(lambda values: values[real][order], joined)
 
 
 def latent_health(encoded: Mapping[str, np.ndarray], anchors: np.ndarray) -> dict[str, float]:

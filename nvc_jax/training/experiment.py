@@ -23,6 +23,7 @@ from nvc_jax.training.schedules import Schedule, make_learning_rate, make_weight
 from nvc_jax.training.state import TrainState, make_state
 
 ANCHOR_INITS = ("kmeans", "kmeans++", "normal", "spread")
+AUGMENT_VIEWS = ("clean", "augmented")
 LOSS_OPTIONS = (
     "anchor_scale",
     "triplet_form",
@@ -129,6 +130,11 @@ def _check(config: ml_collections.ConfigDict) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise UserError(f"{name} is {value}: it must be greater than 0.")
+    for name in ("target", "assign_from"):
+        if config.augment[name] not in AUGMENT_VIEWS:
+            raise UserError(
+                f"augment.{name} is {config.augment[name]!r}: use one of {', '.join(AUGMENT_VIEWS)}."
+            )
     if config.train.microbatches > 1 and config.model.batch_norm:
         raise UserError(
             f"train.microbatches = {config.train.microbatches} and model.batch_norm = True exclude "

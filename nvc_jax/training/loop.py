@@ -14,17 +14,19 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.config import leaves, to_json
-from nvc_jax.data import IterableSource, Source, open_source, train_batches
+from nvc_jax.data import IterableSource, Source, subset, train_batches
 from nvc_jax.errors import UserError
+from nvc_jax.tasks import open_examples
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
 from nvc_jax.training.checkpoint import BEST, Checkpoints
 from nvc_jax.training.encoding import encode_source, latent_health, means_of
 from nvc_jax.training.experiment import Experiment, init_state, make_experiment
 from nvc_jax.training.logging import MetricWriter, Progress, logger, purge_after
+from nvc_jax.training.monitoring import show_examples, show_latents
 from nvc_jax.training.optimizer import describe_groups
 from nvc_jax.training.state import CULPRITS, TrainState, find_anchors
-from nvc_jax.training.step import eval_step, revive_step, train_step
+from nvc_jax.training.step import eval_step, predict_step, revive_step, train_step
 from nvc_jax.training.stopping import StopRequest, listen_for_stop
 from nvc_jax.training.warm_start import warm_start
 
@@ -92,7 +94,7 @@ def train(
         def begin() -> tuple[Any, Source | None, Experiment, workdir.Claim | None]:
             source, validation = _as_source(train_data, config, "train"), validation_data
             if train_data is None and validation is None and config.data.validation_fraction > 0:
-                validation = open_source(config.data, "validation")
+                validation = open_examples(config, "validation")
             parallel.check_batch_size(
                 config.train.batch_size, "train.batch_size", config.train.microbatches
             )
@@ -136,7 +138,7 @@ def _with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.Co
 def _as_source(data: Any, config: ml_collections.ConfigDict, split: str) -> Any:
     """The given data, or the config's; plain iterables are wrapped."""
     if data is None:
-        return open_source(config.data, split)
+        return open_examples(config, split)
     return data if isinstance(data, Source) else IterableSource(data)
 
 
@@ -244,7 +246,7 @@ class _Run:
             if count:
                 logger.info("Step %d: revived %d dead anchors.", step, count)
         if self.validation is not None and (_due(step, config.train.eval_every) or last):
-            self._evaluate()
+            self._evaluate(last)
         if _due(step, config.train.checkpoint_every) and not last:
             self._save()
 
@@ -312,14 +314,18 @@ class _Run:
             "optimizer.learning_rate."
         )
 
-    def _evaluate(self) -> None:
-        """Validation means, anchor usage, and the best checkpoint; no label is used."""
+    def _evaluate(self, last: bool) -> None:
+        """Validation means, anchor usage, and the best checkpoint; no label is used.
+
+        After the last step also the task's figures: the predictions take a compilation of their own.
+        """
         assert self.validation is not None
         encoded = encode_source(
             self.eval_step, self.state, self.validation, self.config.eval.batch_size
         )
         anchors = np.asarray(find_anchors(parallel.unreplicate(self.state.params)))
-        values = {**means_of(encoded), **latent_health(encoded, anchors)}
+        summary = self.experiment.task.summary(encoded, self.validation)
+        values = {**means_of(encoded), **summary, **latent_health(encoded, anchors)}
         values["anchors_dead"] = len(anchors) - values["anchors_used"]
         collapsed = values["anchor_perplexity"] < 1.5 < len(anchors)
         if self.step > self.config.anchors.warmup_steps and collapsed:
@@ -327,11 +333,12 @@ class _Run:
                 "Step %d: the latent space collapsed: %.0f %% of the validation examples belong to "
                 "one anchor.", self.step, 100 * values["anchor_max_share"],
             )  # fmt: skip
+        shown = self._predict_some() if last else None
         if self.writer is not None:
             self.writer.scalars(self.step, values, prefix="validation")
-            self.writer.histogram(self.step, "validation/mean", encoded["mean"])
-            self.writer.histogram(self.step, "validation/assignment", encoded["assignment"])
-            self._plot(encoded, anchors)
+            show_latents(self.writer, self.step, encoded, anchors)
+            if shown is not None:
+                show_examples(self.writer, self.step, self.experiment.task, *shown)
         metric = self.config.train.best_metric
         if metric not in values:
             raise UserError(
@@ -341,20 +348,15 @@ class _Run:
             self.best = values[metric]
             self._save(BEST)
 
-    def _plot(self, encoded: dict[str, np.ndarray], anchors: np.ndarray) -> None:
-        """A latent scatter for TensorBoard; a failing plot never stops training."""
-        from nvc_jax import plots  # matplotlib is slow to import and needed only here
-
-        try:
-            figure = plots.latent_scatter(
-                encoded["mean"], encoded["assignment"], anchors=anchors, max_points=2000
-            )
-            if self.writer is not None:
-                self.writer.figures(self.step, {"validation/latent": figure})
-        except UserError:  # a full disk
-            raise
-        except Exception as error:
-            logger.warning("The latent figure failed: %s", error)
+    def _predict_some(self) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
+        """The first validation examples, and what the model makes of them."""
+        assert self.validation is not None
+        ids = np.arange(min(len(self.validation), self.config.eval.shown_examples))
+        if not len(ids):
+            return None
+        step = parallel.map_step(partial(predict_step, experiment=self.experiment))
+        outputs = encode_source(step, self.state, subset(self.validation, ids), len(ids))
+        return self.validation.gather(ids), self.experiment.task.present(outputs["output"])
 
     def _save(self, kind: str | None = None) -> TrainState:
         """Starts a checkpoint of the present state, which is copied to the host first."""

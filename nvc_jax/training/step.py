@@ -268,6 +268,15 @@ def eval_step(
     }
 
 
+def predict_step(
+    state: TrainState, batch: dict[str, jax.Array], *, experiment: Experiment
+) -> dict[str, jax.Array]:
+    """What the model makes of a shard, decoded from the means: `output`, see `Task.predicted`."""
+    batch = experiment.task.prepare(batch)
+    outputs = experiment.apply(state, batch, train=False)
+    return {"output": experiment.task.predicted(outputs, batch)}
+
+
 def revive_step(
     state: TrainState, batch: dict[str, jax.Array], *, experiment: Experiment
 ) -> tuple[TrainState, jax.Array]:

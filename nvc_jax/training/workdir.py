@@ -29,6 +29,7 @@ SPEC_FILE = "spec.json"
 RESULTS_FILE = "results.json"
 EMBEDDINGS_FILE = "embeddings.npz"
 FIGURES_FOLDER = "figures"
+SHAPES_FOLDER = "shapes"
 RESUME = ("auto", "never", "must")
 OWN_NAMES = (
     CONFIG_FILE,
@@ -41,6 +42,7 @@ OWN_NAMES = (
     RESULTS_FILE,
     EMBEDDINGS_FILE,
     FIGURES_FOLDER,
+    SHAPES_FOLDER,
 )
 _SHARED_SECONDS = 30
 """A network file system shows what another machine wrote with a delay."""

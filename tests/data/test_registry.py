@@ -37,13 +37,30 @@ def test_without_validation_all_examples_are_for_training(tmp_path, options):
 
 
 def test_unknown_source_and_split_are_told(options):
-    with pytest.raises(UserError, match="'mnist': use one of digits, folder, idx, npy, npz, tfds"):
+    names = ", ".join(sorted(SOURCES))
+    with pytest.raises(UserError, match=f"'mnist': use one of {names}"):
         open_source(options(source="mnist"), "train")
     with pytest.raises(UserError, match="'val': use 'train', 'validation' or 'test'"):
         open_source(options(), "val")
 
 
-@pytest.mark.parametrize("name", sorted(SOURCES.keys() - {"digits", "tfds"}))
+def test_data_with_a_validation_split_of_their_own_are_not_cut(tmp_path, options):
+    path = tmp_path / "shapes.npz"
+    np.savez(path, voxels=np.zeros((11, 2, 2, 2), np.uint8), label=np.arange(11))
+    data = options(source="shapes", dir=str(path), validation_fraction=0.5, holdout_every=5)
+    assert {split: labels(data, split) for split in ("train", "validation", "test")} == {
+        "train": [2, 3, 4, 7, 8, 9],
+        "validation": [1, 6],
+        "test": [0, 5, 10],
+    }
+
+
+def test_data_that_come_without_files_need_no_folder():
+    without = {name for name, reader in SOURCES.items() if not reader.needs_dir}
+    assert without == {"digits", "tfds", "furniture"}
+
+
+@pytest.mark.parametrize("name", sorted(n for n, reader in SOURCES.items() if reader.needs_dir))
 def test_readers_of_files_need_a_folder(options, name):
     with pytest.raises(UserError, match=f"'{name}' needs data.dir"):
         open_source(options(source=name, dir=""), "train")

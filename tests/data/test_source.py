@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nvc_jax.data import ArraySource, FieldSpec, Source, random_subset, subset
-from nvc_jax.data.source import check_batch_fields, split_off
+from nvc_jax.data import ArraySource, FieldSource, FieldSpec, Source, random_subset, subset
+from nvc_jax.data.source import (
+    check_batch_fields,
+    class_names_of,
+    every_nth,
+    is_in_memory,
+    point_class_names_of,
+    select,
+    split_off,
+)
 from nvc_jax.errors import UserError
 
 
@@ -45,6 +53,118 @@ def test_arrays_keep_their_dtype_and_gain_a_channel(dtype):
 def test_wrong_arrays_are_told(image, label, message):
     with pytest.raises(UserError, match=f"^here: .*{message}"):
         ArraySource(image, label, "here")
+
+
+POINTS = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+PARTS = np.array([[7, 255], [1, 0]], np.uint8)
+
+
+def clouds(**changes):
+    fields = {"points": POINTS, "point_label": PARTS, "label": np.array([1, 0]), **changes}
+    return FieldSource(fields, "here", ["a", "b"], ["top", "leg"])
+
+
+def test_fields_come_as_they_are_and_labels_as_int32():
+    source = clouds()
+    assert isinstance(source, Source) and len(source) == 2 and is_in_memory(source)
+    assert source.spec == {
+        "points": field((2, 3), np.float32),
+        "point_label": field((2,), np.uint8),
+        "label": field((), np.int32),
+    }
+    batch = source.gather(np.array([1, 0, 1]))
+    np.testing.assert_array_equal(batch["points"], POINTS[[1, 0, 1]])
+    np.testing.assert_array_equal(batch["point_label"], [[1, 0], [7, 255], [1, 0]])
+    assert batch["label"].tolist() == [0, 1, 0]
+    assert {k: field(v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
+
+
+def test_fields_without_labels_have_none():
+    source = FieldSource({"points": POINTS})
+    assert numbers(source) == [-1, -1] and source.spec["label"] == field((), np.int32)
+    assert class_names_of(source) == point_class_names_of(source) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"points": POINTS[:1]}, "one length, got .*'points': 1, 'point_label': 2, 'label': 2"),
+        ({"label": np.zeros(3, int)}, "one length, got .*'label': 3"),
+        ({"label": np.zeros(2)}, r"labels are integers \[2\].*got shape \(2,\) of float64"),
+        ({"label": np.zeros((2, 1), int)}, r"labels are integers \[2\].*got shape \(2, 1\)"),
+        ({"label": np.array(["a", "b"])}, "labels are integers .* of <U1"),
+        ({"points": POINTS[:0], "point_label": PARTS[:0], "label": PARTS[:0]}, "no example"),
+    ],
+)
+def test_wrong_fields_are_told(changes, message):
+    with pytest.raises(UserError, match=f"^here: .*{message}"):
+        clouds(**changes)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda source: subset(source, np.array([1])),
+        lambda source: select(subset(source, np.array([1])), ("label", "point_label")),
+        lambda source: split_off(source, 0.5, held_out=True, name="share"),
+    ],
+)
+def test_parts_of_a_source_keep_its_names(part):
+    assert class_names_of(part(clouds())) == ("a", "b")
+    assert point_class_names_of(part(clouds())) == ("top", "leg")
+    assert is_in_memory(part(clouds()))
+
+
+def test_sources_of_other_programs_have_no_names_and_are_read_ahead():
+    class Other:
+        spec = clouds().spec
+
+        def __len__(self):
+            return 1
+
+        def gather(self, ids):
+            return clouds().gather(ids)
+
+    for source in (Other(), subset(Other(), np.array([0])), select(Other(), ["label"])):
+        assert class_names_of(source) == point_class_names_of(source) == ()
+        assert not is_in_memory(source)
+
+
+def test_select_gives_the_fields_that_are_there():
+    source = select(clouds(), ("label", "point_label", "voxels"))
+    assert isinstance(source, Source) and len(source) == 2
+    assert source.spec == {k: clouds().spec[k] for k in ("label", "point_label")}
+    batch = source.gather(np.array([1]))
+    assert set(batch) == {"label", "point_label"}
+    assert batch["label"].tolist() == [0] and batch["point_label"].tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("size", "every", "test", "validation", "train"),
+    [
+        (11, 5, [0, 5, 10], [1, 6], [2, 3, 4, 7, 8, 9]),
+        (7, 3, [0, 3, 6], [1, 4], [2, 5]),
+        (3, 9, [0], [1], [2]),
+    ],
+)
+def test_every_nth_example_tests_and_the_next_validates(
+    numbered, size, every, test, validation, train
+):
+    expected = {"test": test, "validation": validation, "train": train}
+    parts = {split: every_nth(numbered(size), split, every) for split in expected}
+    assert {split: numbers(part) for split, part in parts.items()} == expected
+
+
+@pytest.mark.parametrize("every", [2, 1, 0, -5])
+def test_splits_that_overlap_or_leave_nothing_are_told(numbered, every):
+    with pytest.raises(UserError, match=rf"data\.holdout_every is {every}: use 3 or more"):
+        every_nth(numbered(9), "train", every)
+
+
+@pytest.mark.parametrize(("size", "split"), [(1, "validation"), (1, "train"), (2, "train")])
+def test_too_few_examples_for_a_split_are_told(numbered, size, split):
+    with pytest.raises(UserError, match=f"{split} split is empty: {size} examples .* = 5"):
+        every_nth(numbered(size), split, 5)
 
 
 def test_subset_of_a_subset(numbered):

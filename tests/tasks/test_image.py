@@ -111,8 +111,6 @@ def test_check_batch_lists_what_was_got_and_expected():
         ({"loss__value_range": (1.0, 1.0)}, "the smaller one first"),
         ({"loss__value_range": (0.0, 0.5, 1.0)}, "give two numbers"),
         ({"loss__likelihood": "l1"}, "'l1': use one of squared_error, binary_cross_entropy"),
-        ({"augment__target": "both"}, "augment.target is 'both'"),
-        ({"augment__assign_from": "both"}, "augment.assign_from is 'both'"),
         ({"shape": (4, 3)}, r"a field image \[H, W, C\], got image \[4, 3\]"),
         ({"dtype": "int64"}, "uint8, uint16 or floats, got int64"),
         ({"task": "images"}, "task is 'images': use one of image"),
@@ -333,11 +331,16 @@ def test_features_are_the_pixels_between_zero_and_one(value_range):
 def test_figures_of_labeled_and_unlabeled_images(label):
     task = task_of(shape=(4, 3, 1))
     image = np.zeros((2, 4, 3, 1), np.uint8)
-    figures = task.figures(
-        {"image": image, "label": np.full(2, label, np.int32)},
-        np.zeros((2, 4, 3, 1)),
-        np.zeros((3, 4, 3, 1)),
-        np.zeros((3, 2, 4, 3, 1)),
-        np.ones(3, np.int32),
-    )
-    assert set(figures) == {"reconstructions", "anchors"}
+    batch = {"image": image, "label": np.full(2, label, np.int32)}
+    figures = task.figures(batch, np.zeros((2, 4, 3, 1)))
+    assert set(figures) == {"reconstructions"}
+    (axes,) = figures["reconstructions"].axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["input", "reconstruction"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ([] if label < 0 else ["0", "0"])
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0)])
+def test_pictures_are_the_images_between_zero_and_one(value_range):
+    task, batch = task_of(loss__value_range=value_range), batch_of()
+    np.testing.assert_allclose(task.pictures(batch), batch["image"] / 255, atol=1e-6)

@@ -47,6 +47,7 @@ def small_config() -> ml_collections.ConfigDict:
     config.train.checkpoint_every = 4
     config.train.keep = 10
     config.eval.batch_size = 16
+    config.eval.shown_examples = 0  # figures of examples take a compilation
     return config
 
 
@@ -89,9 +90,10 @@ class Run(NamedTuple):
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory, data: dict[str, Any]) -> Run:
     """Twenty steps in one go."""
-    directory = tmp_path_factory.mktemp("whole") / "run"
+    directory, config = tmp_path_factory.mktemp("whole") / "run", small_config()
+    config.eval.shown_examples = 4
     with jax.numpy_dtype_promotion("standard"):
-        return Run(directory, train(small_config(), directory, **data))
+        return Run(directory, train(config, directory, **data))
 
 
 @pytest.fixture

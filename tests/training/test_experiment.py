@@ -33,6 +33,8 @@ SPEC = {
         ("anchors.patience", 0),
         ("anchors.warmup_steps", -1),
         ("anchors.init", "random"),
+        ("augment.target", "both"),
+        ("augment.assign_from", "both"),
         ("loss.kl.schedule", "step"),
         ("optimizer.schedule", "step"),
     ],

@@ -9,9 +9,11 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nvc_jax.data import ArraySource
 from nvc_jax.errors import UserError
+from nvc_jax.tasks.image import ImageTask
 from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, Checkpoints
 from nvc_jax.training.logging import read_metrics
@@ -80,6 +82,28 @@ def test_best_checkpoint_is_the_one_of_the_smallest_validation_error(whole):
     (step,) = Checkpoints(whole.directory).steps(BEST)
     assert step == best["step"]
     assert state_of(whole.directory, whole.result.state, step, BEST).step == step
+
+
+def test_figures_are_in_tensorboard(whole):
+    """Those of the task only at the end, because predictions take a compilation of their own."""
+    accumulator = EventAccumulator(str(whole.directory / "tensorboard")).Reload()
+    images = {
+        tag: [image.step for image in accumulator.Images(tag)]
+        for tag in accumulator.Tags()["images"]
+    }
+    assert images == {"validation/latent": [6, 12, 18, 20], "validation/reconstructions": [20]}
+
+
+def test_a_figure_that_fails_is_told_and_stops_nothing(
+    config, data, tmp_path, monkeypatch, messages
+):
+    def fail(*_):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr(ImageTask, "figures", fail)
+    config.train.num_steps, config.eval.shown_examples = 1, 4
+    assert train(config, tmp_path, **data).state.step == 1
+    assert "WARNING: A figure failed: no ink" in messages
 
 
 def test_no_figure_stays_open(whole):

@@ -13,7 +13,7 @@ from nvc_jax.training import workdir
 from nvc_jax.training.checkpoint import Checkpoints
 
 FILES = ("config.json", "spec.json", "metrics.jsonl", "results.json", "embeddings.npz")
-FOLDERS = ("tensorboard", "checkpoints", "best", "discarded", "figures")
+FOLDERS = ("tensorboard", "checkpoints", "best", "discarded", "figures", "shapes")
 
 
 def prepare(path, resume="auto", resume_step=None, overwrite=False):

@@ -1,0 +1,46 @@
+"""Segmentation of point clouds of scenes that are composed of CAD models of furniture.
+
+Command: python train.py --config=configs/cad_scenes.py --workdir=runs/cad_scenes \
+           --config.data.dir=furniture.npz
+         python eval.py --workdir=runs/cad_scenes
+Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes.py, with
+--config.model.num_classes. DGCNN in place of PointNet:
+--config.model.network=dgcnn --config.model.hidden=64,64,512
+"""
+
+from __future__ import annotations
+
+import ml_collections
+
+from nvc_jax.config import default_config, ramp
+
+WARMUP, STEPS = 400, 1200
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Warm-up as an autoencoder, anchors by k-means, then NVC."""
+    config = default_config()
+    config.task = "point_segmentation"
+    config.data.source = "shapes"
+    config.data.compose_scenes = True
+    config.data.num_points = 2048
+    config.model.network = "pointnet"
+    config.model.hidden = (64, 64, 128, 512)
+    config.model.decoder_hidden = (256, 128)
+    config.model.latent_dim = 64
+    config.model.num_anchors = 12
+    config.model.num_classes = 12
+    config.loss.kl = ramp(2.0, begin=WARMUP, steps=WARMUP)
+    config.loss.triplet = ramp(10.0, begin=WARMUP, steps=WARMUP)
+    config.loss.triplet_margin = 10.0
+    config.anchors.warmup_steps = WARMUP
+    config.anchors.balanced = True
+    config.augment.upright_symmetry = True
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.train.num_steps = STEPS
+    config.train.batch_size = 8
+    config.train.eval_every = STEPS // 2
+    config.eval.batch_size = 32
+    config.eval.max_train_examples = 500
+    return config

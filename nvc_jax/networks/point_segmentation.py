@@ -1,0 +1,290 @@
+"""Segmentation of point clouds: PointNet and DGCNN as encoders, and the head that labels points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nvc_jax.distances import map_rows, squared_distances
+from nvc_jax.errors import UserError
+from nvc_jax.networks.layers import MLP, Block, Dense, apply_stage, module_options
+from nvc_jax.networks.points import JoinedLayer, PointNetEncoder, SharedMLP
+
+SEGMENTATION_NETWORKS = ("pointnet", "dgcnn")
+
+
+class _TransformNet(nn.Module):
+    """T-net of PointNet: a matrix for every cloud, the identity at initialization."""
+
+    size: int
+    hidden: tuple[int, ...]
+    dense: tuple[int, ...]
+    batch_norm: bool
+    axis_name: str | None
+    dtype: Any
+    remat: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, N, C]` to float32 `[B, size, size]`."""
+        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
+        x = PointNetEncoder(self.hidden, *options)(x, train)
+        x = MLP(self.dense, *options)(x, train).astype(jnp.float32)
+        change = Dense(self.size**2, dtype=jnp.float32, kernel_init=nn.initializers.zeros)(x)
+        return jnp.eye(self.size)[None] + change.reshape(-1, self.size, self.size)
+
+
+class PointNetSegmentation(nn.Module):
+    """PointNet's part segmentation network, up to its global feature.
+
+    Attributes:
+      hidden: widths of the shared layers, at least 3; the last one is that of the global feature.
+      transform: turn the coordinates, and the features before the last two layers, by learned
+        matrices (T-nets).
+      transform_hidden: widths of the shared layers of a T-net.
+      transform_dense: widths of its dense layers.
+
+    Reference: Qi et al., "PointNet: Deep Learning on Point Sets", 2017, appendix C.
+    """
+
+    hidden: tuple[int, ...] = (64, 128, 128, 512, 2048)
+    transform: bool = False
+    transform_hidden: tuple[int, ...] = (64, 128, 1024)
+    transform_dense: tuple[int, ...] = (512, 256)
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, points: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Encodes clouds.
+
+        Args:
+          points: `[B, N, C]`, the coordinates first.
+          train: use the statistics of the batch.
+
+        Returns:
+          (what every layer makes of a point, `[B, N, sum(hidden)]`; the maximum of the last one
+          over points, `[B, hidden[-1]]`).
+        """
+        if self.transform:
+            turned = self._turn(points[..., :3], points, train)
+            points = jnp.concatenate([turned, points[..., 3:]], axis=-1)
+        x = points.astype(self.dtype)
+        features = []
+        for layer, width in enumerate(self.hidden):
+            if self.transform and layer == len(self.hidden) - 2:
+                x = self._turn(x, x, train)
+            x = SharedMLP((width,), *self._options())(x, train)
+            features.append(x)
+        return jnp.concatenate(features, axis=-1), jnp.max(x, axis=1)
+
+    def _turn(self, x: jax.Array, seen: jax.Array, train: bool) -> jax.Array:
+        matrix = _TransformNet(
+            x.shape[-1],
+            self.transform_hidden,
+            self.transform_dense,
+            *self._options(),
+        )(seen, train)
+        return jnp.matmul(x, matrix.astype(x.dtype))
+
+    def _options(self) -> Any:
+        return self.batch_norm, self.axis_name, self.dtype, self.remat
+
+
+def nearest_neighbors(x: jax.Array, num_neighbors: int) -> jax.Array:
+    """Indices of the nearest points of the same cloud, each point itself among them.
+
+    Distances are exact differences in float32, computed in blocks of points: no array of size
+    B·N². There is no gradient.
+
+    Args:
+      x: `[B, N, C]`, coordinates or features.
+      num_neighbors: k, at least 1.
+
+    Returns:
+      int32 `[B, N, min(k, N)]`, nearest first; of equally near points, the lower index first.
+    """
+    x = jax.lax.stop_gradient(x.astype(jnp.float32))
+    kept = min(num_neighbors, x.shape[1])
+
+    def nearest(rows: jax.Array) -> jax.Array:
+        squared = jax.vmap(squared_distances, in_axes=(1, 0), out_axes=1)(rows, x)
+        return jax.lax.top_k(-squared, kept)[1]
+
+    return map_rows(nearest, x.shape[0] * x.shape[1], x.swapaxes(0, 1)).swapaxes(0, 1)
+
+
+class EdgeConv(nn.Module):
+    """What a point's neighbors are to it: the maximum over them of a linear layer, then ReLU.
+
+    `relu(max_j [W·(x_j − x_i) + V·x_i] + b)`. ReLU increases, so that it may follow the maximum,
+    and so may everything that is equal for all neighbors: products are made per point, and edges
+    only take them up and compare. Normalization stands after the maximum. Products are float32.
+
+    Reference: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019.
+    """
+
+    features: int
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, neighbors: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, N, C]`, with neighbors int `[B, N, k]`, to `[B, N, features]`."""
+        shape = (2 * x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape[1:], jnp.float32)
+        relative, own = jnp.split(kernel.astype(x.dtype), 2)
+        # Neighbors are alike: their difference would be lost in the rounding of bfloat16 products.
+        product = jnp.matmul(x, relative, preferred_element_type=jnp.float32)
+        at_point = jnp.matmul(x, own, preferred_element_type=jnp.float32)
+        edges = jax.vmap(lambda values, rows: values[rows])(product, neighbors)
+        x = jnp.max(edges, axis=2) - product + at_point + bias[None, None]
+        return Block(self.batch_norm, self.axis_name, self.dtype)(x.astype(self.dtype), train)
+
+
+class DGCNN(nn.Module):
+    """Dynamic graph network, up to its global feature.
+
+    Attributes:
+      hidden: widths of the edge convolutions.
+      embedding: width of the global feature.
+      num_neighbors: k of the graphs; clouds with fewer points are connected completely.
+
+    The first graph is that of the coordinates, each further one that of the features before it.
+
+    Reference: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019.
+    """
+
+    hidden: tuple[int, ...] = (64, 64, 64)
+    embedding: int = 1024
+    num_neighbors: int = 20
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, points: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Encodes clouds.
+
+        Args:
+          points: `[B, N, C]`, the coordinates first.
+          train: use the statistics of the batch.
+
+        Returns:
+          (what every edge convolution makes of a point, `[B, N, sum(hidden)]`; the global feature
+          `[B, embedding]`).
+        """
+        x = points.astype(jnp.float32)
+        features: list[jax.Array] = []
+        for width in self.hidden:
+            where = x if features else x[..., :3]
+            neighbors = nearest_neighbors(where, self.num_neighbors)
+            x = apply_stage(DGCNN._convolve, self, (x, neighbors), width, train)
+            features.append(x)
+        joined = jnp.concatenate(features, axis=-1)
+        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
+        return joined, jnp.max(SharedMLP((self.embedding,), *options)(joined, train), axis=1)
+
+    def _convolve(self, inputs: tuple[jax.Array, jax.Array], width: int, train: bool) -> jax.Array:
+        return EdgeConv(width, self.batch_norm, self.axis_name, self.dtype)(*inputs, train)
+
+
+class SegmentationHead(nn.Module):
+    """Labels points by their features beside the code of their cloud.
+
+    Attributes:
+      num_classes: C.
+      hidden: widths of the layers before the logits.
+      num_categories: kinds of objects that the head is told about; 0: it is told nothing.
+    """
+
+    num_classes: int
+    hidden: tuple[int, ...] = (256, 256, 128)
+    num_categories: int = 0
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        code: jax.Array,
+        point_features: jax.Array,
+        train: bool,
+        category: jax.Array | None = None,
+    ) -> jax.Array:
+        """Labels every point.
+
+        Args:
+          code: `[B, D]`.
+          point_features: `[B, N, F]`.
+          train: use the statistics of the batch.
+          category: int `[B]`, kind of the object, −1 where it is not known; needed with
+            `num_categories`.
+
+        Returns:
+          Logits float32 `[B, N, C]`.
+
+        Raises:
+          UserError: without the category where it is needed.
+        """
+        inputs = [point_features, code[:, None]]
+        if self.num_categories:
+            if category is None:
+                raise UserError(
+                    f"The segmentation head knows {self.num_categories} categories and got none: "
+                    "give every cloud its category, or set num_categories to 0."
+                )
+            inputs.append(jax.nn.one_hot(category, self.num_categories)[:, None])
+        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
+        x = JoinedLayer(self.hidden[0], *options)(tuple(inputs), train)
+        x = SharedMLP(self.hidden[1:], *options)(x, train)
+        return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+def make_point_segmentation(
+    options: Any, num_classes: int, num_categories: int, axis_name: str | None
+) -> tuple[nn.Module, nn.Module]:
+    """Makes the two halves of a segmentation network; the bottleneck goes between them.
+
+    Args:
+      options: `config.model`; `network`, `hidden`, `decoder_hidden`, `transform`,
+        `num_neighbors`, `batch_norm`, `dtype` and `remat` are used. `hidden` has the widths of the
+        encoder, the last one that of the global feature; `decoder_hidden` those of the head.
+      num_classes: C.
+      num_categories: kinds of objects that the head is told about; 0: none.
+      axis_name: mapped axis whose devices share the statistics of batch normalization.
+
+    Returns:
+      (encoder: points → (point features, global feature), head: code and point features → logits).
+
+    Raises:
+      UserError: for an unknown network or dtype, or widths and sizes that make no network.
+    """
+    if options.network not in SEGMENTATION_NETWORKS:
+        raise UserError(
+            f"model.network is {options.network!r}: use one of {', '.join(SEGMENTATION_NETWORKS)}."
+        )
+    shared = module_options(options, axis_name)
+    hidden, fewest = tuple(options.hidden), 3 if options.network == "pointnet" else 2
+    if len(hidden) < fewest:
+        raise UserError(
+            f"model.hidden has {len(hidden)} widths: {options.network} needs {fewest} or more."
+        )
+    if not options.decoder_hidden:
+        raise UserError("model.decoder_hidden is empty: give at least one width.")
+    head = SegmentationHead(num_classes, tuple(options.decoder_hidden), num_categories, **shared)
+    if options.network == "pointnet":
+        return PointNetSegmentation(hidden, options.transform, **shared), head
+    if options.num_neighbors < 1:
+        raise UserError(f"model.num_neighbors is {options.num_neighbors}: give 1 or more.")
+    return DGCNN(hidden[:-1], hidden[-1], options.num_neighbors, **shared), head

@@ -1,0 +1,237 @@
+"""Encoder and decoder of volumes: space-to-depth with residual blocks, or strided convolutions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nvc_jax.errors import UserError
+from nvc_jax.networks.layers import (
+    Block,
+    Conv,
+    ConvTranspose,
+    Dense,
+    apply_stage,
+    module_options,
+)
+
+VOLUME_NETWORKS = ("patch3d", "conv3d")
+PATCH = 4  # side of the cubes that the first stage of patch3d folds
+KERNEL = (3, 3, 3)
+
+
+def space_to_depth(x: jax.Array, size: int) -> jax.Array:
+    """Folds cubes of size³ voxels into channels.
+
+    Args:
+      x: `[B, X, Y, Z, C]`, every side a multiple of `size`.
+      size: side of a cube.
+
+    Returns:
+      `[B, X / size, Y / size, Z / size, size³·C]`.
+    """
+    batch, *sides, channels = x.shape
+    low = [side // size for side in sides]
+    x = x.reshape(batch, low[0], size, low[1], size, low[2], size, channels)
+    return x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, *low, size**3 * channels)
+
+
+def depth_to_space(x: jax.Array, size: int) -> jax.Array:
+    """Inverse of `space_to_depth`."""
+    batch, *low, channels = x.shape
+    x = x.reshape(batch, *low, size, size, size, channels // size**3)
+    x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    return x.reshape(batch, *(side * size for side in low), -1)
+
+
+class _Residual(nn.Module):
+    """x + convolution(ReLU(convolution(ReLU(x)))), the identity at first."""
+
+    shared: Mapping[str, Any]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels, dtype = x.shape[-1], self.shared["dtype"]
+        y = Conv(channels, KERNEL, dtype=dtype)(Block(**self.shared)(x, train))
+        last = nn.initializers.zeros
+        y = Conv(channels, KERNEL, dtype=dtype, kernel_init=last)(Block(**self.shared)(y, train))
+        return x + y
+
+
+class _AxialResidual(nn.Module):
+    """x + three convolutions of 3 voxels, along x, y and z, with ReLUs; the identity at first.
+
+    Each is a dense layer on three shifted copies: a matrix product, and a ninth of the arithmetic of
+    a 3³ convolution.
+    """
+
+    shared: Mapping[str, Any]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels, dtype = x.shape[-1], self.shared["dtype"]
+        y = x
+        for axis in (1, 2, 3):
+            y = _with_neighbors(Block(**self.shared)(y, train), axis)
+            init = nn.initializers.zeros if axis == 3 else nn.initializers.he_normal()
+            y = Dense(channels, dtype=dtype, kernel_init=init)(y)
+        return x + y
+
+
+def _with_neighbors(x: jax.Array, axis: int) -> jax.Array:
+    """Channels of the voxel before, of the voxel itself and of the one after, side by side."""
+    size = x.shape[axis]
+    padded = jnp.pad(x, [(int(i == axis),) * 2 for i in range(x.ndim)])
+    shifted = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+class VolumeEncoder(nn.Module):
+    """Stages that shrink the volume, each followed by residual blocks.
+
+    Attributes:
+      channels: of every stage.
+      strided: shrink by 4³ convolutions of stride 2, as published networks do, with blocks of 3³
+        convolutions; otherwise by space-to-depth and a dense layer: by 4 in the first stage, by 2 in
+        the others, with blocks of convolutions along one axis after the other.
+      blocks: residual blocks of a stage.
+    """
+
+    channels: tuple[int, ...]
+    strided: bool = False
+    blocks: int = 1
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, list[jax.Array]]:
+        """Maps `[B, X, Y, Z]` to features `[B, F]` and the feature maps of all stages."""
+        x = x[..., None].astype(self.dtype)
+        maps = []
+        for stage, channels in enumerate(self.channels):
+            x = apply_stage(VolumeEncoder._stage, self, x, stage, channels, train)
+            maps.append(x)
+        return Block(**_shared(self))(x, train).reshape(x.shape[0], -1), maps
+
+    def _stage(self, x: jax.Array, stage: int, channels: int, train: bool) -> jax.Array:
+        if stage:
+            x = Block(**_shared(self))(x, train)
+        if self.strided:
+            x = Conv(channels, (4, 4, 4), (2, 2, 2), dtype=self.dtype)(x)
+        else:
+            x = Dense(channels, dtype=self.dtype)(space_to_depth(x, PATCH if stage == 0 else 2))
+        for _ in range(self.blocks):
+            x = _block(self)(x, train)
+        return x
+
+
+class VolumeDecoder(nn.Module):
+    """Mirror of `VolumeEncoder`, to whose feature maps it adds those of the encoder.
+
+    Attributes:
+      shape: (X, Y, Z).
+      outputs: numbers for every voxel.
+    """
+
+    shape: tuple[int, int, int]
+    channels: tuple[int, ...]
+    outputs: int = 1
+    strided: bool = False
+    blocks: int = 1
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, code: jax.Array, train: bool, maps: Sequence[jax.Array] | None = None
+    ) -> jax.Array:
+        """Maps a code `[B, D]`, with the encoder's maps or alone, to `[B, X, Y, Z, outputs]`."""
+        factor = shrink_factor(len(self.channels), self.strided)
+        low = [side // factor for side in self.shape]
+        x = Dense(math.prod(low) * self.channels[-1], dtype=self.dtype)(code.astype(self.dtype))
+        x = x.reshape(-1, *low, self.channels[-1])
+        for stage in reversed(range(len(self.channels))):
+            if maps is not None:
+                # Without bias, maps of zeros, as dropped ones are, are as good as none.
+                skip = nn.Dense(
+                    self.channels[stage], use_bias=False, dtype=self.dtype, name=f"skip_{stage}"
+                )
+                x = x + skip(maps[stage])
+            x = apply_stage(VolumeDecoder._stage, self, x, stage, train)
+        return x.astype(jnp.float32)
+
+    def _stage(self, x: jax.Array, stage: int, train: bool) -> jax.Array:
+        for _ in range(self.blocks):
+            x = _block(self)(x, train)
+        x = Block(**_shared(self))(x, train)
+        channels = self.channels[stage - 1] if stage else self.outputs
+        if self.strided:
+            return ConvTranspose(channels, (4, 4, 4), (2, 2, 2), dtype=self.dtype)(x)
+        size = PATCH if stage == 0 else 2
+        return depth_to_space(Dense(size**3 * channels, dtype=self.dtype)(x), size)
+
+
+def _block(module: VolumeEncoder | VolumeDecoder) -> nn.Module:
+    """A residual block of a network's kind."""
+    return (_Residual if module.strided else _AxialResidual)(_shared(module))
+
+
+def _shared(module: VolumeEncoder | VolumeDecoder) -> dict[str, Any]:
+    """What the blocks inside of a network take from it."""
+    return {name: getattr(module, name) for name in ("batch_norm", "axis_name", "dtype")}
+
+
+def shrink_factor(stages: int, strided: bool) -> int:
+    """Side of a volume over the side of the innermost feature map."""
+    return 2**stages if strided else PATCH * 2 ** (stages - 1)
+
+
+def make_volume_autoencoder(
+    options: Any, shape: tuple[int, int, int], outputs: int, axis_name: str | None
+) -> tuple[nn.Module, nn.Module]:
+    """Makes encoder and decoder of volumes.
+
+    Args:
+      options: `config.model`; `network`, `channels`, `blocks`, `batch_norm`, `dtype` and `remat`
+        are used.
+      shape: (X, Y, Z), multiples of what the stages shrink them by.
+      outputs: numbers for every voxel.
+      axis_name: mapped axis whose devices share the statistics of batch normalization.
+
+    Returns:
+      (encoder: volume → features and maps, decoder: code and maps → `[B, X, Y, Z, outputs]` logits,
+      float32).
+
+    Raises:
+      UserError: for an unknown network or dtype, or a volume that the stages cannot divide.
+    """
+    if options.network not in VOLUME_NETWORKS:
+        raise UserError(
+            f"model.network is {options.network!r}: use one of {', '.join(VOLUME_NETWORKS)}."
+        )
+    channels, strided = tuple(options.channels), options.network == "conv3d"
+    if not channels:
+        raise UserError("model.channels is empty: give at least one number.")
+    factor = shrink_factor(len(channels), strided)
+    if any(side % factor for side in shape):
+        raise UserError(
+            f"A volume of {list(shape)} voxels does not divide by {factor}, which "
+            f"model.network = {options.network!r} with {len(channels)} model.channels shrinks it "
+            "by: use fewer or more channels, or another volume."
+        )
+    shared: Any = {
+        "channels": channels,
+        "strided": strided,
+        "blocks": options.blocks,
+        **module_options(options, axis_name),
+    }
+    return VolumeEncoder(**shared), VolumeDecoder(shape, outputs=outputs, **shared)

@@ -1,0 +1,129 @@
+"""Completion of point clouds: the points seen of a shape → points all over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import numpy as np
+
+from nvc_jax.augment import turn_points
+from nvc_jax.chamfer import CHAMFER, chamfer_distance, f_score
+from nvc_jax.data.source import FieldSource, FieldSpec, Source
+from nvc_jax.data.views import PartialClouds
+from nvc_jax.errors import UserError
+from nvc_jax.export import export_points
+from nvc_jax.networks.points import make_point_autoencoder
+from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.clouds import as_clouds, histograms
+from nvc_jax.tasks.model import LatentModel, make_bottleneck
+
+
+class PointCompletionTask(Task):
+    """Coarse and fine points by Chamfer distance."""
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+        check_fields(
+            config, spec, {"partial": ("[N, 3]", "float32"), "complete": ("[M, 3]", "float32")}
+        )
+        super().__init__(config, spec)
+        self.variant = config.loss.chamfer
+        if self.variant not in CHAMFER:
+            raise UserError(f"loss.chamfer is {self.variant!r}: use one of {', '.join(CHAMFER)}.")
+        if not config.eval.f_score_distance > 0:
+            raise UserError(
+                f"eval.f_score_distance is {config.eval.f_score_distance}: it must be greater than 0."
+            )
+
+    @classmethod
+    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
+        """Oblique views of stored shapes; pairs are taken as they are."""
+        del split
+        if "partial" in source.spec:
+            return source
+        data = config.data
+        return PartialClouds(
+            source, num_views=data.oblique_views, num_points=data.num_points, seed=data.view_seed
+        )
+
+    def as_source(self, inputs: Any) -> Source:
+        """Partial clouds `[n, P, 3]` of any number P of points as a source."""
+        partial = as_clouds(inputs, self.batch_spec["partial"].shape)
+        complete = np.zeros((len(partial), *self.batch_spec["complete"].shape), np.float32)
+        return FieldSource({"partial": partial, "complete": complete})
+
+    def make_model(self, axis_name: str | None) -> nn.Module:
+        """See `Task`."""
+        encoder, decoder = make_point_autoencoder(self.config.model, axis_name)
+        return LatentModel(encoder, make_bottleneck(self.config), decoder, field="partial")
+
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """See `Task`; with keys, turned about the vertical axis, mirrored and scaled."""
+        prepared: dict[str, Any] = {**batch, "target": batch["complete"]}
+        if keys is None:
+            return prepared
+        clouds = batch["partial"], batch["complete"]
+        turned = turn_points(clouds, keys, self.config.augment)
+        if turned[0] is not clouds[0] and self.config.augment.assign_from == "clean":
+            prepared["clean"] = {"partial": clouds[0]}
+        prepared["partial"], prepared["target"] = turned
+        return prepared
+
+    def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Chamfer distance of the coarse points plus `loss.fine` times that of the fine ones, `[B]`.
+
+        Reference: Yuan et al., "PCN: Point Completion Network", 2018, equation 5.
+        """
+        coarse, fine = (
+            chamfer_distance(points, batch["target"], variant=self.variant)
+            for points in (outputs.output.coarse, outputs.output.fine)
+        )
+        return coarse + self.config.loss.fine * fine
+
+    def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Of the fine points, in the unit of the data: `chamfer_l1`, `chamfer_l2`, `f_score`."""
+        fine, target = outputs.output.fine, batch["target"]
+        return {
+            "chamfer_l1": chamfer_distance(fine, target, variant="l1"),
+            "chamfer_l2": chamfer_distance(fine, target, variant="l2"),
+            "f_score": f_score(fine, target, threshold=self.config.eval.f_score_distance),
+        }
+
+    def present(self, output: Any) -> np.ndarray:
+        """The fine points, `[N, M, 3]`."""
+        return np.asarray(output.fine)
+
+    def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Share of the partial cloud's points in each of 8³ cells."""
+        return histograms(batch["partial"])
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Task`; the complete clouds."""
+        return self.render(batch["complete"])
+
+    def render(self, presented: np.ndarray) -> np.ndarray:
+        """See `Task`."""
+        from nvc_jax import plots_3d  # matplotlib is slow to import
+
+        return plots_3d.render_points(presented)
+
+    def export(self, presented: np.ndarray, stem: Path) -> Path | None:
+        """See `Task`; the points, as PLY."""
+        return export_points(stem.with_suffix(".ply"), presented)
+
+    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
+        """`completions`."""
+        from nvc_jax import plots, plots_3d  # matplotlib is slow to import
+
+        clouds = {"input": batch["partial"], "completion": decoded, "truth": batch["complete"]}
+        rows = {
+            name: plots_3d.render_points(points, frame=batch["complete"])
+            for name, points in clouds.items()
+        }
+        return {"completions": plots.example_grid(rows, title="Completions")}

@@ -1,0 +1,207 @@
+"""Segmentation of point clouds: a class for every point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from nvc_jax.augment import turn_points
+from nvc_jax.data.registry import SOURCES
+from nvc_jax.data.scenes import SceneClouds
+from nvc_jax.data.source import (
+    FieldSource,
+    FieldSpec,
+    Source,
+    class_names_of,
+    point_class_names_of,
+    select,
+)
+from nvc_jax.errors import UserError
+from nvc_jax.metrics import segmentation, volumes
+from nvc_jax.networks.point_segmentation import make_point_segmentation
+from nvc_jax.tasks import labels
+from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.clouds import as_clouds, histograms
+from nvc_jax.tasks.model import LatentModel, make_bottleneck
+
+
+@flax.struct.dataclass
+class PointLogits:
+    """`logits` float32 `[B, P, C]` of points, and the `category` int32 `[B]` of their clouds."""
+
+    logits: jax.Array
+    category: jax.Array
+
+
+class SegmentationModel(LatentModel):
+    """The bottleneck on the global feature; the head labels points by their own and the code.
+
+    Attributes:
+      know_category: the head is told the category of every cloud.
+    """
+
+    know_category: bool = False
+
+    def features(self, batch: Mapping[str, jax.Array], train: bool) -> tuple[jax.Array, Any]:
+        """The global feature, and what the head gets beside the code."""
+        points, whole = self.encoder(batch[self.field], train)
+        return whole, (points, batch["label"])
+
+    def output(
+        self, code: jax.Array, context: Any, train: bool, example_index: jax.Array | None
+    ) -> Any:
+        """`PointLogits`."""
+        del example_index
+        points, category = context
+        logits = self.decoder(code, points, train, category if self.know_category else None)
+        return PointLogits(logits, category)
+
+
+class PointSegmentationTask(Task):
+    """Class of every point by weighted cross-entropy, summed over known points."""
+
+    decodes_codes = False
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+        check_fields(
+            config, spec, {"points": ("[P, C]", "float32"), "point_label": ("[P]", "uint8")}
+        )
+        super().__init__(config, spec)
+        reader = SOURCES.get(config.data.source)
+        self.parts = None if config.data.compose_scenes or reader is None else reader.parts
+        if self.parts is None and config.model.know_category:
+            raise UserError(
+                "model.know_category needs data whose parts belong to categories: set it to false."
+            )
+        self.num_classes = (
+            labels.check_num_classes(config) if self.parts is None else self.parts.shape[1]
+        )
+        self.class_weights = labels.check_class_weights(config, self.num_classes)
+
+    @classmethod
+    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
+        """Clouds as they are, or scenes composed of stored shapes with `data.compose_scenes`."""
+        data = config.data
+        if not data.compose_scenes:
+            return select(source, ("points", "point_label", "label"))
+        return SceneClouds(
+            source,
+            num_scenes=data.num_scenes if split == "train" else data.num_heldout_scenes,
+            num_points=data.num_points,
+            models_per_scene=tuple(data.models_per_scene),
+            seed=data.view_seed,
+        )
+
+    def as_source(self, inputs: Any) -> Source:
+        """Clouds `[n, P, C]` of any number P of points as a source, their classes unknown."""
+        points = as_clouds(inputs, self.batch_spec["points"].shape)
+        unknown = np.full(points.shape[:2], volumes.UNKNOWN, np.uint8)
+        return FieldSource({"points": points, "point_label": unknown})
+
+    def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
+        """See `Task`; classes and categories must be below their number, or unknown."""
+        labels.check_labels(batch["point_label"], self.num_classes, "point_label")
+        largest = np.max(batch["label"], initial=-1)
+        if self.parts is not None and largest >= len(self.parts):
+            raise UserError(
+                f"label holds the category {largest}: the categories of data.source = "
+                f"{self.config.data.source!r} go from 0 to {len(self.parts) - 1}, or are -1 for "
+                "unknown."
+            )
+
+    def make_model(self, axis_name: str | None) -> nn.Module:
+        """See `Task`."""
+        know = self.config.model.know_category
+        encoder, head = make_point_segmentation(
+            self.config.model,
+            self.num_classes,
+            len(self.parts) if know and self.parts is not None else 0,
+            axis_name,
+        )
+        return SegmentationModel(
+            encoder, make_bottleneck(self.config), head, field="points", know_category=know
+        )
+
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """See `Task`; with keys, turned about the vertical axis, mirrored and scaled."""
+        prepared: dict[str, Any] = {**batch, "target": batch["point_label"]}
+        if keys is None:
+            return prepared
+        (turned,) = turn_points((batch["points"],), keys, self.config.augment)
+        if turned is not batch["points"] and self.config.augment.assign_from == "clean":
+            prepared["clean"] = dict(batch)
+        prepared["points"] = turned
+        return prepared
+
+    def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """`−Σ weight[class]·log softmax(logits)[class]` over known points, `[B]`."""
+        return labels.cross_entropy(outputs.output.logits, batch["target"], self.class_weights)
+
+    def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Counts of points of every class; where parts have categories, predicted among those."""
+        if self.parts is None:
+            predicted = jnp.argmax(outputs.output.logits, axis=-1)
+            counts = volumes.class_counts(predicted, batch["target"], self.num_classes)
+        else:
+            counts = segmentation.part_iou_counts(
+                outputs.output.logits, batch["target"], batch["label"], self.parts
+            )
+        return dict(zip(("intersection", "union"), counts, strict=True))
+
+    def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
+        """Pooled `miou` and `accuracy`; where parts have categories, `instance_miou` and `class_miou`.
+
+        These two are of the clouds with a category and a known point, where there are any.
+        """
+        counts, label = (encoded["intersection"], encoded["union"]), encoded["label"]
+        values = {
+            "miou": volumes.mean_iou(*counts),
+            "accuracy": segmentation.pooled_accuracy(*counts),
+        }
+        if self.parts is None:
+            return values | labels.class_iou(*counts, point_class_names_of(source))
+        if not ((label >= 0) & (counts[1].sum(axis=1) > 0)).any():
+            return values
+        categories = segmentation.class_miou(*counts, label, self.parts)
+        values["instance_miou"] = segmentation.instance_miou(*counts, label, self.parts)
+        values["class_miou"] = categories.mean
+        return values | labels.named("miou_category", categories.per_class, class_names_of(source))
+
+    def present(self, output: PointLogits) -> np.ndarray:
+        """Class of every point, uint8 `[N, P]`; where parts have categories, among those."""
+        logits, category = np.asarray(output.logits), np.asarray(output.category)
+        if self.parts is not None:
+            possible = self.parts[category] | (category < 0)[:, None]
+            logits = np.where(possible[:, None], logits, -np.inf)
+        return np.argmax(logits, axis=-1).astype(np.uint8)
+
+    def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Share of the cloud's points in each of 8³ cells."""
+        return histograms(batch["points"])
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Task`; the clouds with their points colored by class, gray where it is unknown."""
+        return self._render(batch, batch["point_label"])
+
+    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
+        """`segmentations`."""
+        from nvc_jax import plots  # matplotlib is slow to import
+
+        rows = {"prediction": self._render(batch, decoded), "truth": self.pictures(batch)}
+        return {"segmentations": plots.example_grid(rows, title="Segmentations")}
+
+    @staticmethod
+    def _render(batch: Mapping[str, np.ndarray], point_label: np.ndarray) -> np.ndarray:
+        """Pictures of clouds with the given classes."""
+        from nvc_jax import plots_3d  # matplotlib is slow to import
+
+        return plots_3d.render_points(batch["points"], point_label)

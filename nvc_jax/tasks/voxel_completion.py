@@ -1,0 +1,237 @@
+"""Completion of volumes: what is seen of a shape → which voxels it fills."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from nvc_jax.augment import upright_symmetry
+from nvc_jax.data.source import FieldSource, FieldSpec, Source, class_names_of
+from nvc_jax.data.views import SIDES, PartialVolumes
+from nvc_jax.errors import UserError
+from nvc_jax.export import export_voxels
+from nvc_jax.metrics import volumes
+from nvc_jax.metrics.volumes import UNKNOWN
+from nvc_jax.networks.voxels import make_volume_autoencoder
+from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.labels import named
+from nvc_jax.tasks.model import SkipModel, make_bottleneck
+
+CERTAIN = 100.0  # logit of a voxel that is occupied without doubt
+POOLED_SIDE = 8  # of the volumes that a baseline without a network is given
+
+
+class VolumeTask(Task):
+    """What tasks have in common that map a partial volume to a complete one.
+
+    Attributes:
+      outputs: numbers that the decoder gives for every voxel.
+    """
+
+    outputs = 1
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+        volume = ("[X, Y, Z]", "uint8")
+        check_fields(config, spec, {"partial": volume, "complete": volume})
+        super().__init__(config, spec)
+        x, y, z = spec["partial"].shape
+        if spec["complete"].shape != (x, y, z):
+            raise UserError(
+                f"partial and complete have one shape [X, Y, Z], got {[x, y, z]} and "
+                f"{list(spec['complete'].shape)}."
+            )
+        self.shape = (x, y, z)
+        if config.augment.upright_symmetry and x != z:
+            raise UserError(
+                "augment.upright_symmetry turns volumes about the vertical axis: it needs X = Z, got "
+                f"{x} and {z}."
+            )
+        if not 0.0 <= config.model.skip_dropout <= 1.0:
+            raise UserError(
+                f"model.skip_dropout is {config.model.skip_dropout}: use a number from 0 to 1."
+            )
+
+    def as_source(self, inputs: Any) -> Source:
+        """Partial volumes `[N, X, Y, Z]` as a source, with everything else unknown."""
+        partial = np.asarray(inputs)
+        complete = np.full(partial.shape, UNKNOWN, np.uint8)
+        return FieldSource({"partial": (partial != 0).astype(np.uint8), "complete": complete})
+
+    def make_model(self, axis_name: str | None) -> nn.Module:
+        """See `Task`."""
+        options = self.config.model
+        encoder, decoder = make_volume_autoencoder(options, self.shape, self.outputs, axis_name)
+        return SkipModel(
+            encoder,
+            make_bottleneck(self.config),
+            decoder,
+            field="partial",
+            skips=options.skips,
+            skip_dropout=options.skip_dropout,
+        )
+
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """See `Task`; with keys, turned and mirrored about the vertical axis."""
+        partial, target = batch["partial"], batch["complete"]
+        prepared: dict[str, Any] = {**batch, "target": target}
+        augment = self.config.augment
+        if keys is not None and (augment.upright_symmetry or augment.mirror):
+            if augment.assign_from == "clean":
+                prepared["clean"] = {"partial": partial.astype(jnp.float32)}
+            partial, prepared["target"] = upright_symmetry(
+                (partial, target), keys, turns=augment.upright_symmetry
+            )
+        prepared["partial"] = partial.astype(jnp.float32)
+        return prepared
+
+    def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The partial volumes, averaged over blocks to 8³ values at most."""
+        partial: np.ndarray = batch["partial"].astype(np.float32)
+        for axis in (1, 2, 3):
+            step = -(-partial.shape[axis] // POOLED_SIDE)
+            starts = np.arange(0, partial.shape[axis], step)
+            lengths = np.diff(starts, append=partial.shape[axis])  # the last one may be shorter
+            lengths = lengths.astype(np.float32).reshape(-1, *(1,) * (3 - axis))
+            partial = np.add.reduceat(partial, starts, axis=axis) / lengths
+        return partial.reshape(len(partial), -1)
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Task`; the complete volumes."""
+        from nvc_jax import plots_3d  # matplotlib is slow to import
+
+        return plots_3d.render_volumes(batch["complete"])
+
+    @abc.abstractmethod
+    def render(self, presented: np.ndarray) -> np.ndarray:
+        """See `Task`."""
+
+    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
+        """`completions`."""
+        from nvc_jax import plots, plots_3d  # matplotlib is slow to import
+
+        rows = {
+            "input": plots_3d.render_volumes(batch["partial"]),
+            "completion": self.render(decoded),
+            "truth": self.pictures(batch),
+        }
+        return {"completions": plots.example_grid(rows, title="Completions")}
+
+
+class VoxelCompletionTask(VolumeTask):
+    """Occupancy of every voxel by weighted binary cross-entropy, summed over known voxels."""
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+        super().__init__(config, spec)
+        self.gamma, self.threshold = config.loss.gamma, config.eval.threshold
+        self.thresholds = tuple(config.eval.thresholds)
+        if not 0.0 < self.gamma < 1.0:
+            raise UserError(f"loss.gamma is {self.gamma}: use a number between 0 and 1.")
+        for value in (self.threshold, *self.thresholds):
+            if not 0.0 < value < 1.0:
+                raise UserError(f"A threshold of occupancy is {value}: use one between 0 and 1.")
+
+    @classmethod
+    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
+        """Views of stored shapes; pairs are taken as they are."""
+        del split
+        if "partial" in source.spec:
+            return source
+        data = config.data
+        sides = SIDES if data.side_views else ()
+        return PartialVolumes(
+            source, views=sides, num_oblique=data.oblique_views, seed=data.view_seed
+        )
+
+    def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Weighted binary cross-entropy, and one less the soft IoU, float32 `[B]`.
+
+        `Σ γ·y·(−log p) + (1 − γ)·(1 − y)·(−log(1 − p))  +  w·V·(1 − Σ p·y / Σ (p + y − p·y))`
+
+        Sums run over known voxels; V is the number of all voxels. The second part, of weight
+        w = `loss.soft_iou`, counts every shape alike, however small, as the mean IoU does; observed
+        voxels have p = 1 in it with `eval.keep_observed`.
+
+        References: Yang et al., "Dense 3D Object Reconstruction from a Single Depth View", 2018,
+        equation 1, where γ = 0.85; Rahman and Wang, "Optimizing Intersection-Over-Union in Deep
+        Neural Networks for Image Segmentation", 2016.
+        """
+        logits, target = outputs.output[..., 0], batch["target"]
+        known, occupied = target != UNKNOWN, target != 0
+        error = jnp.where(
+            occupied,
+            -self.gamma * jax.nn.log_sigmoid(logits),
+            -(1.0 - self.gamma) * jax.nn.log_sigmoid(-logits),
+        )
+        error = jnp.sum(jnp.where(known, error, 0.0), axis=(1, 2, 3))
+        weight = self.config.loss.soft_iou
+        if weight == 0.0:
+            return error
+        weight *= float(np.prod(self.shape))
+        probability = jax.nn.sigmoid(self.predicted(outputs, batch)[..., 0])
+        return error + weight * (1.0 - _soft_iou(probability, occupied, known))
+
+    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """The logits; with `eval.keep_observed` those of seen voxels are as good as infinite."""
+        if not self.config.eval.keep_observed:
+            return outputs.output
+        return jnp.where(batch["partial"][..., None] > 0, CERTAIN, outputs.output)
+
+    def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Counts of voxels at `eval.threshold`, then at `eval.thresholds`, `[B, 1 + T]`."""
+        probability = jax.nn.sigmoid(self.predicted(outputs, batch)[..., 0])
+        intersection, union = volumes.occupancy_counts(
+            probability, batch["target"], (self.threshold, *self.thresholds)
+        )
+        return {"intersection": intersection, "union": union}
+
+    def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
+        """IoU of occupied voxels in every convention."""
+        intersection, union = encoded["intersection"], encoded["union"]
+        first = intersection[:, 0], union[:, 0]
+        values = {"iou": volumes.iou_mean(*first), "iou_pooled": volumes.iou_pooled(*first)}
+        if self.thresholds:
+            sweep = volumes.iou_sweep(intersection[:, 1:], union[:, 1:], self.thresholds)
+            values |= {
+                f"iou_at/{threshold:g}": float(value)
+                for threshold, value in zip(self.thresholds, sweep.iou, strict=True)
+            }
+        if (encoded["label"] >= 0).any():
+            classes = volumes.iou_per_class(*first, encoded["label"])
+            values["iou_class_mean"] = classes.mean
+            values |= named("iou_class", classes.per_class, class_names_of(source))
+        return values
+
+    def present(self, output: Any) -> np.ndarray:
+        """Probability of every voxel to be occupied, `[N, X, Y, Z]`."""
+        return np.asarray(jax.nn.sigmoid(jnp.asarray(output[..., 0])))
+
+    def render(self, presented: np.ndarray) -> np.ndarray:
+        """See `Task`; voxels of `eval.threshold` or more are drawn."""
+        from nvc_jax import plots_3d  # matplotlib is slow to import
+
+        return plots_3d.render_volumes(presented >= self.threshold)
+
+    def export(self, presented: np.ndarray, stem: Path) -> Path | None:
+        """See `Task`; the surface of the voxels of `eval.threshold` or more, as PLY."""
+        if not (presented >= self.threshold).any():
+            return None
+        return export_voxels(stem.with_suffix(".ply"), presented, threshold=self.threshold)
+
+
+def _soft_iou(probability: jax.Array, occupied: jax.Array, known: jax.Array) -> jax.Array:
+    """Expected intersection over expected union of known voxels `[B, X, Y, Z]`; 1 if both are 0."""
+    probability = jnp.where(known, probability, 0.0)
+    inside = jnp.sum(jnp.where(occupied, probability, 0.0), axis=(1, 2, 3))
+    truth = jnp.sum(occupied & known, axis=(1, 2, 3), dtype=jnp.float32)
+    union = jnp.sum(probability, axis=(1, 2, 3)) + truth - inside
+    return jnp.where(union > 0, inside / jnp.where(union > 0, union, 1.0), 1.0)
