@@ -43,6 +43,19 @@ def bound_smoothly(x: jax.Array, low: float, high: float) -> jax.Array:
     return low + stretch * jax.nn.softplus(x - low)
 
 
+def example_keys(rng: jax.Array, size: int, example_index: jax.Array | None) -> jax.Array:
+    """A key for every example, JAX keys `[size]`, a function of the rng and the example's index.
+
+    Args:
+      rng: JAX key.
+      size: number of examples.
+      example_index: int32 `[size]`, positions in the global batch; None: 0 … size − 1.
+    """
+    if example_index is None:
+        example_index = jnp.arange(size, dtype=jnp.int32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(rng, example_index)
+
+
 class NebulaBottleneck(nn.Module):
     """Latent space with trainable anchors, to put between an encoder and a decoder.
 
@@ -99,9 +112,7 @@ class NebulaBottleneck(nn.Module):
         logvar = bound_smoothly(self.logvar(features), self.logvar_min, self.logvar_max)
         sample = mean
         if not deterministic:
-            if example_index is None:
-                example_index = jnp.arange(mean.shape[0], dtype=jnp.int32)
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("noise"), example_index)
+            keys = example_keys(self.make_rng("noise"), mean.shape[0], example_index)
             shape = (self.latent_dim,)
             noise = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
             sample = mean + noise_scale * jnp.exp(0.5 * logvar) * noise

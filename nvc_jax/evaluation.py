@@ -215,6 +215,7 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
     config, anchors = model.config, model.anchors
     shown = np.arange(min(len(test), config.eval.shown_examples))
     predicted = functools.cache(lambda: model.predict(subset(test, shown)))
+    decoded = functools.cache(lambda: model.decode(anchors) if model.task.decodes_codes else ())
     mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
     counts = np.zeros((len(anchors), max(int(label.max(initial=-1)) + 1, 1)), np.int64)
     np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
@@ -238,8 +239,12 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
         },
         lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
         lambda: model.task.figures(test.gather(shown), predicted()) if len(shown) else {},
-        lambda: _export(path / workdir.SHAPES_FOLDER, model, predicted()) if len(shown) else {},
-        lambda: _decoded_anchors(model, counts.sum(axis=1)),
+        lambda: (
+            _export(path / workdir.SHAPES_FOLDER, model, predicted(), decoded())
+            if len(shown)
+            else {}
+        ),
+        lambda: _decoded_anchors(model, decoded(), counts.sum(axis=1)),
         lambda: _anchor_examples(model, test, mean, assignment),
     ]
     for job in jobs:
@@ -250,18 +255,15 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
             logger.warning("A figure or shape failed: %s", error)
 
 
-def _export(folder: Path, model: TrainedModel, predicted: np.ndarray) -> dict[str, Any]:
-    """Writes the first outputs and the decoded anchors as files for other programs."""
-    outputs = {"example": predicted}
-    if model.task.decodes_codes:
-        outputs["anchor"] = model.decode(model.anchors)
-    for name, presented in outputs.items():
+def _export(folder: Path, model: TrainedModel, predicted: Any, decoded: Any) -> dict[str, Any]:
+    """Writes the first outputs and the decoded anchors as files for other programs; no figure."""
+    for name, presented in {"example": predicted, "anchor": decoded}.items():
         for number, values in enumerate(presented):
             model.task.export(values, folder / f"{name}_{number:03d}")
     return {}
 
 
-def _decoded_anchors(model: TrainedModel, counts: np.ndarray) -> dict[str, Any]:
+def _decoded_anchors(model: TrainedModel, decoded: Any, counts: np.ndarray) -> dict[str, Any]:
     """`anchors`: every anchor decoded, beside samples drawn around it; of tasks that decode codes."""
     from nvc_jax import plots  # matplotlib is slow to import
 
@@ -270,7 +272,7 @@ def _decoded_anchors(model: TrainedModel, counts: np.ndarray) -> dict[str, Any]:
     number = model.config.eval.shown_samples
     keys = jax.random.split(jax.random.key(model.config.seed), len(model.anchors))
     samples = np.stack([model.sample(k, number, key) for k, key in enumerate(keys)])
-    pictures = [model.task.render(values) for values in (model.decode(model.anchors), samples)]
+    pictures = [model.task.render(values) for values in (decoded, samples)]
     if pictures[0] is None or pictures[1] is None:
         return {}
     return {"anchors": plots.anchor_gallery(pictures[0], pictures[1], counts)}

@@ -8,6 +8,7 @@ for one of 2,048).
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import numpy as np
 
@@ -210,6 +211,15 @@ class SceneClouds(_Scenes):
         seen = visible_points(scene, oblique_viewpoint(scene, rotation))
         drawn = seen[resample(scene[seen], self._num_points, rng)]
         return {"points": scene[drawn].astype(np.float32), "point_label": classes[drawn]}
+
+
+def scene_options(options: Any, split: str) -> dict[str, Any]:
+    """What scenes of every kind take from `config.data`, as keywords of their sources."""
+    return {
+        "num_scenes": options.num_scenes if split == "train" else options.num_heldout_scenes,
+        "models_per_scene": tuple(options.models_per_scene),
+        "seed": options.view_seed,
+    }
 
 
 def _crop(solid: np.ndarray) -> np.ndarray:

@@ -76,6 +76,24 @@ def cross_entropy(logits: jax.Array, target: jax.Array, weights: Sequence[float]
     return jnp.sum((weight * error).reshape(target.shape[0], -1), axis=1)
 
 
+def expected_iou(probability: jax.Array, truth: jax.Array, known: jax.Array) -> jax.Array:
+    """`Σ p·y / Σ (p + y − p·y)` over what is known; 1 where both p and y are 0 everywhere.
+
+    Args:
+      probability: float32 `[B, n, ...]`.
+      truth: bool `[B, n, ...]`.
+      known: bool, of a shape that broadcasts to theirs.
+
+    Returns:
+      float32 `[B, ...]`.
+    """
+    probability = jnp.where(known, probability, 0.0)
+    inside = jnp.sum(jnp.where(truth, probability, 0.0), axis=1)
+    size = jnp.sum(truth & known, axis=1, dtype=jnp.float32)
+    union = jnp.sum(probability, axis=1) + size - inside
+    return jnp.where(union > 0, inside / jnp.where(union > 0, union, 1.0), 1.0)
+
+
 def soft_iou(logits: jax.Array, target: jax.Array, first_class: int = 0) -> jax.Array:
     """Mean over the classes of an example of `Σ p·y / Σ (p + y − p·y)`, p the softmax.
 
@@ -94,11 +112,8 @@ def soft_iou(logits: jax.Array, target: jax.Array, first_class: int = 0) -> jax.
     probability = jax.nn.softmax(logits.reshape(batch, -1, num_classes))[..., first_class:]
     target = target.reshape(batch, -1, 1)
     truth = target == jnp.arange(first_class, num_classes, dtype=target.dtype)[None, None]
-    probability = jnp.where(target != UNKNOWN, probability, 0.0)
-    inside = jnp.sum(jnp.where(truth, probability, 0.0), axis=1)
-    size = jnp.sum(truth, axis=1, dtype=jnp.float32)
-    ratio = inside / jnp.maximum(jnp.sum(probability, axis=1) + size - inside, 1e-12)
-    present = (size > 0).astype(jnp.float32)
+    ratio = expected_iou(probability, truth, target != UNKNOWN)
+    present = jnp.any(truth, axis=1).astype(jnp.float32)
     count = jnp.sum(present, axis=1)
     mean = jnp.sum(present * ratio, axis=1) / jnp.maximum(count, 1.0)
     return jnp.where(count > 0, mean, 1.0)

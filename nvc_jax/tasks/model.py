@@ -7,11 +7,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 
 from nvc_jax.anchors import normal, spread
-from nvc_jax.bottleneck import Latent, NebulaBottleneck
+from nvc_jax.bottleneck import Latent, NebulaBottleneck, example_keys
 from nvc_jax.tasks.base import Outputs
 
 
@@ -115,7 +114,5 @@ class SkipModel(LatentModel):
 
     def _kept(self, size: int, example_index: jax.Array | None) -> jax.Array:
         """True for examples that keep their feature maps, bool `[B]`; a function of their index."""
-        if example_index is None:
-            example_index = jnp.arange(size, dtype=jnp.int32)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("noise"), example_index)
+        keys = example_keys(self.make_rng("noise"), size, example_index)
         return jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - self.skip_dropout))(keys)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nvc_jax.augment import turn_points
 from nvc_jax.data.registry import SOURCES
-from nvc_jax.data.scenes import SceneClouds
+from nvc_jax.data.scenes import SceneClouds, scene_options
 from nvc_jax.data.source import (
     FieldSource,
     FieldSpec,
@@ -91,13 +91,7 @@ class PointSegmentationTask(Task):
         data = config.data
         if not data.compose_scenes:
             return select(source, ("points", "point_label", "label"))
-        return SceneClouds(
-            source,
-            num_scenes=data.num_scenes if split == "train" else data.num_heldout_scenes,
-            num_points=data.num_points,
-            models_per_scene=tuple(data.models_per_scene),
-            seed=data.view_seed,
-        )
+        return SceneClouds(source, num_points=data.num_points, **scene_options(data, split))
 
     def as_source(self, inputs: Any) -> Source:
         """Clouds `[n, P, C]` of any number P of points as a source, their classes unknown."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.data.scenes import SceneVolumes
+from nvc_jax.data.scenes import SceneVolumes, scene_options
 from nvc_jax.data.source import FieldSpec, Source, point_class_names_of
 from nvc_jax.export import export_points
 from nvc_jax.metrics import volumes
@@ -31,16 +31,10 @@ class SemanticCompletionTask(VolumeTask):
     @classmethod
     def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
         """Scenes composed of stored shapes; labeled volumes are taken as they are."""
-        data = config.data
         if "partial" in source.spec:
             return source
-        return SceneVolumes(
-            source,
-            num_scenes=data.num_scenes if split == "train" else data.num_heldout_scenes,
-            size=tuple(data.scene_size),
-            models_per_scene=tuple(data.models_per_scene),
-            seed=data.view_seed,
-        )
+        size = tuple(config.data.scene_size)
+        return SceneVolumes(source, size=size, **scene_options(config.data, split))
 
     def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; classes must be below `model.num_classes`, or 255."""

@@ -22,7 +22,7 @@ from nvc_jax.metrics import volumes
 from nvc_jax.metrics.volumes import UNKNOWN
 from nvc_jax.networks.voxels import make_volume_autoencoder
 from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.labels import named
+from nvc_jax.tasks.labels import expected_iou, named
 from nvc_jax.tasks.model import SkipModel, make_bottleneck
 
 CERTAIN = 100.0  # logit of a voxel that is occupied without doubt
@@ -178,7 +178,8 @@ class VoxelCompletionTask(VolumeTask):
             return error
         weight *= float(np.prod(self.shape))
         probability = jax.nn.sigmoid(self.predicted(outputs, batch)[..., 0])
-        return error + weight * (1.0 - _soft_iou(probability, occupied, known))
+        flat = [x.reshape(x.shape[0], -1) for x in (probability, occupied, known)]
+        return error + weight * (1.0 - expected_iou(*flat))
 
     def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The logits; with `eval.keep_observed` those of seen voxels are as good as infinite."""
@@ -226,12 +227,3 @@ class VoxelCompletionTask(VolumeTask):
         if not (presented >= self.threshold).any():
             return None
         return export_voxels(stem.with_suffix(".ply"), presented, threshold=self.threshold)
-
-
-def _soft_iou(probability: jax.Array, occupied: jax.Array, known: jax.Array) -> jax.Array:
-    """Expected intersection over expected union of known voxels `[B, X, Y, Z]`; 1 if both are 0."""
-    probability = jnp.where(known, probability, 0.0)
-    inside = jnp.sum(jnp.where(occupied, probability, 0.0), axis=(1, 2, 3))
-    truth = jnp.sum(occupied & known, axis=(1, 2, 3), dtype=jnp.float32)
-    union = jnp.sum(probability, axis=(1, 2, 3)) + truth - inside
-    return jnp.where(union > 0, inside / jnp.where(union > 0, union, 1.0), 1.0)
