@@ -1,6 +1,7 @@
 """Evaluates a trained model: python eval.py --workdir=runs/digits.
 
 Needs nothing but the work directory; keys under --config.data and --config.eval can be changed.
+With a model of text, `--translate < FILE` translates lines.
 """
 
 from __future__ import annotations
@@ -18,8 +19,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workdir", required=True, help="directory of the run")
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or a step")
     parser.add_argument("--nofigures", action="store_true", help="numbers only")
+    parser.add_argument(
+        "--translate",
+        action="store_true",
+        help="translate standard input line by line, and no more",
+    )
     flags, overrides = cli.parse_overrides(parser, arguments)
     cli.start(flags)
+    if flags.translate:
+        return translate(flags.workdir, flags.checkpoint, overrides)
 
     from nvc_jax.evaluation import evaluate  # after the flags: a mistake in them is told at once
     from nvc_jax.training import parallel
@@ -40,6 +48,17 @@ def main(arguments: list[str]) -> int:
             f"network: {baseline:.3f}."
         )
     print(f"Report: {flags.workdir}/results.json, embeddings.npz and figures/")
+    return 0
+
+
+def translate(workdir: str, checkpoint: str, overrides: cli.Overrides) -> int:
+    """Prints the translation of every line of standard input; returns the exit code."""
+    from nvc_jax.trained import load
+
+    model = load(workdir, checkpoint, overrides=overrides)
+    lines = [line.removesuffix("\n") for line in sys.stdin]
+    for text in model.reconstruct(lines) if lines else ():  # type: ignore[arg-type]
+        print(text)
     return 0
 
 

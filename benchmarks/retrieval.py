@@ -111,6 +111,13 @@ def nearest_clouds(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
     return nearest
 
 
+def _open(config: ml_collections.ConfigDict, split: str) -> Source:
+    """Examples of a split, in training of the stored shapes alone, without stretched copies."""
+    config = config.copy_and_resolve_references()
+    config.data.stretched_copies = 0
+    return open_examples(config, split)
+
+
 def _all(source: Source) -> dict[str, np.ndarray]:
     """Every example of a source."""
     return source.gather(np.arange(len(source)))
@@ -129,7 +136,7 @@ def _class_logits(classes: np.ndarray, count: int) -> Callable[[np.ndarray], np.
 
 def voxel_baselines(config: ml_collections.ConfigDict) -> Rows:
     """The input itself, and the shape whose view from the same side has the largest IoU with it."""
-    train, test = (open_examples(config, split) for split in ("train", "test"))
+    train, test = (_open(config, split) for split in ("train", "test"))
     known, seen = _all(train), _all(test)["partial"]
     sides, own = _views(train, config, "train"), _views(test, config, "test")
     nearest = np.empty(len(test), np.int64)
@@ -195,7 +202,7 @@ def semantic_baselines(config: ml_collections.ConfigDict) -> Rows:
     Parts are connected voxels that are seen, alike is a large IoU of their windows, and parts of
     training scenes have the commonest label of their voxels. What is not seen is taken as empty.
     """
-    train, test = (open_examples(config, split) for split in ("train", "test"))
+    train, test = (_open(config, split) for split in ("train", "test"))
     known, seen = _all(train), _all(test)["partial"]
     task, count = make_task(config, test.spec), config.model.num_classes
     commonest = _commonest(known["complete"], range(1, count))
@@ -221,15 +228,16 @@ def _commonest(labels: np.ndarray, classes: Sequence[int]) -> int:
 
 
 def point_baselines(config: ml_collections.ConfigDict) -> Rows:
-    """The input itself, and the complete cloud of the nearest training shape.
+    """The input itself, and the complete cloud of the nearest training shape, and both together.
 
     Nearest is what has the smallest Chamfer distance to the input, of complete clouds or of partial
     ones; which of both is decided on the validation split.
     """
     options = config.copy_and_resolve_references()
     options.data.oblique_views = 1
+    options.eval.keep_observed = False
     train, validation, test = (
-        open_examples(config if split == "train" else options, split)
+        _open(config if split == "train" else options, split)
         for split in ("train", "validation", "test")
     )
     task, known, views = make_task(options, test.spec), _all(train), _views(train, config, "train")
@@ -249,9 +257,13 @@ def point_baselines(config: ml_collections.ConfigDict) -> Rows:
     }
     best = min(errors, key=lambda by: errors[by])
     seen = _all(test)["partial"]
+    keeping = make_task(options.copy_and_resolve_references(), test.spec)
+    keeping.config.eval.keep_observed = True
+    nearest = f"nearest training shape, by {best} clouds"
     return {
         "input alone": score(task, test, lambda ids: DecodedPoints(seen[ids], seen[ids])),
-        f"nearest training shape, by {best} clouds": score(task, test, completed(test, best)),
+        nearest: score(task, test, completed(test, best)),
+        f"{nearest}, observed kept": score(keeping, test, completed(test, best)),
     }
 
 
@@ -262,7 +274,7 @@ def scene_baselines(config: ml_collections.ConfigDict) -> Rows:
     """
     from scipy.spatial import cKDTree  # slow to import
 
-    train, test = (open_examples(config, split) for split in ("train", "test"))
+    train, test = (_open(config, split) for split in ("train", "test"))
     known, asked = _all(train), _all(test)
     task, count = make_task(config, test.spec), config.model.num_classes
     commonest = np.full_like(asked["point_label"], _commonest(known["point_label"], range(count)))

@@ -14,7 +14,7 @@ import ml_collections
 
 from nvc_jax.config import default_config, ramp
 
-WARMUP, STEPS = 400, 1200
+WARMUP, STEPS = 300, 1200
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -23,21 +23,31 @@ def get_config() -> ml_collections.ConfigDict:
     config.task = "point_segmentation"
     config.data.source = "shapes"
     config.data.compose_scenes = True
+    config.data.stretched_copies = 8
+    config.data.stretch = 0.15
+    config.data.num_scenes = 3000
     config.data.num_points = 2048
     config.model.network = "pointnet"
-    config.model.hidden = (64, 64, 128, 512)
+    config.model.hidden = (64, 64, 128, 256)
     config.model.decoder_hidden = (256, 128)
     config.model.latent_dim = 64
     config.model.num_anchors = 12
+    config.model.logvar_init = -6.0
     config.model.num_classes = 12
     config.loss.kl = ramp(2.0, begin=WARMUP, steps=WARMUP)
     config.loss.triplet = ramp(10.0, begin=WARMUP, steps=WARMUP)
     config.loss.triplet_margin = 10.0
     config.anchors.warmup_steps = WARMUP
+    config.anchors.max_examples = 2000
     config.anchors.balanced = True
     config.augment.upright_symmetry = True
+    config.augment.assign_from = "augmented"  # spares a second encoding
+    config.optimizer.name = "adamw"
+    config.optimizer.weight_decay = 0.05
     config.optimizer.learning_rate = 1e-3
+    config.optimizer.warmup_steps = 50
     config.optimizer.schedule = "cosine"
+    config.optimizer.restart = False
     config.train.num_steps = STEPS
     config.train.batch_size = 8
     config.train.eval_every = STEPS // 2

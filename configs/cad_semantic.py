@@ -3,6 +3,8 @@
 Command: python train.py --config=configs/cad_semantic.py --workdir=runs/cad_semantic \
            --config.data.dir=furniture.npz
          python eval.py --workdir=runs/cad_semantic
+Result on the CAD models that docs/shapes.md tells about, 200 validation scenes, seed 0, 1,500 steps: mIoU
+0.130, IoU of what is not empty 0.684; 12 of 12 anchors used. It was still rising: the recipe has 2,500.
 Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes.py, with
 --config.model.num_classes and --config.loss.class_weights of its classes and the empty one.
 """
@@ -13,7 +15,10 @@ import ml_collections
 
 from nvc_jax.config import default_config, ramp
 
-WARMUP, STEPS = 600, 2000
+WARMUP, STEPS = 300, 2500
+
+# Empty voxels, then the classes by name, "other" the sixth: weights fall with their frequency.
+CLASS_WEIGHTS = (0.3, 2.0, 1.0, 0.8, 2.0, 2.0, 0.2, 1.0, 2.0, 1.5, 1.0, 2.0, 2.0)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -21,22 +26,32 @@ def get_config() -> ml_collections.ConfigDict:
     config = default_config()
     config.task = "semantic_completion"
     config.data.source = "shapes"
+    config.data.stretched_copies = 8
+    config.data.stretch = 0.15
+    config.data.num_scenes = 3000
     config.data.scene_size = (32, 16, 32)
     config.model.network = "patch3d"
-    config.model.channels = (32, 64)
+    config.model.channels = (64, 128)
     config.model.latent_dim = 64
     config.model.num_anchors = 12
+    config.model.logvar_init = -6.0
     config.model.num_classes = 13
-    config.loss.class_weights = (0.3, *(1.0,) * 12)  # most voxels are empty
-    config.loss.soft_iou = 1.0
+    config.loss.class_weights = CLASS_WEIGHTS
+    config.loss.soft_iou = 0.3
     config.loss.kl = ramp(0.3, begin=WARMUP, steps=WARMUP)
     config.loss.triplet = ramp(5.0, begin=WARMUP, steps=WARMUP)
     config.loss.triplet_margin = 10.0
     config.anchors.warmup_steps = WARMUP
+    config.anchors.max_examples = 2000
     config.anchors.balanced = True
-    config.augment.upright_symmetry = True
+    config.augment.mirror = True  # the camera stands at the front
+    config.augment.assign_from = "augmented"  # spares a second encoding
+    config.optimizer.name = "adamw"
+    config.optimizer.weight_decay = 0.05
     config.optimizer.learning_rate = 3e-3
+    config.optimizer.warmup_steps = 50
     config.optimizer.schedule = "cosine"
+    config.optimizer.restart = False
     config.train.num_steps = STEPS
     config.train.batch_size = 16
     config.train.eval_every = STEPS // 2

@@ -3,8 +3,8 @@
 Command: python train.py --config=configs/furniture_points.py --workdir=runs/furniture_points
          python eval.py --workdir=runs/furniture_points
 Device: 2 CPU cores, no accelerator; 65 seconds with the evaluation (CPU seconds / 2).
-Result, 96 test models, seed 0: Chamfer distance (l1) 0.0488, F-score at 0.01
-0.030; 2 of 8 anchors used.
+Result, 96 test models, seed 0: Chamfer distance (l1) 0.0344, F-score at 0.01 0.365, with half of the
+points observed ones; 0.0494 of the decoder's own points; 2 of 8 anchors used.
 """
 
 from __future__ import annotations

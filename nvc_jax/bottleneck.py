@@ -66,6 +66,8 @@ class NebulaBottleneck(nn.Module):
       condition_on_assignment: put the soft assignment beside the sample in `code`.
       logvar_min: lower bound of the log variance.
       logvar_max: upper bound of the log variance.
+      logvar_init: first bias of the log variance. After a warm-up without noise a small variance
+        is what spares the decoder a jump.
       anchor_init: initializer of the anchors `[K, D]`.
     """
 
@@ -75,6 +77,7 @@ class NebulaBottleneck(nn.Module):
     condition_on_assignment: bool = False
     logvar_min: float = -10.0
     logvar_max: float = 10.0
+    logvar_init: float = 0.0
     anchor_init: nn.initializers.Initializer = anchor_lib.normal(1.0)
 
     def setup(self) -> None:
@@ -83,7 +86,11 @@ class NebulaBottleneck(nn.Module):
             "anchors", self.anchor_init, (self.num_anchors, self.latent_dim), jnp.float32
         )
         self.mean = nn.Dense(self.latent_dim, dtype=jnp.float32)
-        self.logvar = nn.Dense(self.latent_dim, dtype=jnp.float32)
+        self.logvar = nn.Dense(
+            self.latent_dim,
+            dtype=jnp.float32,
+            bias_init=nn.initializers.constant(self.logvar_init),
+        )
 
     def __call__(
         self,

@@ -59,9 +59,19 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.num_points = 2048  # of every cloud after resampling
     config.data.resolution = 64  # voxels a side of 3D-RecGAN's volumes, which hold 256
     config.data.unlabeled_class = ""  # examples of the class of this name get no label
+    config.data.stretched_copies = 0  # of every training shape, beside the shape itself
+    config.data.stretch = 0.15  # axes of a copy are scaled by up to exp(±this), then all to fit
     config.data.side_views = True  # shapes are seen from four sides: level, along an axis
     config.data.oblique_views = 0  # and so many times from above, by a camera of a random azimuth
     config.data.view_seed = 0  # of cameras; not config.seed, so that test views are always the same
+    config.data.source_language = "de"  # text: suffixes of files, names of folders
+    config.data.target_language = "en"
+    config.data.max_words = 100  # longer training sentences are left out; 0: no limit
+    config.data.max_length_ratio = 0.0  # of words of both sides of a training pair; 0: no limit
+    config.data.vocab_size = 4000  # pieces of words, of both languages together
+    config.data.max_source_tokens = 64  # longer sentences are cut
+    config.data.max_target_tokens = 64
+    config.data.num_buckets = 4  # shapes of training batches, by the length of sentences
     config.data.compose_scenes = False  # points: scenes of shapes, labeled by class, not shapes
     config.data.num_scenes = 2000  # composed of training shapes
     config.data.num_heldout_scenes = 200  # of validation shapes, and of test shapes
@@ -85,6 +95,13 @@ def default_config() -> ml_collections.ConfigDict:
     config.model.num_neighbors = 20  # of a point in DGCNN's graphs
     config.model.num_classes = 0  # of voxels, empty among them, or of points
     config.model.know_category = False  # segmentation of parts: the network is told the category
+    config.model.width = 128  # of a Transformer's states
+    config.model.num_heads = 4  # of its attention
+    config.model.feedforward = 512  # width inside its feed-forward networks
+    config.model.encoder_layers = 2
+    config.model.decoder_layers = 2
+    config.model.dropout = 0.1  # after its embedding and each branch
+    config.model.latent = "sentence"  # text: a state of the sentence's code; none: no such state
     config.model.batch_norm = False
     config.model.latent_dim = 10
     config.model.num_anchors = 10
@@ -92,6 +109,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.model.temperature = 1.0  # of the soft assignment
     config.model.logvar_min = -10.0
     config.model.logvar_max = 10.0
+    config.model.logvar_init = 0.0  # where the log variance begins, about; small after a warm-up
     config.model.dtype = "float32"  # or bfloat16; parameters and losses stay float32
     config.model.remat = False  # recompute activations in the backward pass: less memory, more time
 
@@ -101,6 +119,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.loss.chamfer = "l1"  # mean distance, halved and summed; or l2, squared distances, summed
     config.loss.fine = 1.0  # weight of the fine points beside the coarse ones
     config.loss.class_weights = ()  # one for each class of voxels or points; (): 1
+    config.loss.label_smoothing = 0.0  # share of a token's target spread over the vocabulary
     config.loss.gamma = 0.5  # weight of occupied voxels; 1 - gamma is that of empty ones
     config.loss.soft_iou = 0.0  # volumes: weight of 1 - soft IoU, times the number of voxels
     config.loss.reconstruction = weight_schedule(1.0)
@@ -141,9 +160,10 @@ def default_config() -> ml_collections.ConfigDict:
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = "adam"  # adam, adamw, sgd
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.schedule = "constant"  # constant, linear, cosine; anew when anchors are set
+    config.optimizer.schedule = "constant"  # constant, linear, cosine, inverse_sqrt
+    config.optimizer.restart = True  # the schedule starts anew when anchors are set from data
     config.optimizer.warmup_steps = 0
-    config.optimizer.end_factor = 0.0  # last learning rate / peak
+    config.optimizer.end_factor = 0.0  # last learning rate / peak, of linear and cosine
     config.optimizer.momentum = 0.0
     config.optimizer.weight_decay = 0.0  # never on anchors, biases and scales
     config.optimizer.anchor_learning_rate = 0.0  # 0: as the rest
@@ -153,12 +173,15 @@ def default_config() -> ml_collections.ConfigDict:
     config.train = ml_collections.ConfigDict()
     config.train.num_steps = 1000
     config.train.batch_size = 256  # over all devices
+    config.train.tokens_per_batch = 2000  # text: target tokens, in place of batch_size
+    config.train.batch_multiple = 8  # text: of which a batch's size is one; devices divide it
     config.train.microbatches = 1  # parts that a step works through: the same update, less memory
     config.train.log_every = 100
     config.train.eval_every = 1000  # 0: never
     config.train.checkpoint_every = 1000  # 0: only at the end
     config.train.keep = 2  # newest checkpoints kept
-    config.train.best_metric = "reconstruction"  # smallest on the validation split is kept too
+    config.train.best_metric = "reconstruction"  # best on the validation split is kept too
+    config.train.best_mode = "min"  # or max, where the largest value is the best
 
     config.eval = ml_collections.ConfigDict()
     config.eval.batch_size = 512
@@ -171,6 +194,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.eval.thresholds = (0.3, 0.4, 0.5, 0.6, 0.7)  # the same measure at others
     config.eval.keep_observed = True  # voxels that were seen count as occupied in any case
     config.eval.f_score_distance = 0.01  # within which a point counts as found
+    config.eval.beam_size = 1  # hypotheses of a translation; 1: greedy
+    config.eval.length_penalty = 0.6  # of beam search; 0: none
     config.eval.num_classes = 0  # clusters of the k-means baseline; 0: as many as labels
     return config
 

@@ -57,7 +57,8 @@ def evaluate(
     """Restores a run on whatever devices there are and measures it on the test split.
 
     Writes `results.json`, `embeddings.npz` (`mean`, `assignment`, `label`, `split` of every encoded
-    example, and `anchors`), `figures/` and, of 3D tasks, `shapes/` into the directory. Labels serve
+    example, and `anchors`), `figures/` and, of 3D tasks, `shapes/`, of text `predictions.txt` into the
+    directory. Labels serve
     to score and to color; nothing is fitted on test examples but the names of clusters.
 
     Args:
@@ -78,9 +79,9 @@ def evaluate(
     path = Path(directory).absolute()
     model = load(path, checkpoint, overrides=overrides)
     config = model.config
-    test = _open(test_data, config, "test")
+    test = _open(test_data, model, "test")
     train = random_subset(
-        _open(train_data, config, "train"), config.eval.max_train_examples, config.seed
+        _open(train_data, model, "train"), config.eval.max_train_examples, config.seed
     )
     sources = {"test": test, "train": train}
     encoded = {split: model.encode(source) for split, source in sources.items()}
@@ -89,16 +90,18 @@ def evaluate(
     results = _measure(config, encoded, summary, inputs, model.anchors, model.step)
     if parallel.process_index() == 0:
         replace_file(path / workdir.RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
+        if model.task.measures_predictions:
+            _write_predictions(path / workdir.PREDICTIONS_FILE, model.task, encoded["test"])
         _write_embeddings(path / workdir.EMBEDDINGS_FILE, encoded, model.anchors)
         if figures:
             _draw(path, model, test, encoded["test"])
     return results
 
 
-def _open(data: Data, config: ml_collections.ConfigDict, split: str) -> Source:
+def _open(data: Data, model: TrainedModel, split: str) -> Source:
     """The given data, or the config's; a plain iterable is read to its end."""
     if data is None:
-        return open_examples(config, split)
+        return open_examples(model.config, split, model.learned)
     return data if isinstance(data, Source) else IterableSource(data).collect()
 
 
@@ -191,6 +194,12 @@ def _label_metrics(
         "kmeans_accuracy_hungarian": lambda: of_kmeans(train_mean, mean),
         "kmeans_accuracy_hungarian_inputs": lambda: of_kmeans(inputs["train"](), inputs["test"]()),
     }
+
+
+def _write_predictions(path: Path, task: Task, encoded: Mapping[str, np.ndarray]) -> None:
+    """Writes what is predicted of every test example, such as its translation, one a line."""
+    lines = [f"{text}\n" for text in task.present(encoded["prediction"])]
+    replace_file(path, "".join(lines).encode())
 
 
 def _write_embeddings(

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from nvc_jax.config import override
 from nvc_jax.data import Source
 from nvc_jax.errors import UserError
+from nvc_jax.tasks import Learned
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source
@@ -33,18 +34,24 @@ class TrainedModel:
       config: the config of the run.
       experiment: what the config made for the mapped axis.
       state: the state on the host, unreplicated.
+      learned: what the task learned before the training.
 
     Attributes:
       config: the config of the run.
       step: number of training steps taken.
       anchors: float32 `[K, D]`.
       task: the task.
+      learned: what it learned before the training, such as a vocabulary, by file name.
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, experiment: Experiment, state: TrainState
+        self,
+        config: ml_collections.ConfigDict,
+        experiment: Experiment,
+        state: TrainState,
+        learned: Learned,
     ):
-        self.config, self.task = config, experiment.task
+        self.config, self.task, self.learned = config, experiment.task, learned
         self.step, self.anchors = int(state.step), np.asarray(find_anchors(state.params))
         self._replicated = parallel.replicate(state)
         self._eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
@@ -190,10 +197,11 @@ def load(
     text = str(checkpoint)
     if text not in KINDS and not text.isdigit():
         raise UserError(f"The checkpoint is {text!r}: use latest, best, or the step of one.")
-    experiment = make_experiment(config, workdir.read_spec(path), parallel.AXIS)
+    learned = workdir.read_learned(path)
+    experiment = make_experiment(config, workdir.read_spec(path), parallel.AXIS, learned)
     target = abstract_state(experiment, config)
     step = int(text) if text.isdigit() else None
     found = Checkpoints(path).restore(target, step=step, kind=KINDS.get(text, LATEST))
     if found is None:
         raise UserError(f"There is no {text} checkpoint in {path}: train first.")
-    return TrainedModel(config, experiment, found[0])
+    return TrainedModel(config, experiment, found[0], learned)

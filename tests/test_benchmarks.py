@@ -129,7 +129,12 @@ def test_semantic_baselines_find_classes_by_shape(tmp_path):
 
 def test_scene_baselines(tmp_path):
     config = cad_config(
-        "scenes", scene_file(tmp_path), model__num_classes=2, data__num_points=64, **SCENES
+        "scenes",
+        scene_file(tmp_path),
+        model__num_classes=2,
+        loss__class_weights="1.0, 1.0",
+        data__num_points=64,
+        **SCENES,
     )
     rows = retrieval.scene_baselines(config)
     # One class everywhere: its IoU is its share, the other's is 0.
@@ -144,10 +149,11 @@ def test_point_baselines(tmp_path):
     sphere[3] = sphere[0] + 1e-4  # the test model, all but in training
     write_shapes(tmp_path / "s.npz", points=sphere)
     config = cad_config("points", tmp_path / "s.npz", data__num_points=40, data__oblique_views=2)
-    alone, nearest = retrieval.point_baselines(config).values()
+    alone, nearest, kept = retrieval.point_baselines(config).values()
     assert nearest["chamfer_l1"] == pytest.approx(1e-4 * np.sqrt(3), rel=1e-2)
     assert nearest["f_score"] == pytest.approx(1.0)
     assert alone["chamfer_l1"] > 0.01
+    assert 0.0 < kept["chamfer_l1"] < alone["chamfer_l1"]  # half of the points are observed ones
 
 
 def test_rows_survive_an_interruption(tmp_path):

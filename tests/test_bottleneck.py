@@ -164,6 +164,13 @@ def test_logvar_far_from_its_bounds_is_the_network_s_own():
     np.testing.assert_allclose(latent.logvar[:, 0], x, atol=5e-3)
 
 
+def test_logvar_begins_where_asked():
+    model = NebulaBottleneck(1, 3, logvar_init=-6.0)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 4)), deterministic=True)
+    latent = model.apply(variables, jnp.zeros((2, 4)), deterministic=True)
+    np.testing.assert_allclose(latent.logvar, -6.0, atol=0.02)  # the bounds move it by 0.018
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.25])
 def test_conditioned_code_holds_the_soft_assignment_of_the_sample(temperature):
     model = NebulaBottleneck(4, 2, temperature=temperature, condition_on_assignment=True)

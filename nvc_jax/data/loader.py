@@ -14,6 +14,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from nvc_jax.data.buckets import BucketedBatches
 from nvc_jax.data.source import Source, is_in_memory
 from nvc_jax.data.stream import IterableSource
 from nvc_jax.errors import UserError
@@ -59,7 +60,7 @@ class _Batches(grain.sources.RandomAccessDataSource):
 
 
 def train_batches(
-    source: Source | IterableSource,
+    source: Source | IterableSource | BucketedBatches,
     batch_size: int,
     *,
     seed: int,
@@ -72,7 +73,7 @@ def train_batches(
     """Endless training batches of this process.
 
     Args:
-      source: the examples; an `IterableSource` keeps its own order and batch size.
+      source: the examples; an `IterableSource` and `BucketedBatches` have batch sizes of their own.
       batch_size: global batch size, a multiple of `process_count`.
       seed: of the order.
       start_step: step of the first batch.
@@ -90,6 +91,8 @@ def train_batches(
     """
     if isinstance(source, IterableSource):
         return source.batches(start_step)
+    if isinstance(source, BucketedBatches):
+        return source.batches(start_step, process_index, process_count)
     size = _share(batch_size, process_count)
     positions = _Positions(len(source), batch_size, seed)
     reader = _Batches(source, positions, process_index * size, size, 2**31 - 1)

@@ -14,15 +14,20 @@ from nvc_jax.data.digits import read_digits
 from nvc_jax.data.epn import read_epn
 from nvc_jax.data.folder import read_folder
 from nvc_jax.data.furniture import PARTS_OF_CLASS, read_furniture
+from nvc_jax.data.gettext_catalogs import read_gettext
 from nvc_jax.data.idx import read_idx
+from nvc_jax.data.iwslt14 import read_iwslt14
 from nvc_jax.data.modelnet_hdf5 import read_modelnet_hdf5
+from nvc_jax.data.parallel_text import read_parallel
 from nvc_jax.data.pcn import read_pcn
+from nvc_jax.data.phrases import read_phrases
 from nvc_jax.data.recgan import read_recgan
 from nvc_jax.data.s3dis import read_s3dis
 from nvc_jax.data.shapenet_part import part_table, read_shapenet_part
 from nvc_jax.data.shapes import read_pairs, read_shapes
 from nvc_jax.data.source import Source, split_off
 from nvc_jax.data.tfds import read_tfds
+from nvc_jax.data.tfds_text import read_tfds_text
 from nvc_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -63,6 +68,11 @@ SOURCES: dict[str, Reader] = {
     "modelnet_hdf5": Reader(read_modelnet_hdf5),
     "shapenet_part": Reader(read_shapenet_part, splits=SPLITS, parts=part_table()),
     "s3dis": Reader(read_s3dis),
+    "phrases": Reader(read_phrases, splits=SPLITS, needs_dir=False),
+    "parallel_text": Reader(read_parallel, splits=SPLITS),
+    "iwslt14": Reader(read_iwslt14, splits=SPLITS),
+    "gettext": Reader(read_gettext, splits=SPLITS),
+    "tfds_text": Reader(read_tfds_text, splits=SPLITS, needs_dir=False),
 }
 """Readers by the name in `data.source`."""
 

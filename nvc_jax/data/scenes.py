@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.data.clouds import resample
+from nvc_jax.data.solids import crop, resize
 from nvc_jax.data.source import UNKNOWN, FieldSpec, Source, class_names_of, is_in_memory
 from nvc_jax.data.views import (
     ELEVATION,
@@ -127,10 +128,11 @@ class SceneVolumes(_Scenes):
     ) -> dict[str, np.ndarray]:
         solids = []
         for voxels in models["voxels"]:
-            turned = np.rot90(_crop(voxels != 0), int(rng.integers(4)), axes=(0, 2))
+            turned = np.rot90(crop(voxels != 0), int(rng.integers(4)), axes=(0, 2))
             scale = rng.integers(*VOLUME_SIDE, endpoint=True) / max(turned.shape)
             scale = min(scale, *(np.array(self._size) / turned.shape))
-            solids.append(_resize(turned, scale))
+            size = np.maximum(1, np.round(np.array(turned.shape) * scale)).astype(int)
+            solids.append(resize(turned, size))
         sizes = np.array([solid.shape for solid in solids])[:, [0, 2]]
         places = _place(sizes, np.array(self._size)[[0, 2]], rng)
         complete = np.zeros(self._size, np.uint8)
@@ -220,24 +222,6 @@ def scene_options(options: Any, split: str) -> dict[str, Any]:
         "models_per_scene": tuple(options.models_per_scene),
         "seed": options.view_seed,
     }
-
-
-def _crop(solid: np.ndarray) -> np.ndarray:
-    """The part of a volume that is occupied; one empty voxel of an empty volume."""
-    if not solid.any():
-        return solid[:1, :1, :1]
-    bounds = [np.flatnonzero(solid.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return solid[tuple(slice(b[0], b[-1] + 1) for b in bounds)]
-
-
-def _resize(solid: np.ndarray, scale: float) -> np.ndarray:
-    """Nearest neighbors both ways: thin parts outlive shrinking, and growing leaves no gaps."""
-    old = np.array(solid.shape)
-    new = np.maximum(1, np.round(old * scale)).astype(int)
-    source = [((np.arange(n) + 0.5) * o / n).astype(int) for o, n in zip(old, new, strict=True)]
-    resized = solid[np.ix_(*source)]
-    resized[tuple(((np.argwhere(solid) + 0.5) * new / old).astype(int).T)] = True
-    return resized
 
 
 def _yaw(angle: float) -> np.ndarray:

@@ -9,6 +9,8 @@ have `id` and `mask` too. Beside it come the fields of one kind of data:
 - completion of volumes: `partial` uint8 `[b, X, Y, Z]` (1 where a surface was seen) and `complete`
   uint8 `[b, X, Y, Z]`: occupancy or class, 0 empty, 255 unknown;
 - completion of point clouds: `partial` float32 `[b, N, 3]`, `complete` float32 `[b, M, 3]`;
+- text, of which examples are made: `source_text` and `target_text`, objects of type str `[b]`;
+- translation: `source` int32 `[b, S]` and `target` int32 `[b, T]`, tokens and an end, padded with 0;
 - segmentation of point clouds: `points` float32 `[b, P, C]` (x, y, z, then whatever there is) and
   `point_label` uint8 `[b, P]`, 255 unknown.
 

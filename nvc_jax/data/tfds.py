@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +64,38 @@ def read_tfds(options: Any, split: str) -> Source:
     Raises:
       UserError: if the data set is unknown or not prepared; tells how to prepare it.
     """
+    name = {"train": options.train_split, "test": options.test_split}[split]
+    return open_prepared(
+        options,
+        name,
+        lambda records, where: RecordSource(records, options.image_key, options.label_key, where),
+    )
+
+
+def open_prepared(options: Any, split: str, make: Callable[[Any, str], Source]) -> Source:
+    """Opens a split of a data set that was prepared in the `array_record` format.
+
+    Args:
+      options: `config.data`; `name` and `dir` are used.
+      split: TFDS's name of the split.
+      make: (`tfds.data_source`, what it is called in messages) → source.
+
+    Returns:
+      What `make` returned.
+
+    Raises:
+      UserError: if the data set is unknown or not prepared; tells how to prepare it.
+    """
     import tensorflow_datasets as tfds  # imports no TensorFlow until it prepares a data set
 
-    name = {"train": options.train_split, "test": options.test_split}[split]
     where = f"data.name = {options.name!r}, data.dir = {options.dir!r}"
     if not options.name:
-        raise UserError("data.source = 'tfds' needs data.name, the name of a TFDS data set.")
+        raise UserError("TFDS needs data.name, the name of a data set, such as mnist.")
     try:
         records = tfds.data_source(
-            options.name, split=name, data_dir=options.dir or None, download=False
+            options.name, split=split, data_dir=options.dir or None, download=False
         )
-        source = RecordSource(records, options.image_key, options.label_key, where)
+        source = make(records, where)
         _hide_gpus_from_tensorflow()
         return source
     except UserError:
@@ -82,7 +104,7 @@ def read_tfds(options: Any, split: str) -> Source:
         folder = Path(options.dir or "~/tensorflow_datasets") / options.name
         reason = (str(error).splitlines() or ["no message"])[0]
         raise UserError(
-            f"{where}: split {name!r} cannot be read ({type(error).__name__}: {reason[:160]}); "
+            f"{where}: split {split!r} cannot be read ({type(error).__name__}: {reason[:160]}); "
             f"expected {folder}/VERSION/dataset_info.json and *.array_record files, made by: pip "
             "install tensorflow && tfds build --file_format=array_record "
             f"{options.name}."

@@ -14,6 +14,7 @@ from nvc_jax.metrics.segmentation import (
     part_iou_counts,
     pooled_accuracy,
 )
+from nvc_jax.metrics.translation import Score, bleu, bleu_tokenized_lowercase, chrf
 from nvc_jax.metrics.volumes import (
     UNKNOWN,
     ClassMeans,
@@ -46,10 +47,14 @@ if TYPE_CHECKING:
 __all__ = [
     "UNKNOWN",
     "ClassMeans",
+    "Score",
     "Silhouette",
     "Sweep",
     "active_units",
     "ari",
+    "bleu",
+    "bleu_tokenized_lowercase",
+    "chrf",
     "class_counts",
     "class_means",
     "class_miou",

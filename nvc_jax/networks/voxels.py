@@ -23,6 +23,7 @@ from nvc_jax.networks.layers import (
 VOLUME_NETWORKS = ("patch3d", "conv3d")
 PATCH = 4  # side of the cubes that the first stage of patch3d folds
 KERNEL = (3, 3, 3)
+_SPARSE = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")  # few inputs are 1
 
 
 def space_to_depth(x: jax.Array, size: int) -> jax.Array:
@@ -126,7 +127,9 @@ class VolumeEncoder(nn.Module):
         if self.strided:
             x = Conv(channels, (4, 4, 4), (2, 2, 2), dtype=self.dtype)(x)
         else:
-            x = Dense(channels, dtype=self.dtype)(space_to_depth(x, PATCH if stage == 0 else 2))
+            x = space_to_depth(x, 2 if stage else PATCH)
+            init = nn.initializers.lecun_normal() if stage else _SPARSE
+            x = Dense(channels, dtype=self.dtype, kernel_init=init)(x)
         for _ in range(self.blocks):
             x = _block(self)(x, train)
         return x

@@ -13,9 +13,10 @@ from nvc_jax.tasks.image import ImageTask
 from nvc_jax.tasks.point_completion import PointCompletionTask
 from nvc_jax.tasks.point_segmentation import PointSegmentationTask
 from nvc_jax.tasks.semantic_completion import SemanticCompletionTask
+from nvc_jax.tasks.translation import TranslationTask
 from nvc_jax.tasks.voxel_completion import VoxelCompletionTask
 
-__all__ = ["TASKS", "Outputs", "Task", "make_task", "open_examples"]
+__all__ = ["TASKS", "Learned", "Outputs", "Task", "learn", "make_task", "open_examples"]
 
 TASKS: dict[str, type[Task]] = {
     "image": ImageTask,
@@ -23,25 +24,52 @@ TASKS: dict[str, type[Task]] = {
     "semantic_completion": SemanticCompletionTask,
     "point_completion": PointCompletionTask,
     "point_segmentation": PointSegmentationTask,
+    "translation": TranslationTask,
 }
 
 
-def make_task(config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]) -> Task:
+Learned = Mapping[str, bytes]
+"""What a task learned from its training examples before anything else, by file name."""
+
+
+def learn(config: ml_collections.ConfigDict) -> Learned:
+    """Learns what the task needs from training examples before anything else, see `Task.learn`.
+
+    Raises:
+      UserError: as `open_examples`, and for what the task cannot learn from.
+    """
+    task_class = _task_class(config)
+    if not task_class.learns:
+        return {}
+    return task_class.learn(open_source(config.data, "train"), config)
+
+
+def make_task(
+    config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec], learned: Learned | None = None
+) -> Task:
     """Makes the task that `config.task` names, for data with the given fields.
 
     Raises:
       UserError: for an unknown name, listing the known ones, or data that does not fit.
     """
-    return _task_class(config)(config, spec)
+    task_class = _task_class(config)
+    if task_class.learns:
+        return task_class(config, spec, learned)  # type: ignore[call-arg]
+    return task_class(config, spec)
 
 
-def open_examples(config: ml_collections.ConfigDict, split: str) -> Source:
+def open_examples(
+    config: ml_collections.ConfigDict, split: str, learned: Learned | None = None
+) -> Source:
     """Opens one split of the data that a config names, as examples of its task.
 
     Raises:
       UserError: for an unknown task, source or split, and for files that are missing or damaged.
     """
-    return _task_class(config).examples(open_source(config.data, split), config, split)
+    task_class, stored = _task_class(config), open_source(config.data, split)
+    if task_class.learns:
+        return task_class.examples(stored, config, split, learned)  # type: ignore[call-arg]
+    return task_class.examples(stored, config, split)
 
 
 def _task_class(config: ml_collections.ConfigDict) -> type[Task]:

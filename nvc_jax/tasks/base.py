@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,16 @@ class Task(abc.ABC):
 
     Attributes:
       batch_spec: the fields of a batch.
+      learns: whether `learn` gives something, which `__init__` and `examples` then take as a last
+        argument.
       decodes_codes: whether the decoder makes something of a code alone, such as that of an anchor.
+      measures_predictions: whether `summary` also needs what `predict` makes of every example, as
+        `prediction`.
     """
 
+    learns = False
     decodes_codes = True
+    measures_predictions = False
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         self.config = config
@@ -99,6 +105,20 @@ class Task(abc.ABC):
           UserError: telling what was got and expected.
         """
         del batch
+
+    @classmethod
+    def learn(cls, source: Source, config: ml_collections.ConfigDict) -> dict[str, bytes]:
+        """Learns what has to be known before there are examples, such as a vocabulary.
+
+        Args:
+          source: the training examples as they are stored.
+          config: the whole config.
+
+        Returns:
+          Contents of files by their names; the work directory keeps them.
+        """
+        del source, config
+        return {}
 
     @classmethod
     def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
@@ -144,6 +164,18 @@ class Task(abc.ABC):
           from the clean one, also the fields of the clean example under `clean`.
         """
 
+    def weight(self, batch: Mapping[str, jax.Array]) -> jax.Array | None:
+        """How much every example counts in the mean reconstruction error, such as its number of tokens.
+
+        Args:
+          batch: the stored fields.
+
+        Returns:
+          float32 `[B]`, not negative; None: all count alike.
+        """
+        del batch
+        return None
+
     @abc.abstractmethod
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Reconstruction error of every example, float32 `[B]`."""
@@ -167,6 +199,19 @@ class Task(abc.ABC):
         """
         del encoded, source
         return {}
+
+    def predict(self, apply: Callable[..., Any], batch: Mapping[str, jax.Array]) -> Any:
+        """What the trained model makes of prepared examples, on the device.
+
+        Args:
+          apply: the model's methods with its parameters: `apply(batch, train=False)` → `Outputs`,
+            `apply(*arguments, method=name)`.
+          batch: what `prepare` made.
+
+        Returns:
+          A structure of arrays `[B, ...]`, for `present`.
+        """
+        return self.predicted(apply(batch, train=False), batch)
 
     def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> Any:
         """What the model's output becomes by what is known of the input, on the device.

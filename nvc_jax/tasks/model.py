@@ -24,6 +24,7 @@ def make_bottleneck(config: ml_collections.ConfigDict) -> NebulaBottleneck:
         condition_on_assignment=options.condition_on_assignment,
         logvar_min=options.logvar_min,
         logvar_max=options.logvar_max,
+        logvar_init=options.logvar_init,
         anchor_init=spread() if config.anchors.init == "spread" else normal(),
     )
 

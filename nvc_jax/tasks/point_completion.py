@@ -8,16 +8,23 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from nvc_jax.augment import turn_points
-from nvc_jax.chamfer import CHAMFER, chamfer_distance, f_score
-from nvc_jax.data.source import FieldSource, FieldSpec, Source
+from nvc_jax.chamfer import (
+    CHAMFER,
+    chamfer_distance,
+    f_score,
+    nearest_squared_distances,
+)
+from nvc_jax.data.source import FieldSource, FieldSpec, Source, select
+from nvc_jax.data.stretch import with_stretched_copies
 from nvc_jax.data.views import PartialClouds
 from nvc_jax.errors import UserError
 from nvc_jax.export import export_points
-from nvc_jax.networks.points import make_point_autoencoder
+from nvc_jax.networks.points import DecodedPoints, make_point_autoencoder
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 from nvc_jax.tasks.clouds import as_clouds, histograms
 from nvc_jax.tasks.model import LatentModel, make_bottleneck
@@ -42,10 +49,10 @@ class PointCompletionTask(Task):
     @classmethod
     def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
         """Oblique views of stored shapes; pairs are taken as they are."""
-        del split
         if "partial" in source.spec:
             return source
         data = config.data
+        source = with_stretched_copies(select(source, ("points", "label")), data, split)
         return PartialClouds(
             source, num_views=data.oblique_views, num_points=data.num_points, seed=data.view_seed
         )
@@ -86,10 +93,21 @@ class PointCompletionTask(Task):
         )
         return coarse + self.config.loss.fine * fine
 
+    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> DecodedPoints:
+        """The decoded points; with `eval.keep_observed` half of the fine ones are observed ones."""
+        decoded: DecodedPoints = outputs.output
+        if not self.config.eval.keep_observed:
+            return decoded
+        return decoded.replace(fine=keep_observed(decoded.fine, batch["partial"]))  # type: ignore
+
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """Of the fine points, in the unit of the data: `chamfer_l1`, `chamfer_l2`, `f_score`."""
-        fine, target = outputs.output.fine, batch["target"]
+        """Of the fine points, in the unit of the data: `chamfer_l1`, `chamfer_l2`, `f_score`.
+
+        `decoded_chamfer_l1` is that of the decoder's own points, whether observed ones are kept or not.
+        """
+        fine, target = self.predicted(outputs, batch).fine, batch["target"]
         return {
+            "decoded_chamfer_l1": chamfer_distance(outputs.output.fine, target, variant="l1"),
             "chamfer_l1": chamfer_distance(fine, target, variant="l1"),
             "chamfer_l2": chamfer_distance(fine, target, variant="l2"),
             "f_score": f_score(fine, target, threshold=self.config.eval.f_score_distance),
@@ -127,3 +145,24 @@ class PointCompletionTask(Task):
             for name, points in clouds.items()
         }
         return {"completions": plots.example_grid(rows, title="Completions")}
+
+
+def keep_observed(decoded: jax.Array, observed: jax.Array) -> jax.Array:
+    """A completion of as many points, half of which are observed ones.
+
+    The other half are the decoded points that are farthest from any observed one: those of what
+    was not seen.
+
+    Args:
+      decoded: float32 `[B, M, 3]`.
+      observed: float32 `[B, N, 3]`; ⌈M / 2⌉ of them are taken, at even steps, or all of fewer.
+
+    Returns:
+      float32 `[B, M, 3]`, observed points first.
+    """
+    kept = min((decoded.shape[1] + 1) // 2, observed.shape[1])
+    steps = np.arange(kept) * observed.shape[1] // kept
+    distance = nearest_squared_distances(decoded, observed)
+    farthest = jax.lax.top_k(distance, decoded.shape[1] - kept)[1]
+    added = jnp.take_along_axis(decoded, farthest[..., None], axis=1)
+    return jnp.concatenate([observed[:, steps], added], axis=1)

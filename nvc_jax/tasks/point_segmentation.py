@@ -23,6 +23,7 @@ from nvc_jax.data.source import (
     point_class_names_of,
     select,
 )
+from nvc_jax.data.stretch import with_stretched_copies
 from nvc_jax.errors import UserError
 from nvc_jax.metrics import segmentation, volumes
 from nvc_jax.networks.point_segmentation import make_point_segmentation
@@ -91,6 +92,7 @@ class PointSegmentationTask(Task):
         data = config.data
         if not data.compose_scenes:
             return select(source, ("points", "point_label", "label"))
+        source = with_stretched_copies(select(source, ("points", "label")), data, split)
         return SceneClouds(source, num_points=data.num_points, **scene_options(data, split))
 
     def as_source(self, inputs: Any) -> Source:

@@ -12,7 +12,8 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.data.scenes import SceneVolumes, scene_options
-from nvc_jax.data.source import FieldSpec, Source, point_class_names_of
+from nvc_jax.data.source import FieldSpec, Source, point_class_names_of, select
+from nvc_jax.data.stretch import with_stretched_copies
 from nvc_jax.export import export_points
 from nvc_jax.metrics import volumes
 from nvc_jax.tasks import labels
@@ -34,6 +35,8 @@ class SemanticCompletionTask(VolumeTask):
         if "partial" in source.spec:
             return source
         size = tuple(config.data.scene_size)
+        source = select(source, ("voxels", "label"))
+        source = with_stretched_copies(source, config.data, split)
         return SceneVolumes(source, size=size, **scene_options(config.data, split))
 
     def check_values(self, batch: Mapping[str, np.ndarray]) -> None:

@@ -14,7 +14,8 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.augment import upright_symmetry
-from nvc_jax.data.source import FieldSource, FieldSpec, Source, class_names_of
+from nvc_jax.data.source import FieldSource, FieldSpec, Source, class_names_of, select
+from nvc_jax.data.stretch import with_stretched_copies
 from nvc_jax.data.views import SIDES, PartialVolumes
 from nvc_jax.errors import UserError
 from nvc_jax.export import export_voxels
@@ -143,13 +144,15 @@ class VoxelCompletionTask(VolumeTask):
     @classmethod
     def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
         """Views of stored shapes; pairs are taken as they are."""
-        del split
         if "partial" in source.spec:
             return source
         data = config.data
         sides = SIDES if data.side_views else ()
         return PartialVolumes(
-            source, views=sides, num_oblique=data.oblique_views, seed=data.view_seed
+            with_stretched_copies(select(source, ("voxels", "label")), data, split),
+            views=sides,
+            num_oblique=data.oblique_views,
+            seed=data.view_seed,
         )
 
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:

@@ -71,9 +71,17 @@ def latent_health(encoded: Mapping[str, np.ndarray], anchors: np.ndarray) -> dic
 
 
 def means_of(encoded: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Averages every per-example scalar of `encode_source` over the examples, in float64."""
-    return {
+    """Averages every per-example scalar of `encode_source` over the examples, in float64.
+
+    The reconstruction error is weighted, where the task weighs examples; see `Task.weight`.
+    """
+    means = {
         name: float(values.mean(dtype=np.float64))
         for name, values in encoded.items()
         if values.ndim == 1 and values.dtype.kind == "f"
     }
+    weight = means.pop("weight", 0.0)
+    if weight > 0:
+        total = np.sum(encoded["weight"] * encoded["reconstruction"], dtype=np.float64)
+        means["reconstruction"] = float(total) / (weight * len(encoded["weight"]))
+    return means

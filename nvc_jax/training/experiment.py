@@ -15,7 +15,7 @@ import optax
 from nvc_jax.data.source import FieldSpec
 from nvc_jax.errors import UserError
 from nvc_jax.losses import TERMS
-from nvc_jax.tasks import make_task
+from nvc_jax.tasks import Learned, make_task
 from nvc_jax.tasks.base import Task
 from nvc_jax.training.logging import logger
 from nvc_jax.training.optimizer import make_optimizer
@@ -76,7 +76,10 @@ class Experiment(NamedTuple):
 
 
 def make_experiment(
-    config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec], axis_name: str | None
+    config: ml_collections.ConfigDict,
+    spec: Mapping[str, FieldSpec],
+    axis_name: str | None,
+    learned: Learned | None = None,
 ) -> Experiment:
     """Makes task, model, optimizer and schedules.
 
@@ -84,6 +87,7 @@ def make_experiment(
       config: a config with the keys of `nvc_jax.config.default_config`.
       spec: name, shape and dtype of the data's fields.
       axis_name: name of the mapped axis; None for a step on one device.
+      learned: what `nvc_jax.tasks.learn` returned.
 
     Returns:
       The experiment.
@@ -92,7 +96,7 @@ def make_experiment(
       UserError: for a value that the config's keys do not allow.
     """
     _check(config)
-    task = make_task(config, spec)
+    task = make_task(config, spec, learned)
     return Experiment(
         task=task,
         model=task.make_model(axis_name),
@@ -100,7 +104,7 @@ def make_experiment(
         learning_rate=make_learning_rate(
             config.optimizer,
             config.train.num_steps,
-            phase_start=config.anchors.warmup_steps if uses_data_for_anchors(config) else 0,
+            phase_start=config.anchors.warmup_steps if _has_two_phases(config) else 0,
         ),
         weights={name: make_weight_schedule(config.loss[name], f"loss.{name}") for name in TERMS},
         loss_options={name: config.loss[name] for name in LOSS_OPTIONS},
@@ -130,6 +134,8 @@ def _check(config: ml_collections.ConfigDict) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise UserError(f"{name} is {value}: it must be greater than 0.")
+    if config.train.best_mode not in ("min", "max"):
+        raise UserError(f"train.best_mode is {config.train.best_mode!r}: use 'min' or 'max'.")
     for name in ("target", "assign_from"):
         if config.augment[name] not in AUGMENT_VIEWS:
             raise UserError(
@@ -160,6 +166,11 @@ def _check(config: ml_collections.ConfigDict) -> None:
 def uses_data_for_anchors(config: ml_collections.ConfigDict) -> bool:
     """Whether anchors are set from encoded training data after the warm-up."""
     return config.anchors.init in ("kmeans", "kmeans++")
+
+
+def _has_two_phases(config: ml_collections.ConfigDict) -> bool:
+    """Whether the learning rate starts anew where anchors are set."""
+    return config.optimizer.restart and uses_data_for_anchors(config)
 
 
 def init_state(experiment: Experiment, config: ml_collections.ConfigDict) -> TrainState:

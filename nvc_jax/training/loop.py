@@ -16,7 +16,7 @@ import numpy as np
 from nvc_jax.config import leaves, to_json
 from nvc_jax.data import IterableSource, Source, subset, train_batches
 from nvc_jax.errors import UserError
-from nvc_jax.tasks import open_examples
+from nvc_jax.tasks import Learned, learn, open_examples
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
 from nvc_jax.training.checkpoint import BEST, Checkpoints
@@ -91,23 +91,29 @@ def train(
     first = parallel.process_index() == 0
     with contextlib.ExitStack() as held:
 
-        def begin() -> tuple[Any, Source | None, Experiment, workdir.Claim | None]:
-            source, validation = _as_source(train_data, config, "train"), validation_data
+        def begin() -> tuple[Any, Source | None, Experiment, Learned, workdir.Claim | None]:
+            learned: Learned = workdir.read_learned(path) if Checkpoints(path).steps() else {}
+            if train_data is None and (overwrite or not learned):
+                learned = learn(config)
+            source, validation = _as_source(train_data, config, learned), validation_data
             if train_data is None and validation is None and config.data.validation_fraction > 0:
-                validation = open_examples(config, "validation")
+                validation = open_examples(config, "validation", learned)
             parallel.check_batch_size(
                 config.train.batch_size, "train.batch_size", config.train.microbatches
             )
-            experiment = make_experiment(config, source.spec, parallel.AXIS)
+            experiment = make_experiment(config, source.spec, parallel.AXIS, learned)
             ready = workdir.prepare(
                 path, resume=resume, resume_step=resume_step, overwrite=overwrite
             )
-            return source, validation, experiment, held.enter_context(ready) if first else None
+            claim = held.enter_context(ready) if first else None
+            return source, validation, experiment, learned, claim
 
-        source, validation, experiment, claim = parallel.all_or_none(begin)
+        source, validation, experiment, learned, claim = parallel.all_or_none(begin)
         parallel.check_alike(_essence(config, source, validation))
         workdir.check_shared(path)
         run = _Run(config, path, claim, experiment, source, validation)
+        if first:
+            workdir.write_learned(path, learned)
         origin = None if init_from is None else Path(init_from).absolute()
         run.start(resume_step, origin, init_include)
         bar = Progress(config.train.num_steps, run.step, enabled=progress and first)
@@ -135,10 +141,10 @@ def _with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.Co
     return config
 
 
-def _as_source(data: Any, config: ml_collections.ConfigDict, split: str) -> Any:
-    """The given data, or the config's; plain iterables are wrapped."""
+def _as_source(data: Any, config: ml_collections.ConfigDict, learned: Learned) -> Any:
+    """The given training data, or the config's; plain iterables are wrapped."""
     if data is None:
-        return open_examples(config, split)
+        return open_examples(config, "train", learned)
     return data if isinstance(data, Source) else IterableSource(data)
 
 
@@ -344,8 +350,9 @@ class _Run:
             raise UserError(
                 f"train.best_metric is {metric!r}: use one of {', '.join(sorted(values))}."
             )
-        if self.anchors_ready and values[metric] < self.best:
-            self.best = values[metric]
+        value = values[metric] if self.config.train.best_mode == "min" else -values[metric]
+        if self.anchors_ready and value < self.best:
+            self.best = value
             self._save(BEST)
 
     def _predict_some(self) -> tuple[dict[str, np.ndarray], np.ndarray] | None:

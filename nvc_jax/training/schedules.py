@@ -14,7 +14,7 @@ from nvc_jax.errors import UserError
 Schedule = Callable[[ArrayLike], ArrayLike]
 
 WEIGHT_SCHEDULES = ("constant", "linear", "cosine", "cyclic")
-RATE_SCHEDULES = ("constant", "linear", "cosine")
+RATE_SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 
 
 def make_weight_schedule(options: Mapping[str, Any], name: str = "weight") -> Schedule:
@@ -74,9 +74,14 @@ def make_learning_rate(
 ) -> Schedule:
     """Makes the learning-rate schedule of a run of one or two phases.
 
-    Each phase rises linearly from 0 over `warmup_steps`, then decays from the peak to
-    `end_factor·peak` at its last step. A second phase begins where anchors are set from data: the
-    objective changes there, so the rate starts anew.
+    Each phase rises linearly from 0 over `warmup_steps`, then decays from the peak:
+
+    * `constant`: not at all.
+    * `linear`, `cosine`: to `end_factor·peak` at the phase's last step.
+    * `inverse_sqrt`: as `peak·sqrt(warmup_steps / step)`, whatever the number of steps.
+
+    A second phase begins where anchors are set from data: the objective changes there, so the rate
+    starts anew.
 
     Args:
       options: `learning_rate` (peak), `schedule` (decay), `warmup_steps`, `end_factor`.
@@ -87,7 +92,9 @@ def make_learning_rate(
       Function of the global step.
 
     Raises:
-      UserError: for an unknown schedule.
+      UserError: for an unknown schedule, or `inverse_sqrt` without a warm-up.
+
+    Reference: `inverse_sqrt` is that of Vaswani et al., 2017, with the peak given directly.
     """
     if not 0 < phase_start < num_steps:
         return _one_phase(options, num_steps)
@@ -96,7 +103,7 @@ def make_learning_rate(
 
 
 def _one_phase(options: Mapping[str, Any], num_steps: int) -> Schedule:
-    """Linear rise, then decay to the phase's last step."""
+    """Linear rise, then decay; steps count from the phase's first."""
     kind, peak, end_factor = options["schedule"], options["learning_rate"], options["end_factor"]
     warmup = int(options["warmup_steps"])
     decay_steps = max(num_steps - warmup, 1)
@@ -106,6 +113,16 @@ def _one_phase(options: Mapping[str, Any], num_steps: int) -> Schedule:
         decay = optax.linear_schedule(peak, end_factor * peak, decay_steps)
     elif kind == "cosine":
         decay = optax.cosine_decay_schedule(peak, decay_steps, end_factor)
+    elif kind == "inverse_sqrt":
+        if warmup <= 0:
+            raise UserError(
+                f"optimizer.warmup_steps is {warmup}: optimizer.schedule = 'inverse_sqrt' needs a "
+                "warm-up, because its decay is measured in warm-ups; set, say, 4000."
+            )
+
+        def decay(since: ArrayLike) -> ArrayLike:
+            return peak * jnp.sqrt(warmup / (warmup + jnp.maximum(since, 0)))
+
     else:
         raise UserError(f"optimizer.schedule is {kind!r}: use one of {', '.join(RATE_SCHEDULES)}.")
     if warmup == 0:

@@ -127,6 +127,7 @@ def _value_and_grad(
     noise_key, augment_key = jax.random.split(key)
     examples: Any = (batch, parallel.example_index(_batch_size(batch), axis_name))
     ready: Callable[[Any], Any] = partial(_prepare, experiment, augment_key)
+    share = _shares(experiment, batch)
     one_piece = experiment.microbatches == 1
     if one_piece:  # prepared at once, for both uses
         examples, ready = ready(examples), lambda examples: examples
@@ -154,6 +155,8 @@ def _value_and_grad(
 
     def loss(params: Any, arrays: Any, aux: Any) -> tuple[jax.Array, Any]:
         (reconstruction, latent), (assignment, batch_stats) = arrays, aux
+        if share is not None:
+            reconstruction = share * reconstruction
         latent = latent.replace(assignment=assignment)
         pair_latent = parallel.all_gather(latent, axis_name)
         total, terms = nvc_loss(
@@ -167,6 +170,18 @@ def _value_and_grad(
         return total, (terms, batch_stats, pair_latent.assignment)
 
     return value_and_grad_in_pieces(forward, loss, state.params, examples, experiment.microbatches)
+
+
+def _shares(experiment: Experiment, batch: dict[str, jax.Array]) -> jax.Array | None:
+    """Weight of this shard's examples over the mean weight of the global batch, `[B]`.
+
+    Means of products with it are `Σ weight·x / Σ weight`, on all devices together.
+    """
+    weight = experiment.task.weight(batch)
+    if weight is None:
+        return None
+    mean = parallel.pmean(jnp.mean(weight), experiment.axis_name)
+    return weight / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny)
 
 
 def _prepare(experiment: Experiment, augment_key: jax.Array, examples: Any) -> tuple[Any, ...]:
@@ -248,12 +263,17 @@ def eval_step(
 
     Returns:
       Per-example arrays `[b, ...]`: `mean`, `assignment`, `reconstruction`, `kl` (to the nearest
-      anchor) and the task's own metrics.
+      anchor) and the task's own metrics; where the task has them, `weight` and `prediction`.
     """
-    batch = experiment.task.prepare(batch)
+    task, weight = experiment.task, experiment.task.weight(batch)
+    batch = task.prepare(batch)
     outputs = experiment.apply(state, batch, train=False)
     latent = outputs.latent
+    optional = {} if weight is None else {"weight": weight}
+    if task.measures_predictions:
+        optional["prediction"] = task.predict(partial(experiment.apply, state), batch)
     return {
+        **optional,
         **experiment.task.metrics(outputs, batch),
         "reconstruction": experiment.task.reconstruction(outputs, batch),
         "kl": anchor_kl(
@@ -271,10 +291,9 @@ def eval_step(
 def predict_step(
     state: TrainState, batch: dict[str, jax.Array], *, experiment: Experiment
 ) -> dict[str, jax.Array]:
-    """What the model makes of a shard, decoded from the means: `output`, see `Task.predicted`."""
+    """What the model makes of a shard, decoded from the means: `output`, see `Task.predict`."""
     batch = experiment.task.prepare(batch)
-    outputs = experiment.apply(state, batch, train=False)
-    return {"output": experiment.task.predicted(outputs, batch)}
+    return {"output": experiment.task.predict(partial(experiment.apply, state), batch)}
 
 
 def revive_step(

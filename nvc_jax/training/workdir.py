@@ -30,6 +30,8 @@ RESULTS_FILE = "results.json"
 EMBEDDINGS_FILE = "embeddings.npz"
 FIGURES_FOLDER = "figures"
 SHAPES_FOLDER = "shapes"
+PREDICTIONS_FILE = "predictions.txt"
+LEARNED_FOLDER = "learned"
 RESUME = ("auto", "never", "must")
 OWN_NAMES = (
     CONFIG_FILE,
@@ -43,6 +45,8 @@ OWN_NAMES = (
     EMBEDDINGS_FILE,
     FIGURES_FOLDER,
     SHAPES_FOLDER,
+    PREDICTIONS_FILE,
+    LEARNED_FOLDER,
 )
 _SHARED_SECONDS = 30
 """A network file system shows what another machine wrote with a delay."""
@@ -240,3 +244,22 @@ def read_spec(workdir: Path) -> dict[str, FieldSpec]:
         raise UserError(
             f"{path} is missing or damaged ({error}): it is written when a run starts."
         ) from None
+
+
+def write_learned(workdir: Path, learned: Mapping[str, bytes]) -> None:
+    """Saves what the task learned before the training, such as a vocabulary."""
+    for name, content in learned.items():
+        (workdir / LEARNED_FOLDER).mkdir(exist_ok=True)
+        replace_file(workdir / LEARNED_FOLDER / name, content)
+
+
+def read_learned(workdir: Path) -> dict[str, bytes]:
+    """Reads what `write_learned` wrote; nothing where the task learned nothing.
+
+    Raises:
+      UserError: for a file that cannot be read.
+    """
+    try:
+        return {path.name: path.read_bytes() for path in (workdir / LEARNED_FOLDER).glob("*")}
+    except OSError as error:
+        raise UserError(f"{workdir / LEARNED_FOLDER} cannot be read ({error}).") from None

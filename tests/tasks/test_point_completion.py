@@ -19,6 +19,7 @@ from nvc_jax.errors import UserError
 from nvc_jax.evaluation import evaluate
 from nvc_jax.networks.points import DecodedPoints
 from nvc_jax.tasks import TASKS, Outputs, make_task
+from nvc_jax.tasks.point_completion import keep_observed
 from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
@@ -110,10 +111,11 @@ def test_reconstruction_is_that_of_coarse_and_weighted_fine_points(variant, weig
 def test_metrics_by_hand_and_of_the_fine_points_alone():
     target = np.array([[[0, 0, 0], [0, 0, 0]], [[3, 4, 0], [3, 4, 0]]], np.float32)
     fine = np.array([[[0, 0, 0.25], [0, 0, 1]], [[0, 0, 0], [0, 0, 0]]], np.float32)
-    task = task_of(eval__f_score_distance=0.5)
+    task = task_of(eval__f_score_distance=0.5, eval__keep_observed=False)
     found = task.metrics(outputs_of(fine + 9, fine), {"target": target})
     expected = {
         # To the target 0.25 and 1; from both of its points 0.25.
+        "decoded_chamfer_l1": [((0.25 + 1) / 2 + 0.25) / 2, 5],
         "chamfer_l1": [((0.25 + 1) / 2 + 0.25) / 2, 5],
         "chamfer_l2": [(0.0625 + 1) / 2 + 0.0625, 50],
         # One of two is within 0.5, both of the target are found.
@@ -122,6 +124,26 @@ def test_metrics_by_hand_and_of_the_fine_points_alone():
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-6)
+
+
+def test_observed_points_are_kept_beside_what_is_farthest_from_them():
+    observed = np.array([[[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3]]], np.float32)
+    decoded = np.array([[[0, 0, 0.5], [9, 0, 0], [0, 1, 0], [5, 0, 0], [0, 0, 3]]], np.float32)
+    # Three of five are observed, at even steps of 4 / 3; of the decoded ones x = 9 and x = 5 are left.
+    kept = np.array([[[0, 0, 0], [0, 0, 1], [0, 0, 2], [9, 0, 0], [5, 0, 0]]], np.float32)
+    np.testing.assert_array_equal(keep_observed(*on_device((decoded, observed))), kept)
+    few = keep_observed(*on_device((decoded, observed[:, :1])))
+    np.testing.assert_array_equal(few[0, :2, 0], [0, 9])
+    assert few.shape == decoded.shape
+
+    batch = on_device({"partial": observed, "target": kept})
+    outputs = outputs_of(decoded, decoded)
+    measured = task_of().metrics(outputs, batch)
+    assert float(measured["chamfer_l1"][0]) == 0
+    expected = chamfer(decoded[0].astype(float), kept[0].astype(float), "l1")
+    np.testing.assert_allclose(measured["decoded_chamfer_l1"], expected, rtol=1e-6)
+    plain = task_of(eval__keep_observed=False)
+    np.testing.assert_array_equal(plain.predicted(outputs, batch).fine, decoded)
 
 
 def test_what_is_shown_are_the_fine_points():

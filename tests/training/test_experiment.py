@@ -75,3 +75,14 @@ def test_a_run_that_ends_before_its_anchors_are_set_is_told(config, messages, wa
     config.anchors.warmup_steps = warmup_steps
     make_experiment(config, SPEC, None)
     assert any("plain autoencoder" in message for message in messages) == warned
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_learning_rate_starts_anew_with_the_anchors_only_if_asked_to(config, restart):
+    config.update_from_flattened_dict({
+        "optimizer.schedule": "linear", "optimizer.learning_rate": 1.0, "optimizer.restart": restart, "optimizer.warmup_steps": 0,
+        "train.num_steps": 10, "anchors.init": "kmeans", "anchors.warmup_steps": 5,
+    })  # fmt: skip
+    rate = make_experiment(config, SPEC, None).learning_rate
+    found = [float(rate(step)) for step in (0, 4, 5, 10)]
+    np.testing.assert_allclose(found, [1, 0.2, 1, 0] if restart else [1, 0.6, 0.5, 0], atol=1e-6)

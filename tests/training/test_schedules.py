@@ -89,6 +89,33 @@ def test_decay_ends_at_the_last_step(kind, expected):
     np.testing.assert_allclose(values(schedule, [0, 50, 100]), expected, rtol=1e-6)
 
 
+def test_inverse_square_root_by_hand():
+    schedule = rate(10**6, learning_rate=0.4, schedule="inverse_sqrt", warmup_steps=100)
+    steps = [0, 1, 50, 100, 400, 900, 10**6]
+    expected = [0, 0.004, 0.2, 0.4, 0.2, 0.4 / 3, 0.004]
+    np.testing.assert_allclose(values(schedule, steps), expected, rtol=1e-6)
+
+
+def test_inverse_square_root_is_that_of_the_transformer():
+    # width^-0.5 · min(step^-0.5, step · warmup^-1.5), whose peak is (width · warmup)^-0.5
+    width, warmup, steps = 512, 40, np.arange(1, 500)
+    expected = width**-0.5 * np.minimum(steps**-0.5, steps * warmup**-1.5)
+    peak = (width * warmup) ** -0.5
+    schedule = rate(7, learning_rate=peak, schedule="inverse_sqrt", warmup_steps=warmup)
+    np.testing.assert_allclose(values(schedule, steps), expected, rtol=1e-5)
+
+
+def test_inverse_square_root_starts_anew_when_anchors_are_set():
+    options = {"learning_rate": 1.0, "schedule": "inverse_sqrt", "warmup_steps": 4}
+    found = values(rate(60, 20, **options), [16, 20, 22, 24, 36])
+    np.testing.assert_allclose(found, [0.5, 0, 0.5, 1, 0.5], rtol=1e-6)
+
+
+def test_inverse_square_root_needs_a_warmup():
+    with pytest.raises(UserError, match=r"optimizer\.warmup_steps is 0.*inverse_sqrt"):
+        rate(10, schedule="inverse_sqrt", warmup_steps=0)
+
+
 def test_rate_starts_anew_when_anchors_are_set():
     schedule = rate(30, 10, learning_rate=1.0, schedule="cosine", warmup_steps=2)
     first = rate(10, learning_rate=1.0, schedule="cosine", warmup_steps=2)

@@ -1,0 +1,276 @@
+"""Translation of sentences: tokens of one language → tokens of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from nvc_jax.bottleneck import Latent, NebulaBottleneck, example_keys
+from nvc_jax.data.buckets import BucketedBatches, TokenPairs
+from nvc_jax.data.parallel_text import iterate_pairs, pair_source
+from nvc_jax.data.source import FieldSpec, Source
+from nvc_jax.data.vocabulary import BEGIN_ID, PADDING_ID, Vocabulary, train_vocabulary
+from nvc_jax.decoding import beam_search, greedy
+from nvc_jax.errors import UserError
+from nvc_jax.metrics.translation import bleu, chrf
+from nvc_jax.networks.transformer import Transformer, make_transformer
+from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.model import make_bottleneck
+from nvc_jax.token_loss import cross_entropy
+
+LATENTS = ("sentence", "none")
+VOCABULARY_FILE = "vocabulary.model"
+
+
+class TranslationModel(nn.Module):
+    """Transformer whose encoded sentence goes through a bottleneck.
+
+    The mean of the encoder's states is the bottleneck's feature. With `latent = "sentence"` its code
+    becomes one more state that the decoder attends to; with "none" the decoder sees nothing of it.
+
+    Attributes:
+      transformer: encoder, decoder and their embedding.
+      bottleneck: features → latent.
+      latent: one of `LATENTS`.
+    """
+
+    transformer: Transformer
+    bottleneck: NebulaBottleneck
+    latent: str = "sentence"
+
+    def setup(self) -> None:
+        """Declares the layer that makes a state of the code."""
+        self.slot = nn.Dense(self.transformer.width, dtype=jnp.float32)
+
+    def __call__(
+        self,
+        batch: Mapping[str, jax.Array],
+        *,
+        train: bool,
+        example_index: jax.Array | None = None,
+        noise_scale: jax.Array | float = 1.0,
+        assignment: jax.Array | None = None,
+    ) -> Outputs:
+        """Encodes, draws (in training) and decodes with the target before every position in sight.
+
+        Returns:
+          Logits, float32 `[B, T, V]`, and the latent.
+        """
+        target = batch["target"]
+        keys = None
+        if train:
+            keys = example_keys(self.make_rng("noise"), target.shape[0], example_index)
+        states, mask = self.transformer.encoder(batch["source"], keys)
+        latent = self.bottleneck(
+            masked_mean(states, mask),
+            deterministic=not train,
+            example_index=example_index,
+            noise_scale=noise_scale,
+            assignment=assignment,
+        )
+        memory, memory_mask = self._memory(states, mask, latent.code)
+        begun = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BEGIN_ID)
+        return Outputs(self.transformer.decoder(begun, memory, memory_mask, keys), latent)
+
+    def encode(self, batch: Mapping[str, jax.Array]) -> Latent:
+        """The deterministic latent."""
+        states, mask = self.transformer.encoder(batch["source"])
+        return self.bottleneck(masked_mean(states, mask), deterministic=True)
+
+    def start(self, batch: Mapping[str, jax.Array], max_length: int) -> tuple[Any, Any]:
+        """Context and cache for decoding token by token from the mean, see the decoder's `start`."""
+        states, mask = self.transformer.encoder(batch["source"])
+        latent = self.bottleneck(masked_mean(states, mask), deterministic=True)
+        memory, memory_mask = self._memory(states, mask, latent.code)
+        return self.transformer.decoder.start(memory, memory_mask, max_length)
+
+    def step(
+        self, context: Any, cache: Any, tokens: jax.Array, index: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """Logits of the next tokens, see the decoder's `step`."""
+        return self.transformer.decoder.step(context, cache, tokens, index)
+
+    def _memory(
+        self, states: jax.Array, mask: jax.Array, code: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """What the decoder attends to, `[B, M, W]`, and which of it counts, `[B, M]`."""
+        if self.latent == "none":
+            return states, mask
+        slot = self.slot(code)[:, None]
+        return (
+            jnp.concatenate([slot, states], axis=1),
+            jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True),
+        )
+
+
+def masked_mean(states: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean over the positions that count, `[B, S, W]` and `[B, S]` → `[B, W]`; 0 where none does."""
+    weight = mask.astype(jnp.float32)[..., None]
+    return jnp.sum(states * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+
+
+class TranslationTask(Task):
+    """Label-smoothed cross-entropy of tokens, and BLEU of translations.
+
+    The vocabulary is learned from the training pairs alone and kept in the work directory.
+    """
+
+    learns = True
+    decodes_codes = False
+    measures_predictions = True
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        spec: Mapping[str, FieldSpec],
+        learned: Mapping[str, bytes] | None = None,
+    ):
+        check_fields(config, spec, {"source": ("[S]", "int32"), "target": ("[T]", "int32")})
+        super().__init__(config, spec)
+        if config.model.latent not in LATENTS:
+            raise UserError(
+                f"model.latent is {config.model.latent!r}: use one of {', '.join(LATENTS)}."
+            )
+        if not 0.0 <= config.loss.label_smoothing < 1.0:
+            raise UserError(
+                f"loss.label_smoothing is {config.loss.label_smoothing}: use a number from 0 to "
+                "below 1."
+            )
+        if config.eval.beam_size < 1:
+            raise UserError(f"eval.beam_size is {config.eval.beam_size}: use 1 or more.")
+        self.vocabulary = _vocabulary(learned)
+
+    @classmethod
+    def learn(cls, source: Source, config: ml_collections.ConfigDict) -> dict[str, bytes]:
+        """The vocabulary of both languages."""
+        sentences = (text for pair in iterate_pairs(source) for text in pair)
+        return {VOCABULARY_FILE: train_vocabulary(sentences, config.data.vocab_size)}
+
+    @classmethod
+    def examples(
+        cls,
+        source: Source,
+        config: ml_collections.ConfigDict,
+        split: str,
+        learned: Mapping[str, bytes] | None = None,
+    ) -> Source:
+        """Pairs of sentences as tokens; those of the training in batches of like lengths."""
+        data = config.data
+        pairs = TokenPairs(
+            source, _vocabulary(learned), data.max_source_tokens, data.max_target_tokens
+        )
+        if split != "train":
+            return pairs
+        return BucketedBatches(
+            pairs,
+            config.train.tokens_per_batch,
+            seed=config.seed,
+            unit=config.train.batch_multiple,
+            num_buckets=data.num_buckets,
+        )
+
+    def as_source(self, inputs: Any) -> Source:
+        """Sentences of the source language, a sequence of strings, as a source."""
+        if isinstance(inputs, str) or not all(isinstance(text, str) for text in inputs):
+            raise UserError("Sentences to translate are a sequence of strings.")
+        unknown = [""] * len(inputs)
+        source = pair_source(list(inputs), unknown, where="the sentences")
+        shape = [self.batch_spec[name].shape[0] for name in ("source", "target")]
+        return TokenPairs(source, self.vocabulary, *shape)
+
+    def check_batch(self, batch: Mapping[str, np.ndarray]) -> None:
+        """See `Task`; rows may be shorter than the longest."""
+        for name in ("source", "target"):
+            rows, longest = batch.get(name), self.batch_spec[name].shape[0]
+            if rows is None or rows.ndim != 2 or rows.dtype != np.int32 or rows.shape[1] > longest:
+                got = "none" if rows is None else f"{list(rows.shape)} {rows.dtype}"
+                raise UserError(
+                    f"The batch does not fit: expected {name} [b, {longest} or less] int32, got {got}."
+                )
+
+    def make_model(self, axis_name: str | None) -> nn.Module:
+        """See `Task`."""
+        del axis_name
+        return TranslationModel(
+            make_transformer(self.config.model, self.vocabulary.size),
+            make_bottleneck(self.config),
+            self.config.model.latent,
+        )
+
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """See `Task`; there is no augmentation."""
+        del keys
+        return batch
+
+    def weight(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Number of target tokens: the error is `Σ loss / Σ tokens` over the global batch."""
+        return jnp.sum(batch["target"] != PADDING_ID, axis=1, dtype=jnp.float32)
+
+    def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Label-smoothed cross-entropy in nats per target token of every sentence, `[B]`."""
+        smoothing = self.config.loss.label_smoothing
+        sums = cross_entropy(outputs.output, batch["target"], smoothing=smoothing)
+        return sums.loss / jnp.maximum(sums.tokens, 1.0)
+
+    def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Sums over the tokens of every sentence, `[B, 3]`: nats, right ones, and their number."""
+        sums = cross_entropy(outputs.output, batch["target"])
+        return {"token_sums": jnp.stack([sums.nll, sums.correct, sums.tokens], axis=-1)}
+
+    def predict(self, apply: Callable[..., Any], batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Tokens of the translation, int32 `[B, T]`, by beam search or greedily."""
+        size, longest = batch["source"].shape[0], self.batch_spec["target"].shape[0]
+        context, cache = apply(batch, longest, method="start")
+        step = partial(apply, method="step")
+        length = jnp.sum(batch["source"] != PADDING_ID, axis=1, dtype=jnp.int32)
+        limit = jnp.minimum(2 * length + 10, longest)
+
+        def next_logits(cache: Any, tokens: jax.Array, index: jax.Array) -> Any:
+            return step(context, cache, tokens, index)
+
+        options = self.config.eval
+        if options.beam_size == 1:
+            return greedy(next_logits, cache, size, max_length=longest, limit=limit)
+        return beam_search(
+            next_logits,
+            cache,
+            size,
+            beam_size=options.beam_size,
+            alpha=options.length_penalty,
+            max_length=longest,
+            limit=limit,
+        )[0]
+
+    def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
+        """`bleu` and `chrf` of detokenized text; `perplexity` and `token_accuracy`."""
+        nats, right, tokens = encoded["token_sums"].sum(axis=0, dtype=np.float64)
+        values = {"perplexity": float(np.exp(nats / tokens)), "token_accuracy": right / tokens}
+        references = getattr(source, "references", None)
+        if references is not None:
+            translations = self.present(encoded["prediction"]).tolist()
+            values["bleu"] = bleu(translations, references).value
+            values["chrf"] = chrf(translations, references).value
+        return values
+
+    def present(self, output: Any) -> np.ndarray:
+        """Text of every translation, `[N]` strings."""
+        return np.array(self.vocabulary.decode(np.asarray(output)), object)
+
+
+def _vocabulary(learned: Mapping[str, bytes] | None) -> Vocabulary:
+    """The vocabulary among what was learned."""
+    model = (learned or {}).get(VOCABULARY_FILE)
+    if model is None:
+        raise UserError(
+            f"The task translation needs its vocabulary, {VOCABULARY_FILE}: train first, or restore it."
+        )
+    return Vocabulary(model, VOCABULARY_FILE)

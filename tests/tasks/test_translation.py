@@ -1,0 +1,160 @@
+"""Translation: a run on a few pairs, its files, batches that do not matter, mistakes."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from nvc_jax.config import default_config
+from nvc_jax.data.source import FieldSpec
+from nvc_jax.errors import UserError
+from nvc_jax.evaluation import evaluate
+from nvc_jax.metrics.translation import bleu
+from nvc_jax.tasks import Outputs, learn, make_task, open_examples
+from nvc_jax.tasks.translation import masked_mean
+from nvc_jax.trained import load
+from nvc_jax.training.experiment import init_state, make_experiment
+from nvc_jax.training.loop import train
+from nvc_jax.training.step import train_step
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
+GERMAN = [f"{who} {verb} {what} ." for who in ("Der Hund", "Die Frau", "Ein Kind", "Anna")
+          for verb in ("sieht", "kauft") for what in ("das Haus", "den Ball", "zwei Äpfel", "nichts")]  # fmt: skip
+ENGLISH = [f"{who} {verb} {what}." for who in ("The dog", "The woman", "A child", "Anna")
+           for verb in ("sees", "buys") for what in ("the house", "the ball", "two apples", "nothing")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The 32 pairs as parallel files, and a Transformer as small as they are."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.de").write_text("\n".join(GERMAN) + "\n")
+        (folder / f"{split}.en").write_text("\n".join(ENGLISH) + "\n")
+    config = default_config()
+    config.task = "translation"
+    config.data.update({"source": "parallel_text", "dir": str(folder), "vocab_size": 90})
+    config.data.update({"max_source_tokens": 16, "max_target_tokens": 16, "num_buckets": 1})
+    config.model.update({"width": 32, "num_heads": 2, "feedforward": 64, "dropout": 0.0})
+    config.model.update({"encoder_layers": 1, "decoder_layers": 1})
+    config.model.update({"latent_dim": 4, "num_anchors": 3})
+    config.loss.kl.value, config.loss.triplet.value = 1e-3, 1e-3
+    config.anchors.update({"warmup_steps": 10, "restarts": 1})
+    config.optimizer.update({"learning_rate": 5e-3})
+    config.train.update({"num_steps": 120, "tokens_per_batch": 512, "eval_every": 0})
+    config.train.update({"best_metric": "bleu", "best_mode": "max", "log_every": 60})
+    config.eval.update({"batch_size": 8, "num_neighbors": 1, "tsne_examples": 0})
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    """A run and its results."""
+    directory = tmp_path_factory.mktemp("run")
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam needs it
+        train(config, directory)
+    return directory, evaluate(directory, figures=False)
+
+
+def test_a_few_pairs_are_learned_by_heart(run):
+    directory, results = run
+    found = results["metrics"]
+    assert found["bleu"] > 95 and found["chrf"] > 95
+    assert 1.0 <= found["perplexity"] < 1.2 and found["token_accuracy"] > 0.95
+    written = (directory / "predictions.txt").read_text().splitlines()
+    assert found["bleu"] == pytest.approx(bleu(written, ENGLISH).value)
+    assert json.loads((directory / "results.json").read_text()) == results
+    assert (directory / "learned" / "vocabulary.model").is_file()
+
+
+def test_translations_depend_on_no_neighbor_and_no_batch_size(run):
+    sentences = [GERMAN[0], GERMAN[13], "Anna", GERMAN[30], "Der Hund sieht Anna und den Ball ."]
+    expected = load(run[0]).reconstruct(sentences).tolist()
+    assert len(set(expected)) == 5
+    model = load(run[0], overrides=[("eval.batch_size", "16")])
+    assert model.reconstruct(sentences).tolist() == expected
+    assert [model.reconstruct([text]).tolist()[0] for text in sentences] == expected
+    np.testing.assert_allclose(
+        model.embed(sentences)[:2], model.embed(sentences[:2]), atol=1e-5
+    )  # fmt: skip
+
+
+def test_beams_find_the_same_in_a_model_that_is_sure(run):
+    greedy = load(run[0]).reconstruct(GERMAN[:8]).tolist()
+    options = [("eval.beam_size", "3"), ("eval.length_penalty", "0.0")]
+    assert load(run[0], overrides=options).reconstruct(GERMAN[:8]).tolist() == greedy
+
+
+def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(config):
+    config = config.copy_and_resolve_references()
+    config.loss.kl.value = 0.0
+    config.optimizer.update({"name": "sgd", "learning_rate": 0.1})
+    learned = learn(config)
+    source = open_examples(config, "test", learned)
+    batch = source.gather(np.arange(16))
+    batch["target"][:8, 3:] = 0  # devices get different numbers of tokens
+    alone = make_experiment(config, source.spec, None, learned)
+    start = jax.device_get(init_state(alone, config)).replace(anchors_ready=np.array(True))
+    expected, metrics = jax.device_get(jax.jit(partial(train_step, experiment=alone))(start, batch))
+    step = partial(train_step, experiment=make_experiment(config, source.spec, "devices", learned))
+    mapped = jax.pmap(step, axis_name="devices", devices=jax.devices()[:4])
+    shards = {name: values.reshape(4, 4, *values.shape[1:]) for name, values in batch.items()}
+    states = jax.tree.map(lambda leaf: np.stack([leaf] * 4), start)
+    state, same = jax.tree.map(lambda leaf: np.asarray(leaf)[0], mapped(states, shards))
+    np.testing.assert_allclose(same["reconstruction"], metrics["reconstruction"], rtol=1e-5)
+    chex.assert_trees_all_close(state.params, expected.params, rtol=0, atol=1e-6)
+    # Of single sentences, without the noise, which a KL weight of 0 takes away.
+    tokens = (batch["target"] != 0).sum(1)
+    errors = alone.task.reconstruction(alone.apply(start, batch, train=False), batch)
+    mean = (np.asarray(errors, np.float64) * tokens).sum() / tokens.sum()
+    np.testing.assert_allclose(metrics["reconstruction"], mean, rtol=1e-5)
+    assert abs(mean - np.mean(errors)) > 1e-3 * mean
+
+
+def test_training_error_by_hand(config):
+    task = make_task(config, open_examples(config, "test", learn(config)).spec, learn(config))
+    logits = np.zeros((2, 16, 90), np.float32)
+    target = np.zeros((2, 16), np.int32)
+    target[0, :2] = 5, 3
+    outputs = Outputs(jax.numpy.asarray(logits), latent=None)
+    batch = {"target": jax.numpy.asarray(target)}
+    np.testing.assert_allclose(task.reconstruction(outputs, batch), [np.log(90), 0], rtol=1e-6)
+    np.testing.assert_array_equal(task.weight(batch), [2, 0])
+
+
+def test_masked_mean_leaves_padding_out():
+    states = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    mask = np.array([[True, True, False], [False] * 3])
+    np.testing.assert_array_equal(masked_mean(states, mask), [[1, 2], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model.latent", "word", "model.latent is 'word'"),
+        ("loss.label_smoothing", 1.0, "loss.label_smoothing is 1.0"),
+        ("eval.beam_size", 0, "eval.beam_size is 0"),
+    ],
+)
+def test_mistakes_are_told(config, name, value, message):
+    spec = {k: FieldSpec((16,), np.dtype("i4")) for k in ("source", "target")}
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict({name: value})
+    with pytest.raises(UserError, match=message):
+        make_task(config, spec, learn(config))
+
+
+def test_other_batches_and_inputs_are_refused(config, run):
+    task = load(run[0]).task
+    with pytest.raises(UserError, match="expected source"):
+        task.check_batch({"source": np.zeros((2, 17), np.int32)})
+    with pytest.raises(UserError, match="sequence of strings"):
+        task.as_source("one text")
+    with pytest.raises(UserError, match="vocabulary"):
+        make_task(config, task.batch_spec)
