@@ -192,7 +192,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.eval.shown_samples = 8  # drawn around each anchor
     config.eval.threshold = 0.5  # a voxel of this probability or more counts as occupied
     config.eval.thresholds = (0.3, 0.4, 0.5, 0.6, 0.7)  # the same measure at others
-    config.eval.keep_observed = True  # voxels that were seen count as occupied in any case
+    config.eval.keep_observed = True  # voxels and points that were seen stay in a completion
     config.eval.f_score_distance = 0.01  # within which a point counts as found
     config.eval.beam_size = 1  # hypotheses of a translation; 1: greedy
     config.eval.length_penalty = 0.6  # of beam search; 0: none

@@ -382,7 +382,7 @@ def test_a_run_is_trained_and_evaluated(run):
     assert found["iou"] == pytest.approx((inner / outer).mean())
     assert found["iou_pooled"] == pytest.approx(inner.sum() / outer.sum())
     assert found["iou_class/small"] == pytest.approx((inner / outer)[::2].mean())
-    assert found["iou_at/0.5"] == found["iou"]
+    assert found["iou_at/0.5"] == pytest.approx(found["iou"])
     assert found["kmeans_accuracy_hungarian_inputs"] > 0.5
     figures = {path.name for path in (workdir / "figures").glob("*.png")}
     assert {"completions.png", "anchors.png", "anchor_examples.png"} <= figures
