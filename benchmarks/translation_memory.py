@@ -10,52 +10,30 @@ vectors of words of two letters or more in their case, which scikit-learn cuts a
 from __future__ import annotations
 
 import argparse
-import gzip
 import sys
 import time
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from nvc_jax import cli, metrics
-from nvc_jax.errors import UserError
+from nvc_jax.config import default_config
+from nvc_jax.data.parallel_text import iterate_pairs, read_parallel
 
 Pairs = tuple[list[str], list[str]]
 """Source sentences, and their translations."""
-
-LANGUAGES = ("de", "en")
-"""Source and target."""
 
 BLOCK = 100
 """Sentences that are compared with the whole memory at a time."""
 
 
-def read_lines(folder: Path, name: str) -> list[str]:
-    """Read the lines of a UTF-8 text file, plain or with .gz behind its name."""
-    path = folder / name
-    if not path.is_file():
-        path = folder / f"{name}.gz"
-    if not path.is_file():
-        raise UserError(f"There is neither {name} nor {name}.gz in {folder}: see --data.")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = content.decode("utf-8")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}): give UTF-8 text.") from None
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-
-
 def read_pairs(folder: Path, split: str) -> Pairs:
-    """Read the sentences of a split in both languages, as many of the one as of the other."""
-    source, target = (read_lines(folder, f"{split}.{language}") for language in LANGUAGES)
-    if len(source) != len(target):
-        raise UserError(
-            f"{split} in {folder} has {len(source)} and {len(target)} lines: the languages have to be "
-            "parallel, line by line."
-        )
-    return source, target
+    """Read all pairs of a split that have two sides."""
+    options = default_config().data
+    options.update({"dir": str(folder), "validation_fraction": 0.0, "max_words": 0})
+    source, target = zip(*iterate_pairs(read_parallel(options, split)), strict=True)
+    return list(source), list(target)
 
 
 def nearest_sentences(queries: Sequence[str], known: Sequence[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nvc_jax.data.files import existing_folder, read_content
-from nvc_jax.data.parallel_text import clean_pairs, pair_source
+from nvc_jax.data.parallel_text import clean_pairs, different_languages, pair_source
 from nvc_jax.data.source import Source, every_nth
 from nvc_jax.errors import UserError
 
@@ -60,9 +60,7 @@ def read_gettext(options: Any, split: str) -> Source:
       UserError: for a missing folder, no catalog of a language, or a damaged catalog.
     """
     root = existing_folder(Path(options.dir))
-    languages = (options.source_language, options.target_language)
-    if languages[0] == languages[1]:
-        raise UserError(f"data.source_language and data.target_language are both {languages[0]!r}.")
+    languages = different_languages(options)
     translated = [name for name in languages if name != _UNTRANSLATED]
     catalogs = [_read_language(root, language) for language in translated]
     keys = [key for key in catalogs[0] if all(key in catalog for catalog in catalogs[1:])]

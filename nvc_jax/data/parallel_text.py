@@ -54,9 +54,7 @@ def read_parallel(options: Any, split: str) -> Source:
 
 def _read_pair_of_files(options: Any, split: str) -> Source:
     """The pairs of one split, cleaned."""
-    languages = (options.source_language, options.target_language)
-    if languages[0] == languages[1]:
-        raise UserError(f"data.source_language and data.target_language are both {languages[0]!r}.")
+    languages = different_languages(options)
     # The first name of which there is a file: two files of different names are no pair.
     candidates = _candidates(options, split)
     name = next((name for name, found in candidates.items() if found), _NAMES[split][0])
@@ -71,6 +69,18 @@ def _read_pair_of_files(options: Any, split: str) -> Source:
     check_aligned(files)
     where = " and ".join(files)
     return clean_pairs(pair_source(*files.values(), where=where), options, split, where=where)
+
+
+def different_languages(options: Any) -> tuple[str, str]:
+    """`source_language` and `target_language` of `config.data`.
+
+    Raises:
+      UserError: if they are the same.
+    """
+    languages = (options.source_language, options.target_language)
+    if languages[0] == languages[1]:
+        raise UserError(f"data.source_language and data.target_language are both {languages[0]!r}.")
+    return languages
 
 
 def _candidates(options: Any, split: str) -> dict[str, dict[str, Path]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nvc_jax.data.clouds import resample
 from nvc_jax.data.solids import crop, resize
-from nvc_jax.data.source import UNKNOWN, FieldSpec, Source, class_names_of, is_in_memory
+from nvc_jax.data.source import UNKNOWN, DerivedSource, FieldSpec, Source
 from nvc_jax.data.views import (
     ELEVATION,
     camera,
@@ -37,7 +37,7 @@ _GRID = 100  # places on the floor of a scene of points, per unit
 _LAYOUTS, _PLACES = 20, 50  # tries, of the whole scene and of one model
 
 
-class _Scenes(abc.ABC):
+class _Scenes(DerivedSource, abc.ABC):
     """What scenes of voxels and of points share; see `Source`."""
 
     def __init__(
@@ -49,11 +49,10 @@ class _Scenes(abc.ABC):
                 f"There is 1 scene or more, of 1 model or more each, got {num_scenes} scenes of "
                 f"{fewest} to {most} models."
             )
-        self._source, self._num_scenes, self._seed = source, num_scenes, seed
+        super().__init__(source)
+        self._num_scenes, self._seed = num_scenes, seed
         self._models_per_scene = fewest, most
         self._composed: dict[int, dict[str, np.ndarray]] = {}
-        self.in_memory = is_in_memory(source)
-        self.class_names = class_names_of(source)
 
     def __len__(self) -> int:
         """Number of scenes."""

@@ -150,14 +150,21 @@ class ArraySource:
         return {"image": image, "label": np.asarray(self._label[ids], np.int32)}
 
 
-class _Subset:
+class DerivedSource:
+    """What a source that is made of another one takes from it: `in_memory` and names of classes."""
+
+    def __init__(self, source: Source):
+        self._source, self.in_memory = source, is_in_memory(source)
+        self.class_names = class_names_of(source)
+        self.point_class_names = point_class_names_of(source)
+
+
+class _Subset(DerivedSource):
     """Some examples of another source."""
 
     def __init__(self, source: Source, ids: np.ndarray):
-        self._source, self._ids, self.spec = source, ids, source.spec
-        self.in_memory = is_in_memory(source)
-        self.class_names = class_names_of(source)
-        self.point_class_names = point_class_names_of(source)
+        super().__init__(source)
+        self._ids, self.spec = ids, source.spec
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -186,15 +193,12 @@ def subset(source: Source, ids: np.ndarray) -> Source:
     return _Subset(source, np.asarray(ids, np.int64))
 
 
-class _Selected:
+class _Selected(DerivedSource):
     """Some fields of another source."""
 
     def __init__(self, source: Source, names: Sequence[str]):
-        self._source = source
+        super().__init__(source)
         self.spec = {name: source.spec[name] for name in names if name in source.spec}
-        self.in_memory = is_in_memory(source)
-        self.class_names = class_names_of(source)
-        self.point_class_names = point_class_names_of(source)
 
     def __len__(self) -> int:
         return len(self._source)

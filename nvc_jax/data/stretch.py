@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.data.solids import crop, resize
-from nvc_jax.data.source import (
-    Source,
-    class_names_of,
-    is_in_memory,
-    point_class_names_of,
-)
+from nvc_jax.data.source import DerivedSource, Source
 from nvc_jax.errors import UserError
 
 
-class StretchedShapes:
+class StretchedShapes(DerivedSource):
     """Shapes and stretched copies of them: example c·N + n is copy c of shape n of N.
 
     Copy 0 is the shape itself. In the others every axis has a factor of its own, `exp(u)` with u
@@ -40,11 +35,9 @@ class StretchedShapes:
                 "Shapes have 0 or more stretched copies, by an amount from 0 to 1, got "
                 f"{copies} and {amount}."
             )
-        self._source, self._copies, self._amount, self._seed = source, copies, amount, seed
+        super().__init__(source)
+        self._copies, self._amount, self._seed = copies, amount, seed
         self.spec = source.spec
-        self.in_memory = is_in_memory(source)
-        self.class_names = class_names_of(source)
-        self.point_class_names = point_class_names_of(source)
 
     def __len__(self) -> int:
         """Number of shapes and copies."""

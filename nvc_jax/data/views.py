@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nvc_jax.data.clouds import resample
-from nvc_jax.data.source import FieldSpec, Source, class_names_of, is_in_memory
+from nvc_jax.data.source import DerivedSource, FieldSpec, Source
 from nvc_jax.errors import UserError
 
 SIDES = ("+x", "-x", "+z", "-z")
@@ -191,7 +191,7 @@ def require_field(source: Source, name: str, shape: str, rank: int) -> FieldSpec
     return field
 
 
-class PartialVolumes:
+class PartialVolumes(DerivedSource):
     """Models as volumes, each from several sides: example n·V + v is model n in view v of V.
 
     Fields: `partial` (the surface seen) and `complete`, uint8 `[X, Y, Z]`, and `label`.
@@ -219,12 +219,11 @@ class PartialVolumes:
             raise UserError("There is no view of the volumes: name one or ask for oblique ones.")
         for view in views:
             side_view(np.zeros((1, 1, 1), np.uint8), view)
-        self._source, self._views, self._seed = source, tuple(views), seed
+        super().__init__(source)
+        self._views, self._seed = tuple(views), seed
         self._num_views = len(views) + num_oblique
         volume = FieldSpec(field.shape, np.dtype(np.uint8))
         self.spec = {"partial": volume, "complete": volume, "label": source.spec["label"]}
-        self.in_memory = is_in_memory(source)
-        self.class_names = class_names_of(source)
 
     def __len__(self) -> int:
         """Number of views of all models."""
@@ -244,7 +243,7 @@ class PartialVolumes:
         return {"partial": partial, "complete": complete, "label": batch["label"]}
 
 
-class PartialClouds:
+class PartialClouds(DerivedSource):
     """Models as point clouds, each from several viewpoints above: n·V + v is model n in view v.
 
     Fields: `partial` float32 `[N, 3]` (drawn from the points that are seen, see `resample`),
@@ -267,7 +266,8 @@ class PartialClouds:
             raise UserError(
                 f"Partial clouds have 1 or more views and points, got {num_views} and {num_points}."
             )
-        self._source, self._seed = source, seed
+        super().__init__(source)
+        self._seed = seed
         self._num_views, self._num_points = num_views, num_points
         self._drawn: dict[int, np.ndarray] = {}
         self.spec = {
@@ -275,8 +275,6 @@ class PartialClouds:
             "complete": FieldSpec((field.shape[0], 3), np.dtype(np.float32)),
             "label": source.spec["label"],
         }
-        self.in_memory = is_in_memory(source)
-        self.class_names = class_names_of(source)
 
     def __len__(self) -> int:
         """Number of views of all models."""

@@ -16,7 +16,7 @@ from nvc_jax.tasks.semantic_completion import SemanticCompletionTask
 from nvc_jax.tasks.translation import TranslationTask
 from nvc_jax.tasks.voxel_completion import VoxelCompletionTask
 
-__all__ = ["TASKS", "Learned", "Outputs", "Task", "learn", "make_task", "open_examples"]
+__all__ = ["TASKS", "Learned", "Outputs", "Task", "make_task", "open_examples", "open_training"]
 
 TASKS: dict[str, type[Task]] = {
     "image": ImageTask,
@@ -32,16 +32,25 @@ Learned = Mapping[str, bytes]
 """What a task learned from its training examples before anything else, by file name."""
 
 
-def learn(config: ml_collections.ConfigDict) -> Learned:
-    """Learns what the task needs from training examples before anything else, see `Task.learn`.
+def open_training(
+    config: ml_collections.ConfigDict, learned: Learned | None = None
+) -> tuple[Source, Learned]:
+    """Opens the training split once: to learn from it, see `Task.learn`, and as examples.
+
+    Args:
+      config: the whole config.
+      learned: what an earlier start of the run learned; None or nothing: to be learned now.
+
+    Returns:
+      (examples of the task, what was learned).
 
     Raises:
       UserError: as `open_examples`, and for what the task cannot learn from.
     """
-    task_class = _task_class(config)
-    if not task_class.learns:
-        return {}
-    return task_class.learn(open_source(config.data, "train"), config)
+    task_class, stored = _task_class(config), open_source(config.data, "train")
+    if task_class.learns and not learned:
+        learned = task_class.learn(stored, config)
+    return _examples(task_class, stored, config, "train", learned), learned or {}
 
 
 def make_task(
@@ -66,7 +75,18 @@ def open_examples(
     Raises:
       UserError: for an unknown task, source or split, and for files that are missing or damaged.
     """
-    task_class, stored = _task_class(config), open_source(config.data, split)
+    stored = open_source(config.data, split)
+    return _examples(_task_class(config), stored, config, split, learned)
+
+
+def _examples(
+    task_class: type[Task],
+    stored: Source,
+    config: ml_collections.ConfigDict,
+    split: str,
+    learned: Learned | None,
+) -> Source:
+    """What a task makes of stored examples, with what it learned where it learns."""
     if task_class.learns:
         return task_class.examples(stored, config, split, learned)  # type: ignore[call-arg]
     return task_class.examples(stored, config, split)

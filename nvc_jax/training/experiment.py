@@ -87,7 +87,7 @@ def make_experiment(
       config: a config with the keys of `nvc_jax.config.default_config`.
       spec: name, shape and dtype of the data's fields.
       axis_name: name of the mapped axis; None for a step on one device.
-      learned: what `nvc_jax.tasks.learn` returned.
+      learned: what `nvc_jax.tasks.open_training` learned.
 
     Returns:
       The experiment.

@@ -16,7 +16,7 @@ import numpy as np
 from nvc_jax.config import leaves, to_json
 from nvc_jax.data import IterableSource, Source, subset, train_batches
 from nvc_jax.errors import UserError
-from nvc_jax.tasks import Learned, learn, open_examples
+from nvc_jax.tasks import Learned, open_examples, open_training
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
 from nvc_jax.training.checkpoint import BEST, Checkpoints
@@ -92,10 +92,13 @@ def train(
     with contextlib.ExitStack() as held:
 
         def begin() -> tuple[Any, Source | None, Experiment, Learned, workdir.Claim | None]:
-            learned: Learned = workdir.read_learned(path) if Checkpoints(path).steps() else {}
-            if train_data is None and (overwrite or not learned):
-                learned = learn(config)
-            source, validation = _as_source(train_data, config, learned), validation_data
+            resumes = bool(Checkpoints(path).steps()) and not overwrite
+            learned: Learned = workdir.read_learned(path) if resumes else {}
+            if train_data is None:
+                source, learned = open_training(config, learned)
+            else:
+                source = _as_source(train_data)
+            validation = validation_data
             if train_data is None and validation is None and config.data.validation_fraction > 0:
                 validation = open_examples(config, "validation", learned)
             parallel.check_batch_size(
@@ -141,10 +144,8 @@ def _with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.Co
     return config
 
 
-def _as_source(data: Any, config: ml_collections.ConfigDict, learned: Learned) -> Any:
-    """The given training data, or the config's; plain iterables are wrapped."""
-    if data is None:
-        return open_examples(config, "train", learned)
+def _as_source(data: Any) -> Any:
+    """The given training data; plain iterables are wrapped."""
     return data if isinstance(data, Source) else IterableSource(data)
 
 

@@ -15,7 +15,7 @@ from nvc_jax.data.source import FieldSpec
 from nvc_jax.errors import UserError
 from nvc_jax.evaluation import evaluate
 from nvc_jax.metrics.translation import bleu
-from nvc_jax.tasks import Outputs, learn, make_task, open_examples
+from nvc_jax.tasks import Outputs, make_task, open_examples, open_training
 from nvc_jax.tasks.translation import masked_mean
 from nvc_jax.trained import load
 from nvc_jax.training.experiment import init_state, make_experiment
@@ -95,7 +95,7 @@ def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(config
     config = config.copy_and_resolve_references()
     config.loss.kl.value = 0.0
     config.optimizer.update({"name": "sgd", "learning_rate": 0.1})
-    learned = learn(config)
+    learned = open_training(config)[1]
     source = open_examples(config, "test", learned)
     batch = source.gather(np.arange(16))
     batch["target"][:8, 3:] = 0  # devices get different numbers of tokens
@@ -118,7 +118,8 @@ def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(config
 
 
 def test_training_error_by_hand(config):
-    task = make_task(config, open_examples(config, "test", learn(config)).spec, learn(config))
+    source, learned = open_training(config)
+    task = make_task(config, source.spec, learned)
     logits = np.zeros((2, 16, 90), np.float32)
     target = np.zeros((2, 16), np.int32)
     target[0, :2] = 5, 3
@@ -147,7 +148,7 @@ def test_mistakes_are_told(config, name, value, message):
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({name: value})
     with pytest.raises(UserError, match=message):
-        make_task(config, spec, learn(config))
+        make_task(config, spec, open_training(config)[1])
 
 
 def test_other_batches_and_inputs_are_refused(config, run):
