@@ -24,6 +24,9 @@ class Latent:
       assignment: int32 `[B]`, index of the anchor each example belongs to.
       soft_assignment: `[B, K]`.
       anchors: `[K, D]`.
+
+    Latents of several positions of an example, such as its tokens, are `[B, T, …]`; see
+    `at_positions`.
     """
 
     mean: jax.Array
@@ -33,6 +36,28 @@ class Latent:
     assignment: jax.Array
     soft_assignment: jax.Array
     anchors: jax.Array
+
+
+def at_positions(
+    latent: Latent, position: jax.Array, assignment: jax.Array | None = None
+) -> Latent:
+    """Latents of some positions of every example, one below the other.
+
+    Args:
+      latent: of T positions of B examples, `[B, T, …]`.
+      position: int32 `[B, P]`, from 0 to T − 1.
+      assignment: int32 `[B·P]`, in place of the nearest anchors.
+
+    Returns:
+      Latents `[B·P, …]`: the P of the first example, then those of the second.
+    """
+
+    def pick(values: jax.Array) -> jax.Array:
+        index = position.reshape(*position.shape, *(1,) * (values.ndim - 2))
+        return jax.lax.collapse(jnp.take_along_axis(values, index, axis=1), 0, 2)
+
+    picked = jax.tree.map(pick, latent.replace(anchors=None)).replace(anchors=latent.anchors)  # type: ignore[attr-defined]
+    return picked if assignment is None else picked.replace(assignment=assignment)
 
 
 def bound_smoothly(x: jax.Array, low: float, high: float) -> jax.Array:
@@ -104,12 +129,12 @@ class NebulaBottleneck(nn.Module):
         """Encodes features.
 
         Args:
-          features: `[B, F]`.
+          features: `[B, F]`, or `[B, T, F]` for a latent of each of T positions.
           deterministic: the sample is the mean; otherwise the rng `noise` is needed.
           example_index: int32 `[B]`, positions in the global batch that the noise is keyed by, so
             that it does not depend on how a batch is split over devices; default 0 … B − 1.
           noise_scale: factor of the noise; 0 makes an autoencoder.
-          assignment: int32 `[B]`, in place of the nearest anchor.
+          assignment: int32 `[B]` or `[B, T]`, in place of the nearest anchor.
 
         Returns:
           The latent.
@@ -120,25 +145,30 @@ class NebulaBottleneck(nn.Module):
         sample = mean
         if not deterministic:
             keys = example_keys(self.make_rng("noise"), mean.shape[0], example_index)
-            shape = (self.latent_dim,)
+            shape = mean.shape[1:]
             noise = jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
             sample = mean + noise_scale * jnp.exp(0.5 * logvar) * noise
-        soft = anchor_lib.soft_assign(sample, self.anchors, self.temperature)
         if assignment is None:
-            assignment = anchor_lib.assign(mean, self.anchors)
+            rows = mean.reshape(-1, self.latent_dim)
+            assignment = anchor_lib.assign(rows, self.anchors).reshape(mean.shape[:-1])
         return Latent(
             mean=mean,
             logvar=logvar,
             sample=sample,
             code=self.code(sample),
             assignment=assignment,
-            soft_assignment=soft,
+            soft_assignment=self._soft_assignment(sample),
             anchors=self.anchors,
         )
 
     def code(self, sample: jax.Array) -> jax.Array:
-        """Input of the decoder for given latent vectors `[N, D]`, such as the anchors."""
+        """Input of the decoder for given latent vectors `[..., D]`, such as the anchors."""
         if not self.condition_on_assignment:
             return sample
-        soft = anchor_lib.soft_assign(sample, self.anchors, self.temperature)
-        return jnp.concatenate([sample, soft], axis=-1)
+        return jnp.concatenate([sample, self._soft_assignment(sample)], axis=-1)
+
+    def _soft_assignment(self, sample: jax.Array) -> jax.Array:
+        """`[..., D]` → `[..., K]`."""
+        rows = sample.reshape(-1, self.latent_dim)
+        soft = anchor_lib.soft_assign(rows, self.anchors, self.temperature)
+        return soft.reshape(*sample.shape[:-1], self.num_anchors)

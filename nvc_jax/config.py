@@ -55,6 +55,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.channels = 0  # 1 grey, 3 color, 0 as stored
     config.data.strict = False  # True: stop at the first unreadable file
     config.data.test_area = 5  # of S3DIS, 1 to 6
+    config.data.test_subject = 0  # of MSRA's hands, 0 to 8
+    config.data.wrist_from_palm = True  # STB: joint 0 moves from the palm's center to the wrist
     config.data.num_models = 480  # of the synthetic furniture
     config.data.num_points = 2048  # of every cloud after resampling
     config.data.resolution = 64  # voxels a side of 3D-RecGAN's volumes, which hold 256
@@ -63,7 +65,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.stretch = 0.15  # axes of a copy are scaled by up to exp(±this), then all to fit
     config.data.side_views = True  # shapes are seen from four sides: level, along an axis
     config.data.oblique_views = 0  # and so many times from above, by a camera of a random azimuth
-    config.data.view_seed = 0  # of cameras; not config.seed, so that test views are always the same
+    config.data.view_seed = 0  # of cameras and rooms; not config.seed: test views stay the same
     config.data.source_language = "de"  # text: suffixes of files, names of folders
     config.data.target_language = "en"
     config.data.max_words = 100  # longer training sentences are left out; 0: no limit
@@ -73,8 +75,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.max_target_tokens = 64
     config.data.num_buckets = 4  # shapes of training batches, by the length of sentences
     config.data.compose_scenes = False  # points: scenes of shapes, labeled by class, not shapes
-    config.data.num_scenes = 2000  # composed of training shapes
-    config.data.num_heldout_scenes = 200  # of validation shapes, and of test shapes
+    config.data.num_scenes = 2000  # composed of training shapes; training rooms
+    config.data.num_heldout_scenes = 200  # for validation, and for the test
     config.data.scene_size = (32, 16, 32)  # voxels
     config.data.models_per_scene = (2, 4)  # fewest and most
     config.data.num_threads = 2  # that read ahead from files
@@ -83,7 +85,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.network = "mlp"  # see the factories in nvc_jax/networks/
     config.model.hidden = (512, 256, 128)
-    config.model.channels = (32, 64)  # of every stage of a network of volumes
+    config.model.channels = (32, 64)  # of every stage of a network of volumes or rooms
     config.model.blocks = 1  # residual blocks of a stage
     config.model.skips = True  # feature maps of the encoder go to the decoder beside the code
     config.model.skip_dropout = 0.1  # share of training examples that go without, see docs
@@ -93,6 +95,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.model.fold_hidden = (128, 128)  # widths of the layers that fold
     config.model.transform = False  # PointNet turns its input by a learned matrix (T-net)
     config.model.num_neighbors = 20  # of a point in DGCNN's graphs
+    config.model.dilations = ()  # of its graphs in space, one a layer; (): graphs of the features
     config.model.num_classes = 0  # of voxels, empty among them, or of points
     config.model.know_category = False  # segmentation of parts: the network is told the category
     config.model.width = 128  # of a Transformer's states
@@ -101,7 +104,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.model.encoder_layers = 2
     config.model.decoder_layers = 2
     config.model.dropout = 0.1  # after its embedding and each branch
-    config.model.latent = "sentence"  # text: a state of the sentence's code; none: no such state
+    config.model.latent = "sentence"  # text: a state of its code; token: of every token; none
+    # planes: image, one latent for all of it; pixel, one for every square of a small map
     config.model.batch_norm = False
     config.model.latent_dim = 10
     config.model.num_anchors = 10
@@ -121,7 +125,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.loss.class_weights = ()  # one for each class of voxels or points; (): 1
     config.loss.label_smoothing = 0.0  # share of a token's target spread over the vocabulary
     config.loss.gamma = 0.5  # weight of occupied voxels; 1 - gamma is that of empty ones
-    config.loss.soft_iou = 0.0  # volumes: weight of 1 - soft IoU, times the number of voxels
+    config.loss.soft_iou = 0.0  # shapes: weight of 1 - soft IoU, times the number of voxels, points
+    config.loss.num_positions = 8  # tokens or pixels of an example that the latent terms see
     config.loss.reconstruction = weight_schedule(1.0)
     config.loss.kl = weight_schedule(1.0)
     config.loss.triplet = weight_schedule(1.0)
@@ -152,7 +157,8 @@ def default_config() -> ml_collections.ConfigDict:
     config.augment.rotation = 0.0  # radians
     config.augment.scale = 0.0  # 0.2: between 1/1.2 and 1.2
     config.augment.shear = 0.0  # tangent of the angle
-    config.augment.mirror = False  # 3D: half of the examples are mirrored along x
+    config.augment.mirror = False  # 3D, rooms: half of the examples are mirrored along x
+    config.augment.color = 0.0  # rooms: gains of channels, between 1 / (1 + this) and 1 + this
     config.augment.upright_symmetry = False  # 3D: quarter turns and mirrors about the vertical axis
     config.augment.target = "clean"  # reconstruct the clean image, or the augmented one
     config.augment.assign_from = "clean"  # which view decides on the nearest anchor
@@ -188,6 +194,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.eval.max_train_examples = 20_000  # encoded for k-means and nearest neighbors
     config.eval.tsne_examples = 2_000  # 0: no t-SNE figure
     config.eval.num_neighbors = 5
+    config.eval.average_checkpoints = 1  # parameters are averaged over as many of the latest
     config.eval.shown_examples = 24  # in the figure of reconstructions
     config.eval.shown_samples = 8  # drawn around each anchor
     config.eval.threshold = 0.5  # a voxel of this probability or more counts as occupied

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from nvc_jax.data import Source
 from nvc_jax.errors import UserError
 from nvc_jax.tasks import Learned
 from nvc_jax.training import parallel, workdir
+from nvc_jax.training.averaging import average_checkpoints
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source
 from nvc_jax.training.experiment import Experiment, abstract_state, make_experiment
@@ -200,8 +202,21 @@ def load(
     learned = workdir.read_learned(path)
     experiment = make_experiment(config, workdir.read_spec(path), parallel.AXIS, learned)
     target = abstract_state(experiment, config)
+    return TrainedModel(config, experiment, _restore(path, target, text, config), learned)
+
+
+def _restore(path: Path, target: Any, text: str, config: ml_collections.ConfigDict) -> Any:
+    """The state of a checkpoint, or the average of several."""
+    checkpoints = Checkpoints(path)
+    if config.eval.average_checkpoints > 1:
+        if text != "latest":
+            raise UserError(
+                f"The checkpoint is {text!r} with eval.average_checkpoints = "
+                f"{config.eval.average_checkpoints}: averages are of the latest ones."
+            )
+        return average_checkpoints(checkpoints, target, config.eval.average_checkpoints)
     step = int(text) if text.isdigit() else None
-    found = Checkpoints(path).restore(target, step=step, kind=KINDS.get(text, LATEST))
+    found = checkpoints.restore(target, step=step, kind=KINDS.get(text, LATEST))
     if found is None:
         raise UserError(f"There is no {text} checkpoint in {path}: train first.")
-    return TrainedModel(config, experiment, found[0], learned)
+    return found[0]

@@ -15,6 +15,7 @@ import scipy.special
 from flax.errors import InvalidRngError
 
 from nvc_jax import NebulaBottleneck, anchors, nvc_loss
+from nvc_jax.bottleneck import at_positions
 from tests.numeric import normal
 
 
@@ -129,6 +130,26 @@ def test_given_assignment_replaces_the_nearest_anchor():
     given = jnp.array([3, 2, 1, 0, 0, 3], jnp.int32)
     latent = BOTTLENECK.apply(PARAMS, FEATURES, deterministic=True, assignment=given)
     np.testing.assert_array_equal(latent.assignment, given)
+
+
+def test_positions_of_an_example_have_latents_of_their_own():
+    bottleneck = NebulaBottleneck(num_anchors=4, latent_dim=2, condition_on_assignment=True)
+    several = FEATURES.reshape(2, 3, 2)
+    latent = bottleneck.apply(PARAMS, several, rngs={"noise": jax.random.key(1)})
+    alone = bottleneck.apply(PARAMS, FEATURES, deterministic=True)
+    np.testing.assert_allclose(latent.mean.reshape(6, 2), alone.mean, rtol=1e-6)
+    np.testing.assert_array_equal(latent.assignment.reshape(6), alone.assignment)
+    assert latent.code.shape == (2, 3, 6) and latent.soft_assignment.shape == (2, 3, 4)
+    noise = (latent.sample - latent.mean).reshape(6, 2)
+    assert len(np.unique(np.round(noise[:, 0], 5))) == 6  # no two positions share their noise
+    position = np.array([[2, 0], [1, 1]], np.int32)
+    seen = at_positions(latent, position)
+    rows = np.array([2, 0, 4, 4])
+    np.testing.assert_array_equal(seen.mean, latent.mean.reshape(6, 2)[rows])
+    np.testing.assert_array_equal(seen.assignment, latent.assignment.reshape(6)[rows])
+    np.testing.assert_array_equal(seen.anchors, TABLE)
+    given = np.array([3, 2, 1, 0], np.int32)
+    np.testing.assert_array_equal(at_positions(latent, position, given).assignment, given)
 
 
 def test_assignment_in_float32_for_bfloat16_features():

@@ -156,15 +156,18 @@ class DGCNN(nn.Module):
       hidden: widths of the edge convolutions.
       embedding: width of the global feature.
       num_neighbors: k of the graphs; clouds with fewer points are connected completely.
+      dilations: none: the first graph is that of the coordinates, each further one that of the
+        features before it. Otherwise one number d for each edge convolution, whose graph has
+        every d-th of the k·d points nearest in space: a wider view, and distances are computed once.
 
-    The first graph is that of the coordinates, each further one that of the features before it.
-
-    Reference: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019.
+    References: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019; Li et al.,
+    "DeepGCNs: Can GCNs Go as Deep as CNNs?", 2019 (dilation).
     """
 
     hidden: tuple[int, ...] = (64, 64, 64)
     embedding: int = 1024
     num_neighbors: int = 20
+    dilations: tuple[int, ...] = ()
     batch_norm: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -184,9 +187,15 @@ class DGCNN(nn.Module):
         """
         x = points.astype(jnp.float32)
         features: list[jax.Array] = []
-        for width in self.hidden:
-            where = x if features else x[..., :3]
-            neighbors = nearest_neighbors(where, self.num_neighbors)
+        in_space = nearest_neighbors(
+            x[..., :3], self.num_neighbors * max(self.dilations, default=1)
+        )
+        for layer, width in enumerate(self.hidden):
+            if self.dilations:
+                step = self.dilations[layer]
+                neighbors = in_space[..., : self.num_neighbors * step : step]
+            else:
+                neighbors = nearest_neighbors(x, self.num_neighbors) if layer else in_space
             x = apply_stage(DGCNN._convolve, self, (x, neighbors), width, train)
             features.append(x)
         joined = jnp.concatenate(features, axis=-1)
@@ -258,7 +267,7 @@ def make_point_segmentation(
 
     Args:
       options: `config.model`; `network`, `hidden`, `decoder_hidden`, `transform`,
-        `num_neighbors`, `batch_norm`, `dtype` and `remat` are used. `hidden` has the widths of the
+        `num_neighbors`, `dilations`, `batch_norm`, `dtype` and `remat` are used. `hidden` has the widths of the
         encoder, the last one that of the global feature; `decoder_hidden` those of the head.
       num_classes: C.
       num_categories: kinds of objects that the head is told about; 0: none.
@@ -287,4 +296,11 @@ def make_point_segmentation(
         return PointNetSegmentation(hidden, options.transform, **shared), head
     if options.num_neighbors < 1:
         raise UserError(f"model.num_neighbors is {options.num_neighbors}: give 1 or more.")
-    return DGCNN(hidden[:-1], hidden[-1], options.num_neighbors, **shared), head
+    dilations = tuple(int(step) for step in options.dilations)  # of an empty tuple's type: floats
+    wrong = dilations != tuple(options.dilations) or min(dilations, default=1) < 1
+    if dilations and (wrong or len(dilations) != len(hidden) - 1):
+        raise UserError(
+            f"model.dilations are {tuple(options.dilations)}: give {len(hidden) - 1} whole numbers from "
+            "1, one for each edge convolution, or none."
+        )
+    return DGCNN(hidden[:-1], hidden[-1], options.num_neighbors, dilations, **shared), head

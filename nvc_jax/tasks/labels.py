@@ -119,6 +119,34 @@ def soft_iou(logits: jax.Array, target: jax.Array, first_class: int = 0) -> jax.
     return jnp.where(count > 0, mean, 1.0)
 
 
+def labeling_loss(
+    logits: jax.Array,
+    target: jax.Array,
+    weights: Sequence[float],
+    soft_iou_weight: float,
+    first_class: int = 0,
+) -> jax.Array:
+    """`Σ w[target]·(−log softmax(logits)[target])  +  w·n·(1 − soft IoU)`.
+
+    The sum runs over known places, n is the number of all of them.
+
+    Args:
+      logits: float32 `[B, ..., C]`.
+      target: uint8 `[B, ...]`, from 0 to C − 1, 255 unknown.
+      weights: of the C classes in the cross-entropy.
+      soft_iou_weight: w, `loss.soft_iou`.
+      first_class: classes below it do not count in the soft IoU.
+
+    Returns:
+      float32 `[B]`.
+    """
+    error = cross_entropy(logits, target, weights)
+    if soft_iou_weight == 0.0:
+        return error
+    scale = soft_iou_weight * float(np.prod(target.shape[1:]))
+    return error + scale * (1.0 - soft_iou(logits, target, first_class))
+
+
 def named(prefix: str, values: Mapping[int, float], names: Sequence[str]) -> dict[str, float]:
     """Values of classes as metrics, `prefix/name`; a class without a name goes by its number."""
     return {

@@ -7,10 +7,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 
 from nvc_jax.anchors import normal, spread
-from nvc_jax.bottleneck import Latent, NebulaBottleneck, example_keys
+from nvc_jax.bottleneck import Latent, NebulaBottleneck, at_positions, example_keys
 from nvc_jax.tasks.base import Outputs
 
 
@@ -29,8 +30,63 @@ def make_bottleneck(config: ml_collections.ConfigDict) -> NebulaBottleneck:
     )
 
 
+def draw_positions(keys: jax.Array, length: jax.Array, count: int) -> jax.Array:
+    """Random positions of examples, each as likely as any other, with replacement.
+
+    Args:
+      keys: JAX keys `[B]`.
+      length: int `[B]`, positions 0 … length − 1 are drawn from; 0 gives position 0.
+      count: P.
+
+    Returns:
+      int32 `[B, P]`.
+    """
+
+    def draw(key: jax.Array, length: jax.Array) -> jax.Array:
+        return jax.random.randint(key, (count,), 0, jnp.maximum(length, 1), jnp.int32)
+
+    return jax.vmap(draw)(keys, length)
+
+
+def content_keys(values: jax.Array) -> jax.Array:
+    """Keys `[B]` that are functions of integers `[B, ...]`; trailing zeros change nothing."""
+    rows = values.reshape(values.shape[0], -1).astype(jnp.uint32)
+    odd = 2 * jnp.arange(rows.shape[1], dtype=jnp.uint32) + 1
+    return example_keys(jax.random.key(0), rows.shape[0], jnp.sum(rows * odd[None], axis=1))
+
+
+def make_latents(
+    bottleneck: NebulaBottleneck,
+    features: jax.Array,
+    batch: Mapping[str, jax.Array],
+    assignment: jax.Array | None = None,
+    **options: Any,
+) -> tuple[Latent, Latent]:
+    """Latents for the decoder, and those that the terms of the loss see.
+
+    They are the same, but where features are of several positions: then the terms see those of the
+    batch's `position`.
+
+    Args:
+      bottleneck: features → latent.
+      features: `[B, F]`, or `[B, T, F]`.
+      batch: with `position`, int32 `[B, P]`, in the second case.
+      assignment: int32 `[B]`, or `[B·P]`; None: the nearest anchors.
+      **options: of the bottleneck.
+    """
+    position = batch.get("position")
+    if position is None:
+        latent = bottleneck(features, assignment=assignment, **options)
+        return latent, latent
+    latent = bottleneck(features, **options)
+    return latent, at_positions(latent, position, assignment)
+
+
 class LatentModel(nn.Module):
     """Encoder → NebulaBottleneck → decoder.
+
+    An encoder may make features of several positions, `[B, T, F]`: the decoder gets the codes of all
+    of them, and the terms of the loss see those of the batch's `position`, int32 `[B, P]`.
 
     Attributes:
       encoder: (input, train) → features `[B, F]`.
@@ -55,19 +111,21 @@ class LatentModel(nn.Module):
     ) -> Outputs:
         """Encodes, draws (in training) and decodes."""
         features, context = self.features(batch, train)
-        latent = self.bottleneck(
+        latent, seen = make_latents(
+            self.bottleneck,
             features,
+            batch,
+            assignment,
             deterministic=not train,
             example_index=example_index,
             noise_scale=noise_scale,
-            assignment=assignment,
         )
-        output = self.output(latent.code, context, train, example_index)
-        return Outputs(output=output, latent=latent)
+        return Outputs(self.output(latent.code, context, train, example_index), seen)
 
     def encode(self, batch: Mapping[str, jax.Array]) -> Latent:
         """The deterministic latent, with evaluation statistics."""
-        return self.bottleneck(self.features(batch, False)[0], deterministic=True)
+        features, _ = self.features(batch, False)
+        return make_latents(self.bottleneck, features, batch, deterministic=True)[1]
 
     def decode(self, sample: jax.Array) -> jax.Array:
         """The output for latent vectors `[N, D]` alone, such as anchors."""

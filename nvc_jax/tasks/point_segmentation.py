@@ -66,7 +66,7 @@ class SegmentationModel(LatentModel):
 
 
 class PointSegmentationTask(Task):
-    """Class of every point by weighted cross-entropy, summed over known points."""
+    """Class of every point by weighted cross-entropy over known points, and a soft IoU."""
 
     decodes_codes = False
 
@@ -139,8 +139,14 @@ class PointSegmentationTask(Task):
         return prepared
 
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
-        """`−Σ weight[class]·log softmax(logits)[class]` over known points, `[B]`."""
-        return labels.cross_entropy(outputs.output.logits, batch["target"], self.class_weights)
+        """`−Σ weight[class]·log softmax(logits)[class]  +  w·P·(1 − soft IoU)`, `[B]`.
+
+        The sum runs over known points of the P; w = `loss.soft_iou`, and the soft IoU is the mean of
+        the classes in the cloud.
+        """
+        return labels.labeling_loss(
+            outputs.output.logits, batch["target"], self.class_weights, self.config.loss.soft_iou
+        )
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Counts of points of every class; where parts have categories, predicted among those."""

@@ -49,11 +49,9 @@ class SemanticCompletionTask(VolumeTask):
         The sum runs over known voxels; V is the number of all voxels, w = `loss.soft_iou`, and the soft
         IoU is the mean of the classes in the scene but the empty one.
         """
-        error = labels.cross_entropy(outputs.output, batch["target"], self.class_weights)
-        weight = self.config.loss.soft_iou * float(np.prod(self.shape))
-        if weight == 0.0:
-            return error
-        return error + weight * (1.0 - labels.soft_iou(outputs.output, batch["target"], 1))
+        return labels.labeling_loss(
+            outputs.output, batch["target"], self.class_weights, self.config.loss.soft_iou, 1
+        )
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Counts of voxels of every class, and of those that are not empty."""

@@ -22,18 +22,20 @@ from nvc_jax.errors import UserError
 from nvc_jax.metrics.translation import bleu, chrf
 from nvc_jax.networks.transformer import Transformer, make_transformer
 from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.model import make_bottleneck
+from nvc_jax.tasks.model import content_keys, draw_positions, make_bottleneck, make_latents
 from nvc_jax.token_loss import cross_entropy
 
-LATENTS = ("sentence", "none")
+LATENTS = ("sentence", "token", "none")
 VOCABULARY_FILE = "vocabulary.model"
 
 
 class TranslationModel(nn.Module):
     """Transformer whose encoded sentence goes through a bottleneck.
 
-    The mean of the encoder's states is the bottleneck's feature. With `latent = "sentence"` its code
-    becomes one more state that the decoder attends to; with "none" the decoder sees nothing of it.
+    With `latent = "sentence"` the mean of the encoder's states is the bottleneck's feature, and its
+    code becomes one more state that the decoder attends to; with "none" the decoder sees nothing of
+    it. With "token" every state goes through the bottleneck, and the decoder attends to what is made
+    of the codes alone; terms of the loss see the latents of the tokens at `position`.
 
     Attributes:
       transformer: encoder, decoder and their embedding.
@@ -67,29 +69,25 @@ class TranslationModel(nn.Module):
         keys = None
         if train:
             keys = example_keys(self.make_rng("noise"), target.shape[0], example_index)
-        states, mask = self.transformer.encoder(batch["source"], keys)
-        latent = self.bottleneck(
-            masked_mean(states, mask),
+        (memory, memory_mask), latent = self._encode(
+            batch,
+            keys,
+            assignment,
             deterministic=not train,
             example_index=example_index,
             noise_scale=noise_scale,
-            assignment=assignment,
         )
-        memory, memory_mask = self._memory(states, mask, latent.code)
         begun = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BEGIN_ID)
         return Outputs(self.transformer.decoder(begun, memory, memory_mask, keys), latent)
 
     def encode(self, batch: Mapping[str, jax.Array]) -> Latent:
         """The deterministic latent."""
-        states, mask = self.transformer.encoder(batch["source"])
-        return self.bottleneck(masked_mean(states, mask), deterministic=True)
+        return self._encode(batch, deterministic=True)[1]
 
     def start(self, batch: Mapping[str, jax.Array], max_length: int) -> tuple[Any, Any]:
         """Context and cache for decoding token by token from the mean, see the decoder's `start`."""
-        states, mask = self.transformer.encoder(batch["source"])
-        latent = self.bottleneck(masked_mean(states, mask), deterministic=True)
-        memory, memory_mask = self._memory(states, mask, latent.code)
-        return self.transformer.decoder.start(memory, memory_mask, max_length)
+        memory, _ = self._encode(batch, deterministic=True)
+        return self.transformer.decoder.start(*memory, max_length)
 
     def step(
         self, context: Any, cache: Any, tokens: jax.Array, index: jax.Array
@@ -97,17 +95,24 @@ class TranslationModel(nn.Module):
         """Logits of the next tokens, see the decoder's `step`."""
         return self.transformer.decoder.step(context, cache, tokens, index)
 
-    def _memory(
-        self, states: jax.Array, mask: jax.Array, code: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """What the decoder attends to, `[B, M, W]`, and which of it counts, `[B, M]`."""
+    def _encode(
+        self,
+        batch: Mapping[str, jax.Array],
+        keys: jax.Array | None = None,
+        assignment: jax.Array | None = None,
+        **options: Any,
+    ) -> tuple[tuple[jax.Array, jax.Array], Latent]:
+        """What the decoder attends to, `[B, M, W]`, and which of it counts, `[B, M]`; the latent."""
+        states, mask = self.transformer.encoder(batch["source"], keys)
+        features = states if self.latent == "token" else masked_mean(states, mask)
+        latent, seen = make_latents(self.bottleneck, features, batch, assignment, **options)
         if self.latent == "none":
-            return states, mask
-        slot = self.slot(code)[:, None]
-        return (
-            jnp.concatenate([slot, states], axis=1),
-            jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True),
-        )
+            return (states, mask), seen
+        slots = self.slot(latent.code)
+        if self.latent == "token":
+            return (slots, mask), seen
+        memory = jnp.concatenate([slots[:, None], states], axis=1)
+        return (memory, jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)), seen
 
 
 def masked_mean(states: jax.Array, mask: jax.Array) -> jax.Array:
@@ -207,9 +212,14 @@ class TranslationTask(Task):
     def prepare(
         self, batch: dict[str, jax.Array], keys: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """See `Task`; there is no augmentation."""
-        del keys
-        return batch
+        """See `Task`; there is no augmentation, but random tokens for the latent terms."""
+        if self.config.model.latent != "token":
+            return batch
+        source, count = batch["source"], self.config.loss.num_positions
+        length = jnp.sum(source != PADDING_ID, axis=1, dtype=jnp.int32)
+        if keys is None:
+            keys, count = content_keys(source), 1
+        return {**batch, "position": draw_positions(keys, length, count)}
 
     def weight(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Number of target tokens: the error is `Σ loss / Σ tokens` over the global batch."""

@@ -142,7 +142,7 @@ def _value_and_grad(
             train=True,
             example_index=index,
             noise_scale=(weights["kl"] > 0).astype(jnp.float32),
-            assignment=None if given is None else given[index],
+            assignment=None if given is None else given[index].reshape(-1),
             rngs={"noise": noise_key},
             # Statistics of a piece are not those of the batch: Flax refuses what would update them.
             mutable=["batch_stats"] if one_piece else [],
@@ -196,7 +196,9 @@ def _prepare(experiment: Experiment, augment_key: jax.Array, examples: Any) -> t
 def _given_assignment(
     experiment: Experiment, state: TrainState, examples: Any, ready: Callable[[Any], Any]
 ) -> jax.Array | None:
-    """Assignment of the global batch, `[global B]`, where the nearest anchor will not do.
+    """Assignment of the global batch, `[global B, P]`, where the nearest anchor will not do.
+
+    P is the number of latents of an example, 1 but for tasks that look at several positions.
 
     Anchors are decided on by another view of the examples, or with balanced shares, without a
     gradient and with evaluation statistics. None: each example's own nearest anchor.
@@ -211,13 +213,14 @@ def _given_assignment(
 
     mean = _encode(experiment, state, examples, view)
     assign = anchor_lib.balanced_assign if experiment.balanced else anchor_lib.assign
-    return assign(mean, find_anchors(state.params))
+    rows = mean.reshape(-1, mean.shape[-1])
+    return assign(rows, find_anchors(state.params)).reshape(mean.shape[:2])
 
 
 def _encode(
     experiment: Experiment, state: TrainState, examples: Any, view: Callable[[Any], Any]
 ) -> jax.Array:
-    """Means of the global batch, `[global B, D]`, with evaluation statistics.
+    """Means of the global batch, `[global B, P, D]`, with evaluation statistics.
 
     Args:
       experiment: what the config made.
@@ -227,7 +230,9 @@ def _encode(
     """
 
     def encode(piece: Any) -> jax.Array:
-        return experiment.apply(state, view(piece), method="encode").mean
+        inputs = view(piece)
+        mean = experiment.apply(state, inputs, method="encode").mean
+        return mean.reshape(_batch_size(inputs), -1, mean.shape[-1])
 
     means = map_pieces(encode, examples, experiment.microbatches)
     return parallel.all_gather(means, experiment.axis_name)
@@ -312,7 +317,8 @@ def revive_step(
     Returns:
       The state and the number of revived anchors, int32 `[]`.
     """
-    candidates = _encode(experiment, state, batch, experiment.task.prepare)
+    means = _encode(experiment, state, batch, experiment.task.prepare)
+    candidates = means.reshape(-1, means.shape[-1])
     alive = (state.step - state.last_used < experiment.patience).astype(jnp.int32)
     key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
     anchors, opt_state, revived = anchor_lib.revive(

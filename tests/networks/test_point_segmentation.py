@@ -31,6 +31,7 @@ OPTIONS = {
     "decoder_hidden": (9, 10),
     "transform": False,
     "num_neighbors": 3,
+    "dilations": (),
     "batch_norm": False,
     "dtype": "float32",
     "remat": False,
@@ -143,6 +144,17 @@ def test_points_added_again_change_nothing_for_pointnet():
     np.testing.assert_allclose(longer[:, :7], logits, rtol=1e-5, atol=1e-5)
 
 
+def test_dilated_neighbors_are_every_so_manyth_in_space():
+    encoder, _ = make("dgcnn", hidden=(4, 5), num_neighbors=2, dilations=(3.0,))
+    points = inputs()[0]
+    variables = encoder.init(jax.random.key(0), points, False)
+    found = encoder.apply(variables, points, False)[0]
+    order = np.argsort(np.linalg.norm(points[:, :, None, :3] - points[:, None, :, :3], axis=-1))
+    layer = {"params": variables["params"]["EdgeConv_0"]}
+    expected = EdgeConv(4).apply(layer, points, jnp.asarray(order[..., [0, 3]]), False)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_clouds_smaller_than_the_neighborhood():
     variables, apply = compiled("dgcnn", num_neighbors=40)
     points, code, category = inputs()
@@ -238,6 +250,8 @@ def test_devices_share_the_statistics_of_a_batch():
         ({"network": "dgcnn", "hidden": (4,)}, "has 1 widths: dgcnn needs 2"),
         ({"decoder_hidden": ()}, "model.decoder_hidden is empty"),
         ({"network": "dgcnn", "num_neighbors": 0}, "model.num_neighbors is 0"),
+        ({"network": "dgcnn", "dilations": (1, 2)}, "give 3 whole numbers from 1"),
+        ({"network": "dgcnn", "dilations": (1.0, 2.5, 1.0)}, "whole numbers"),
     ],
 )
 def test_mistakes_are_told(changes, words):

@@ -75,6 +75,16 @@ def test_soft_iou_by_hand():
     np.testing.assert_array_equal(soft(certain, target[:1], 1), [1.0])
 
 
+def test_labeling_loss_is_cross_entropy_and_what_lacks_of_the_soft_iou():
+    logits, target = normal(3, 2, 5, 3), np.array([[0, 1, 2, 2, 255], [1, 1, 1, 1, 0]], np.uint8)
+    entropy = labels.cross_entropy(logits, target, (1.0, 2.0, 0.5))
+    found = labels.labeling_loss(logits, target, (1.0, 2.0, 0.5), 0.3, 1)
+    lacking = 1 - np.asarray(labels.soft_iou(logits, target, 1))
+    np.testing.assert_allclose(found, entropy + 0.3 * 5 * lacking, rtol=1e-5)
+    plain = labels.labeling_loss(logits, target, (1.0, 2.0, 0.5), 0.0)
+    np.testing.assert_array_equal(plain, entropy)
+
+
 def test_255_classes_are_as_many_as_labels_can_tell():
     assert labels.check_num_classes(config_of(255)) == 255
     target = np.array([[254, 255]], np.uint8)

@@ -91,30 +91,61 @@ def test_beams_find_the_same_in_a_model_that_is_sure(run):
     assert load(run[0], overrides=options).reconstruct(GERMAN[:8]).tolist() == greedy
 
 
-def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(config):
+def step_on_one_and_four_devices(config, **changes):
+    """The experiment and state before a step; the batch, the first half of which is shortened;
+    states and metrics after it on one device and on four."""
     config = config.copy_and_resolve_references()
-    config.loss.kl.value = 0.0
     config.optimizer.update({"name": "sgd", "learning_rate": 0.1})
+    config.update_from_flattened_dict(changes)
     learned = open_training(config)[1]
     source = open_examples(config, "test", learned)
     batch = source.gather(np.arange(16))
-    batch["target"][:8, 3:] = 0  # devices get different numbers of tokens
+    for name in ("source", "target"):
+        batch[name][:8, 3:] = 0  # devices get different numbers of tokens
     alone = make_experiment(config, source.spec, None, learned)
     start = jax.device_get(init_state(alone, config)).replace(anchors_ready=np.array(True))
-    expected, metrics = jax.device_get(jax.jit(partial(train_step, experiment=alone))(start, batch))
+    one = jax.device_get(jax.jit(partial(train_step, experiment=alone))(start, batch))
     step = partial(train_step, experiment=make_experiment(config, source.spec, "devices", learned))
     mapped = jax.pmap(step, axis_name="devices", devices=jax.devices()[:4])
     shards = {name: values.reshape(4, 4, *values.shape[1:]) for name, values in batch.items()}
     states = jax.tree.map(lambda leaf: np.stack([leaf] * 4), start)
-    state, same = jax.tree.map(lambda leaf: np.asarray(leaf)[0], mapped(states, shards))
+    four = jax.tree.map(lambda leaf: np.asarray(leaf)[0], mapped(states, shards))
+    return (alone, start), batch, one, four
+
+
+def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(config):
+    before, batch, (expected, metrics), (state, same) = step_on_one_and_four_devices(
+        config, **{"loss.kl.value": 0.0}
+    )
     np.testing.assert_allclose(same["reconstruction"], metrics["reconstruction"], rtol=1e-5)
     chex.assert_trees_all_close(state.params, expected.params, rtol=0, atol=1e-6)
     # Of single sentences, without the noise, which a KL weight of 0 takes away.
+    alone, start = before
     tokens = (batch["target"] != 0).sum(1)
     errors = alone.task.reconstruction(alone.apply(start, batch, train=False), batch)
     mean = (np.asarray(errors, np.float64) * tokens).sum() / tokens.sum()
     np.testing.assert_allclose(metrics["reconstruction"], mean, rtol=1e-5)
     assert abs(mean - np.mean(errors)) > 1e-3 * mean
+
+
+def test_latents_of_tokens_are_the_same_on_any_number_of_devices(config):
+    changes = {"model.latent": "token", "loss.num_positions": 2, "anchors.balanced": True}
+    (alone, _), batch, (expected, metrics), (state, same) = step_on_one_and_four_devices(
+        config, **changes
+    )
+    assert metrics["num_triplets"] > 0
+    for name in ("reconstruction", "kl", "triplet"):
+        np.testing.assert_allclose(same[name], metrics[name], rtol=1e-5)
+    chex.assert_trees_all_close(state.params, expected.params, rtol=0, atol=1e-6)
+    keys = jax.random.split(jax.random.key(0), 16)
+    position = alone.task.prepare(batch, keys)["position"]
+    length = (batch["source"] != 0).sum(1, keepdims=True)
+    assert position.shape == (16, 2) and (position >= 0).all() and (position < length).all()
+    assert len(np.unique(position)) > 2
+    fixed = alone.task.prepare(batch)["position"]
+    wider = {name: np.pad(batch[name], ((0, 0), (0, 3))) for name in ("source", "target")}
+    np.testing.assert_array_equal(alone.task.prepare(wider)["position"], fixed)
+    assert fixed.shape == (16, 1) and len(np.unique(fixed)) > 2
 
 
 def test_training_error_by_hand(config):
