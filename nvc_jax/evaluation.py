@@ -16,8 +16,10 @@ import ml_collections
 import numpy as np
 
 from nvc_jax import metrics
+from nvc_jax.anchor_report import nearest_members, write_report
 from nvc_jax.config import to_json
 from nvc_jax.data import IterableSource, Source, random_subset, subset
+from nvc_jax.data.source import class_names_of
 from nvc_jax.errors import UserError
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.base import Task
@@ -57,8 +59,8 @@ def evaluate(
     """Restores a run on whatever devices there are and measures it on the test split.
 
     Writes `results.json`, `embeddings.npz` (`mean`, `assignment`, `label`, `split` of every encoded
-    example, and `anchors`), `figures/` and, of 3D tasks, `shapes/`, of text `predictions.txt` into the
-    directory. Labels serve
+    example, and `anchors`), `figures/` and, of 3D tasks, `shapes/`, of text `predictions.txt` and `anchors.txt`
+    into the directory. Labels serve
     to score and to color; nothing is fitted on test examples but the names of clusters.
 
     Args:
@@ -93,6 +95,7 @@ def evaluate(
         if model.task.measures_predictions:
             _write_predictions(path / workdir.PREDICTIONS_FILE, model.task, encoded["test"])
         _write_embeddings(path / workdir.EMBEDDINGS_FILE, encoded, model.anchors)
+        _write_anchors(path / workdir.ANCHORS_FILE, model, test, encoded["test"])
         if figures:
             _draw(path, model, test, encoded["test"])
     return results
@@ -202,6 +205,18 @@ def _write_predictions(path: Path, task: Task, encoded: Mapping[str, np.ndarray]
     replace_file(path, "".join(lines).encode())
 
 
+def _write_anchors(
+    path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, np.ndarray]
+) -> None:
+    """Tells in words what every anchor stands for, where examples are text."""
+    mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
+    members = nearest_members(mean, assignment, model.anchors, model.config.eval.shown_samples)
+    describe = partial(model.task.describe, test)
+    text = write_report(members, assignment, label, class_names_of(test), describe)
+    if text is not None:
+        replace_file(path, text.encode())
+
+
 def _write_embeddings(
     path: Path, encoded: Mapping[str, Mapping[str, np.ndarray]], anchors: np.ndarray
 ) -> None:
@@ -293,12 +308,8 @@ def _anchor_examples(
     """`anchor_examples`: beside every anchor those of its examples whose means are nearest to it."""
     from nvc_jax import plots  # matplotlib is slow to import
 
-    distance = np.linalg.norm(mean - model.anchors[assignment], axis=1)
-    order = np.lexsort((distance, assignment))
     counts = np.bincount(assignment, minlength=len(model.anchors))
-    shown = [
-        ids[: model.config.eval.shown_samples] for ids in np.split(order, np.cumsum(counts)[:-1])
-    ]
+    shown = nearest_members(mean, assignment, model.anchors, model.config.eval.shown_samples)
     pictures = model.task.pictures(test.gather(np.concatenate(shown)))
     if pictures is None or not len(pictures):
         return {}

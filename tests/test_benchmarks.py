@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import retrieval, shapes
+from benchmarks import retrieval, shapes, table, translation, translation_memory
 from benchmarks.methods import METHODS, scale_steps
 from nvc_jax.config import leaves, load_config, override
 from nvc_jax.data.shapes import write_shapes
@@ -159,56 +159,65 @@ def test_point_baselines(tmp_path):
 def test_rows_survive_an_interruption(tmp_path):
     path = tmp_path / "deep" / "table.csv"
     row = {"method": "nvc, at best", "seed": 0, "steps": 10, "recipe": "ab", "seconds": 1.5}
-    shapes.Rows(path, COLUMNS).add({**row, "iou": 0.25, "not shown": 3})
+    table.Rows(path, COLUMNS).add({**row, "iou": 0.25, "not shown": 3})
     with path.open("a") as file:
         file.write("vae,0,10,cd,2.5,0.1")  # the program ended here
-    rows = shapes.Rows(path, COLUMNS)
+    rows = table.Rows(path, COLUMNS)
     assert rows.of("cd", 0) == []
     rows.add({**row, "method": "ae", "recipe": "cd", "iou": 0.75, "nmi": 0.5})
-    first, second = (shapes.Rows(path, COLUMNS).of(recipe, 0)[0] for recipe in ("ab", "cd"))
+    first, second = (table.Rows(path, COLUMNS).of(recipe, 0)[0] for recipe in ("ab", "cd"))
     assert (first["method"], first["iou"], first["seconds"]) == ("nvc, at best", 0.25, 1.5)
     assert np.isnan(first["nmi"])
     assert (second["method"], second["nmi"]) == ("ae", 0.5)
     with pytest.raises(UserError, match="move it away"):
-        shapes.Rows(path, ("miou",))
+        table.Rows(path, ("miou",))
 
 
-def test_a_finished_row_is_not_computed_again(tmp_path, monkeypatch):
+def test_a_finished_row_is_not_computed_again(tmp_path, capsys):
     computed = []
 
-    def measure(table, config, directory):
+    def measure(config, directory):
         computed.append((directory.name, config.seed, config.model.num_anchors))
         return {"steps": config.train.num_steps, "seconds": 1.0, "iou": float(len(computed))}
 
-    monkeypatch.setattr(shapes, "measure", measure)
-    table = shapes.Table(COLUMNS, lambda config: {"input": {"iou": 0.1}, "nearest": {"iou": 0.2}})
+    def printed(steps):
+        table.print_table(
+            table.Rows(tmp_path / "voxels.csv", COLUMNS),
+            shapes.configure("voxels", "shapes.npz", steps),
+            baselines=lambda config: {"input": {"iou": 0.1}, "nearest": {"iou": 0.2}},
+            methods={name: METHODS[name] for name in ("vae", "nvc")},
+            seeds=(0, 1),
+            measure=measure,
+            directory=tmp_path / "voxels",
+        )
+        lines = capsys.readouterr().out.splitlines()
+        return [[c.strip() for c in line.strip("|").split("|")][:3] for line in lines[2:]]
 
-    def rows_of(steps):
-        config = shapes.configure("voxels", "shapes.npz", steps)
-        rows = shapes.Rows(tmp_path / "voxels.csv", COLUMNS)
-        baselines = shapes.baseline_rows(table, config, rows)
-        assert [row["iou"] for row in baselines] == [0.1, 0.2]
-        return [
-            shapes.method_row(table, config, rows, method, seed, tmp_path / f"{method}-{seed}")
-            for method in ("vae", "nvc")
-            for seed in (0, 1)
-        ]
-
-    first = rows_of(50)
-    assert [row["iou"] for row in first] == [1.0, 2.0, 3.0, 4.0]
-    assert computed[1] == ("vae-1", 1, 1)
-    again = rows_of(50)
-    assert [row["iou"] for row in again] == [1.0, 2.0, 3.0, 4.0]
+    first = printed(50)
+    assert first[:4] == [
+        ["input", "", "0.1"],
+        ["nearest", "", "0.2"],
+        ["vae", "0", "1"],
+        ["vae", "1", "2"],
+    ]
+    assert first[4:] == [
+        ["vae", "mean", "1.5 ± 0.5"],
+        ["nvc", "0", "3"],
+        ["nvc", "1", "4"],
+        ["nvc", "mean", "3.5 ± 0.5"],
+    ]
+    assert computed[1] == ("voxels-vae-1", 1, 1)
+    assert printed(50) == first
     assert len(computed) == 4
-    assert [row["iou"] for row in rows_of(60)] == [5.0, 6.0, 7.0, 8.0]
+    assert [row[2] for row in printed(60)[2:4]] == ["5", "6"]
 
 
 def test_half_a_run_is_no_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(shapes, "train", lambda *_, **__: SimpleNamespace(stopped="SIGTERM"))
+    monkeypatch.setattr(table, "train", lambda *_, **__: SimpleNamespace(stopped="SIGTERM"))
     config = shapes.configure("voxels", "shapes.npz", None)
-    rows = shapes.Rows(tmp_path / "voxels.csv", COLUMNS)
+    rows = table.Rows(tmp_path / "voxels.csv", COLUMNS)
     with pytest.raises(KeyboardInterrupt):
-        shapes.method_row(shapes.TABLES["voxels"], config, rows, "ae", 0, tmp_path / "run")
+        table.method_row(rows, config, "ae", {}, 0, table.train_and_evaluate, tmp_path / "run")
     assert len((tmp_path / "voxels.csv").read_text().splitlines()) == 1
 
 
@@ -223,6 +232,25 @@ def test_the_threshold_is_the_best_one_on_validation_models(tmp_path, monkeypatc
     monkeypatch.setattr(shapes, "load", lambda directory: model)
     assert shapes.best_threshold(tmp_path) == 0.4
     assert opened == ["validation"]
+
+
+def test_nearest_sentences_by_hand():
+    known = ["die Katze", "der Hund bellt laut", "Hund"]
+    found = translation_memory.nearest_sentences(["der Hund bellt", "xyzzy"], known)
+    assert found.tolist() == [1, 0]  # the first where no word is known
+
+
+def test_translation_methods_differ_in_the_latent_alone(tmp_path):
+    recipe = translation.configure(tmp_path, 100)
+    assert recipe.train.num_steps == 100 and recipe.optimizer.schedule == "cosine"
+    for changes in translation.LATENTS.values():
+        assert all(
+            name.startswith(
+                ("model.num_anchors", "model.latent", "anchors.", "loss.kl.", "loss.triplet.")
+            )
+            for name in changes
+        )
+    assert translation.LATENTS["transformer"]["loss.kl.value"] == "0.0"
 
 
 @pytest.mark.parametrize("task", shapes.TABLES)

@@ -235,6 +235,16 @@ class Task(abc.ABC):
         del batch
         raise UserError(f"{type(self).__name__} gives no features of its inputs.")
 
+    def describe(self, source: Source, ids: np.ndarray) -> list[str] | None:
+        """Examples of a source as lines of text; None: the task's examples are no text.
+
+        Args:
+          source: of the task's examples.
+          ids: int `[n]`.
+        """
+        del source, ids
+        return None
+
     def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray | None:
         """Stored examples as pictures that show what they are.
 

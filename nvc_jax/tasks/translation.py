@@ -271,6 +271,19 @@ class TranslationTask(Task):
             values["chrf"] = chrf(translations, references).value
         return values
 
+    def describe(self, source: Source, ids: np.ndarray) -> list[str]:
+        """Source sentences; with a latent for every token, the one that was looked at in brackets."""
+        batch = source.gather(ids)
+        position = self.prepare(jax.tree.map(jnp.asarray, batch)).get("position")
+        if position is None:
+            return self.vocabulary.decode(batch["source"])
+        parts = [
+            (row[:at], row[at : at + 1], row[at + 1 :])
+            for row, (at,) in zip(batch["source"], np.asarray(position), strict=True)
+        ]
+        decoded = [self.vocabulary.decode(part) for part in parts]
+        return [f"{before} [{token}] {after}".strip() for before, token, after in decoded]
+
     def present(self, output: Any) -> np.ndarray:
         """Text of every translation, `[N]` strings."""
         return np.array(self.vocabulary.decode(np.asarray(output)), object)

@@ -31,6 +31,7 @@ EMBEDDINGS_FILE = "embeddings.npz"
 FIGURES_FOLDER = "figures"
 SHAPES_FOLDER = "shapes"
 PREDICTIONS_FILE = "predictions.txt"
+ANCHORS_FILE = "anchors.txt"
 LEARNED_FOLDER = "learned"
 RESUME = ("auto", "never", "must")
 OWN_NAMES = (
@@ -46,6 +47,7 @@ OWN_NAMES = (
     FIGURES_FOLDER,
     SHAPES_FOLDER,
     PREDICTIONS_FILE,
+    ANCHORS_FILE,
     LEARNED_FOLDER,
 )
 _SHARED_SECONDS = 30

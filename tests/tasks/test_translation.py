@@ -71,6 +71,9 @@ def test_a_few_pairs_are_learned_by_heart(run):
     assert found["bleu"] == pytest.approx(bleu(written, ENGLISH).value)
     assert json.loads((directory / "results.json").read_text()) == results
     assert (directory / "learned" / "vocabulary.model").is_file()
+    report = (directory / "anchors.txt").read_text().splitlines()
+    assert sum(line.startswith("Anchor ") for line in report) == 3
+    assert {line.strip() for line in report if line.startswith("  ")} <= set(GERMAN)
 
 
 def test_translations_depend_on_no_neighbor_and_no_batch_size(run):
@@ -146,6 +149,12 @@ def test_latents_of_tokens_are_the_same_on_any_number_of_devices(config):
     wider = {name: np.pad(batch[name], ((0, 0), (0, 3))) for name in ("source", "target")}
     np.testing.assert_array_equal(alone.task.prepare(wider)["position"], fixed)
     assert fixed.shape == (16, 1) and len(np.unique(fixed)) > 2
+    words = alone.task.describe(
+        open_examples(config, "test", open_training(config)[1]), np.arange(3)
+    )
+    for text, sentence in zip(words, GERMAN, strict=False):
+        assert text.replace("[", "").replace("]", "").replace(" ", "") == sentence.replace(" ", "")
+        assert text.count("[") == 1
 
 
 def test_training_error_by_hand(config):
