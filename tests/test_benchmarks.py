@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import retrieval, shapes, table, translation, translation_memory
+from benchmarks.translation_speed import transformer_products
 from benchmarks.methods import METHODS, scale_steps
 from nvc_jax.config import leaves, load_config, override
 from nvc_jax.data.shapes import write_shapes
@@ -251,6 +252,16 @@ def test_translation_methods_differ_in_the_latent_alone(tmp_path):
             for name in changes
         )
     assert translation.LATENTS["transformer"]["loss.kl.value"] == "0.0"
+
+
+def test_products_of_a_transformer_step_by_hand():
+    model = load_config("translation").model.copy_and_resolve_references()
+    model.update({"width": 4, "feedforward": 8, "encoder_layers": 1, "decoder_layers": 1})
+    found = transformer_products(model, 50, 3, 5)
+    # Source: 4 squares and both feed-forward layers, keys and values; target: 6 squares and the same.
+    weights = 3 * (6 * 16 + 2 * 32) + 5 * (6 * 16 + 2 * 32) + 5 * 4 * 50
+    assert sum(m * k * n for m, k, n in found) == 3 * weights
+    assert found[:3] == [(3, 4, 4), (4, 3, 4), (3, 4, 4)]
 
 
 @pytest.mark.parametrize("task", shapes.TABLES)
