@@ -161,6 +161,37 @@ def read_fields(
     return fields
 
 
+def read_pixels(path: Path, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The pixels of an image file.
+
+    Args:
+      path: the file.
+      mode: Pillow's, RGB, L (8 bits) or I (16 bits), which the file has to have.
+      size: (height, width) that the file has to have, if it matters.
+
+    Returns:
+      uint8 `[H, W, 3]` or `[H, W]`, or int32 `[H, W]`.
+
+    Raises:
+      UserError: for a missing or damaged file, or another mode or size.
+    """
+    from PIL import Image  # slow to import
+
+    try:
+        with Image.open(existing(path)) as file:
+            stored, values = file.mode, np.asarray(file.convert(mode))
+    except UserError:
+        raise
+    except Exception:  # Pillow raises many kinds
+        raise UserError(f"{path} cannot be read as an image; fetch it again.") from None
+    if not stored.startswith(mode) or (size and values.shape[:2] != size):
+        raise UserError(
+            f"{path} has mode {stored} and (height, width) {values.shape[:2]}, expected mode {mode}"
+            f"{f' and {size}' if size else ''}; fetch it again."
+        )
+    return values
+
+
 def no_arrays(path: Path) -> UserError:
     """NumPy's own message is left out, since it may advise to load pickled objects."""
     return UserError(

@@ -12,9 +12,15 @@ have `id` and `mask` too. Beside it come the fields of one kind of data:
 - text, of which examples are made: `source_text` and `target_text`, objects of type str `[b]`;
 - translation: `source` int32 `[b, S]` and `target` int32 `[b, T]`, tokens and an end, padded with 0;
 - segmentation of point clouds: `points` float32 `[b, P, C]` (x, y, z, then whatever there is) and
-  `point_label` uint8 `[b, P]`, 255 unknown.
+  `point_label` uint8 `[b, P]`, 255 unknown;
+- hands: `image` uint8 `[b, S, S, C]`, `joints` float32 `[b, 21, 3]` (mm, a right hand, in the order of
+  `nvc_jax/data/hand_joints.py`), `visible` `[b, 21]`, `camera` float32 `[b, 4]` (fx, fy, cx, cy in
+  pixels) and `center` float32 `[b, 3]` (mm), that of the crop;
+- planes: `image` uint8 `[b, H, W, 3]`, `planes` float32 `[b, 20, 3]`, `segmentation` uint8
+  `[b, H, W]` (20 on no plane, 255 unknown), `depth` float32 `[b, H, W]` (m, 0 unknown), `camera`;
+  conventions in `nvc_jax/data/plane_geometry.py`.
 
-The axes of a volume are x, y, z in this order, y up.
+Cameras look along z, with x to the right and y down. The axes of a volume are x, y, z in this order, y up.
 """
 
 from __future__ import annotations
