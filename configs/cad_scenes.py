@@ -14,7 +14,7 @@ import ml_collections
 
 from nvc_jax.config import default_config, ramp
 
-WARMUP, STEPS = 300, 1200
+WARMUP, STEPS = 200, 700
 
 # Of the classes by name, "other" the sixth: one over the square root of their frequency.
 CLASS_WEIGHTS = (2.8, 1.5, 1.2, 2.1, 2.2, 0.5, 1.8, 3.6, 2.1, 1.3, 2.3, 2.7)

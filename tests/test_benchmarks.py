@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import retrieval, shapes, table, translation, translation_memory
-from benchmarks.translation_speed import transformer_products
 from benchmarks.methods import METHODS, scale_steps
+from benchmarks.translation_speed import transformer_products
 from nvc_jax.config import leaves, load_config, override
 from nvc_jax.data.shapes import write_shapes
 from nvc_jax.errors import UserError
