@@ -55,13 +55,17 @@ class Rows:
             )
         self._lines = list(csv.reader(lines))
 
-    def of(self, recipe: str, seed: int | str) -> list[Row]:
-        """The finished rows of a recipe and seed, "" for baselines; what is not defined is NaN."""
+    def of(self, recipe: str, seed: int | str, method: str | None = None) -> list[Row]:
+        """The finished rows of a recipe and seed, "" for baselines; what is not defined is NaN.
+
+        A `method` is asked for where several share a recipe.
+        """
         rows = [dict(zip(self._names, line, strict=True)) for line in self._lines]
         return [
             {name: text if name in KEYS else float(text or "nan") for name, text in row.items()}
             for row in rows
-            if (row["recipe"], row["seed"]) == (recipe, str(seed))
+            if (row["recipe"], row["seed"], row["method"])
+            == (recipe, str(seed), method or row["method"])
         ]
 
     def add(self, row: Row) -> None:
@@ -129,10 +133,10 @@ def method_row(
     for name, value in {**changes, "seed": str(seed)}.items():
         override(config, name, value)
     recipe = recipe_of(config)
-    if not rows.of(recipe, seed):
+    if not rows.of(recipe, seed, method):
         measured = measure(config, directory)
         rows.add({"method": method, "seed": seed, "recipe": recipe, **measured})
-    return rows.of(recipe, seed)[0]
+    return rows.of(recipe, seed, method)[0]
 
 
 def print_row(*cells: str) -> None:

@@ -75,7 +75,7 @@ def training_step(
 
     def loss(params: Any, batch: Any) -> jax.Array:
         noise = {"noise": jax.random.key(0)}
-        outputs = model.apply(params, batch, train=True, rngs=noise)
+        outputs: Any = model.apply(params, batch, train=True, rngs=noise)
         sums = cross_entropy(outputs.output, batch["target"], smoothing=0.1)
         return jnp.sum(sums.loss) / jnp.sum(sums.tokens)
 
@@ -101,7 +101,7 @@ def decoders(
     def again(batch: Any) -> jax.Array:
         def step(ids: jax.Array, tokens: jax.Array, index: jax.Array) -> Any:
             del tokens  # they are in `ids` already
-            outputs = model.apply(params, {**batch, "target": ids}, train=False)
+            outputs: Any = model.apply(params, {**batch, "target": ids}, train=False)
             logits = outputs.output[:, index]
             best = jnp.argmax(logits.at[:, 0].set(-jnp.inf), axis=-1).astype(jnp.int32)
             return logits, ids.at[:, index].set(best)

@@ -1,0 +1,99 @@
+"""What the studies of configs compare: changes in one recipe for NVC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from benchmarks.methods import METHODS, ONE_ANCHOR
+
+Variants = Mapping[str, Mapping[str, str]]
+"""What every variant changes in the recipe, by its name."""
+
+
+class Study(NamedTuple):
+    """A question, and the variants of a recipe that answer it.
+
+    Attributes:
+      question: in a sentence.
+      columns: measures; the first one is drawn.
+      variants: by name.
+    """
+
+    question: str
+    columns: tuple[str, ...]
+    variants: Variants
+
+
+CLUSTERING = (
+    "cluster_accuracy_hungarian",
+    "cluster_accuracy_majority",
+    "nmi",
+    "kmeans_accuracy_hungarian",
+    "anchors_used",
+    "reconstruction",
+)
+NO_TRIPLET = {"loss.triplet.value": "0.0"}
+NO_KL = {"loss.kl.value": "0.0"}
+UNBALANCED = {"anchors.balanced": "false"}
+
+TERMS: Variants = {
+    "reconstruction": METHODS["ae"],
+    "+ KL from one Gaussian (VAE)": METHODS["vae"],
+    "+ anchors, without KL and triplet": {**NO_KL, **NO_TRIPLET},
+    "+ KL from anchors": NO_TRIPLET,
+    "+ triplet (anchor), without KL": NO_KL,
+    "+ KL from anchors, triplet (anchor)": {},
+    "+ KL from anchors, triplet (ratio)": {"loss.triplet_form": "ratio"},
+    "+ KL from anchors, triplet (hinge, hard)": {"loss.triplet_form": "hinge"},
+    "all, and bounded gravity": {"loss.gravity.value": "1.0", "loss.gravity_radius": "10.0"},
+    "all, and the paper's gravity": {"loss.gravity.value": "1e-3", "loss.gravity_form": "paper"},
+    "all, and pull": {"loss.pull.value": "1.0"},
+    "KL from anchors, equal shares off": {**NO_TRIPLET, **UNBALANCED},
+    "triplet without KL, equal shares off": {**NO_KL, **UNBALANCED},
+    "KL from anchors, triplet, equal shares off": UNBALANCED,
+}
+
+INITS = {
+    "normal": {"anchors.init": "normal"},
+    "spread": {"anchors.init": "spread"},
+    "k-means++ on data": {"anchors.init": "kmeans++"},
+    "k-means on data": {"anchors.init": "kmeans"},
+}
+INIT: Variants = {
+    f"{name}{told}": {**changes, **more}
+    for told, more in (
+        (", equal shares off", UNBALANCED),
+        (", equal shares off, revival", {**UNBALANCED, "anchors.revive_every": "100"}),
+        (", equal shares", {}),
+    )
+    for name, changes in INITS.items()
+}
+
+ANCHORS: Variants = {
+    **{f"K = {k}, D = 10": {"model.num_anchors": str(k)} for k in (5, 10, 20, 50, 100, 200)},
+    **{f"K = 10, D = {d}": {"model.latent_dim": str(d)} for d in (2, 4, 32, 64)},
+    "one anchor (VAE), D = 2": {**ONE_ANCHOR, "model.latent_dim": "2"},
+    "one anchor (VAE), D = 64": {**ONE_ANCHOR, "model.latent_dim": "64"},
+}
+
+STUDIES = {
+    "terms": Study("Which term of the loss does what?", CLUSTERING, TERMS),
+    "init": Study(
+        "How should anchors begin?",
+        ("cluster_accuracy_majority", "cluster_accuracy_hungarian", "nmi", "anchors_used"),
+        INIT,
+    ),
+    "anchors": Study(
+        "How many anchors, and how many latent dimensions?",
+        (
+            "cluster_accuracy_majority",
+            "nmi",
+            "kmeans_accuracy_hungarian",
+            "anchors_used",
+            "reconstruction",
+            "train_reconstruction",
+        ),
+        ANCHORS,
+    ),
+}

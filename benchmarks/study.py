@@ -1,0 +1,163 @@
+"""Studies of what matters in NVC: a grid of runs, as CSV, Markdown table and figure.
+
+    python -m benchmarks.study terms --data=FOLDER_WITH_MNISTS_FOUR_FILES --workdir=runs/studies
+
+`terms`, `init` and `anchors` change one thing at a time in configs/mnist.py, see benchmarks/studies.py;
+`peers` compares with other ways to cluster, see benchmarks/peers.py; `cost` measures time and memory of
+every term, see benchmarks/cost.py, and needs no data. Runs are shorter than the recipe's: on
+`--examples` of the training images, for `--steps` steps; scores are of all test images.
+
+Every finished row is a line of WORKDIR/NAME.csv and is not computed again. At the end, DOCS/NAME.md and
+DOCS/NAME.png are written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from benchmarks import cost, peers
+from benchmarks.methods import scale_steps
+from benchmarks.studies import STUDIES, Study
+from benchmarks.table import Measure, Row, Rows, cell, evaluated, method_row, trained
+from nvc_jax import cli
+from nvc_jax.config import load_config
+from nvc_jax.data import open_source, random_subset
+from nvc_jax.tasks import open_examples
+from nvc_jax.trained import load
+
+Table = Mapping[str, Sequence[Row]]
+"""Rows of all seeds by variant."""
+
+
+def smaller_data(data: Path, source: str, examples: int, folder: Path) -> Path:
+    """Writes some training images and all test images as npz files, once; returns their folder."""
+    config = load_config("mnist")
+    config.data.update({"source": source, "dir": str(data), "validation_fraction": 0.0})
+    place = folder / f"{data.name}-{examples}"
+    for split, limit in (("train", examples), ("test", sys.maxsize)):
+        path = place / f"{split}.npz"
+        if not path.is_file():
+            stored = random_subset(open_source(config.data, split), limit, seed=0)
+            place.mkdir(parents=True, exist_ok=True)
+            fields = stored.gather(np.arange(len(stored)))
+            np.savez(path, image=fields["image"], label=fields["label"])
+    return place
+
+
+def configure(data: Path, steps: int) -> ml_collections.ConfigDict:
+    """The recipe that variants change, for the data and length of a study."""
+    config = load_config("mnist")
+    config.data.source, config.data.dir = "npz", str(data.absolute())
+    config.data.validation_fraction = 0.0
+    scale_steps(config, steps)
+    config.train.eval_every = config.train.checkpoint_every = 0
+    return config
+
+
+def measure(config: ml_collections.ConfigDict, directory: Path) -> Row:
+    """Trains and evaluates; also the reconstruction error of training images, to see over-fitting."""
+    row = trained(config, directory) | evaluated(directory)
+    model = load(directory)
+    seen = random_subset(open_examples(config, "train"), config.eval.max_train_examples, 0)
+    row["train_reconstruction"] = float(model.encode(seen)["reconstruction"].mean())
+    return row
+
+
+def run_variants(
+    rows: Rows,
+    config: ml_collections.ConfigDict,
+    variants: Mapping[str, Mapping[str, str]],
+    seeds: Sequence[int],
+    how: Measure | Mapping[str, Measure],
+    directory: Path,
+) -> Table:
+    """Rows of every variant, those that are missing computed: all variants of a seed, then the next."""
+    found: dict[str, list[Row]] = {name: [] for name in variants}
+    for seed in seeds:
+        for number, (name, changes) in enumerate(variants.items()):
+            how_to = how[name] if isinstance(how, Mapping) else how
+            place = directory / f"{number:02d}-{seed}"
+            row = method_row(rows, config, name, changes, seed, how_to, place)
+            found[name].append(row)
+            shown = ", ".join(f"{c} {cell([row[c]])}" for c in rows.columns)
+            print(f"{name}, seed {seed}: {shown}", flush=True)
+    return found
+
+
+def write_page(path: Path, title: str, lines: Sequence[str], table: Table, rows: Rows) -> None:
+    """Writes the Markdown table and draws its first measure."""
+    shown = (*rows.columns, "seconds")
+    head = [f"| variant | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
+    body = [
+        f"| {name} | {' | '.join(cell([row[c] for row in some]) for c in shown)} |"
+        for name, some in table.items()
+    ]
+    figure = f"![{rows.columns[0]} of every variant]({path.stem}.png)"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([f"# {title}", "", *lines, "", *head, *body, "", figure, ""]))
+    draw(path.with_suffix(".png"), table, rows.columns[0])
+
+
+def draw(path: Path, table: Table, column: str) -> None:
+    """A bar for the mean of every variant, and a dot for every seed."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure((7, 0.6 + 0.3 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    for place, some in enumerate(table.values()):
+        values = [row[column] for row in some]
+        axes.barh(place, np.mean(values), color="#9ecae1")
+        axes.plot(values, [place] * len(values), "k.", markersize=4)
+    axes.set_yticks(range(len(table)), list(table))
+    axes.invert_yaxis()
+    axes.set_xlabel(column)
+    figure.savefig(path, dpi=120)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs what is missing of a study and writes its page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=(*STUDIES, "peers", "cost"))
+    parser.add_argument("--data", type=Path, help="folder of images; not for cost")
+    parser.add_argument("--source", default="idx", help="data.source of the folder")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/studies"))
+    parser.add_argument("--docs", type=Path, default=Path("docs/studies"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22, 23])
+    parser.add_argument("--examples", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=1500)
+    flags = parser.parse_args(arguments)
+    if flags.name == "cost":
+        return cost.main(flags.docs)
+    if flags.data is None:
+        parser.error(f"{flags.name} needs --data")
+    data = smaller_data(flags.data, flags.source, flags.examples, flags.workdir)
+    config = configure(data, flags.steps)
+    stem = flags.name if data.name.startswith("mnist") else f"{flags.name}-{flags.data.name}"
+    if flags.name == "peers":
+        chosen = Study(peers.QUESTION, peers.COLUMNS, peers.VARIANTS)
+        how: Measure | Mapping[str, Measure] = peers.MEASURES
+    else:
+        chosen, how = STUDIES[flags.name], measure
+    rows = Rows(flags.workdir / f"{stem}.csv", chosen.columns)
+    table = run_variants(rows, config, chosen.variants, flags.seeds, how, flags.workdir / stem)
+    notes = [
+        f"{flags.examples:,} training images of {flags.data.name} without labels, {flags.steps:,} steps, "
+        f"all test images; mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))}.",
+        "",
+        f"    python -m benchmarks.study {flags.name} --data=FOLDER --examples={flags.examples} "
+        f"--steps={flags.steps}",
+    ]
+    write_page(flags.docs / f"{stem}.md", chosen.question, notes, table, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
