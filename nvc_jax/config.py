@@ -52,7 +52,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.image_key = "image"  # names of the fields in npz, npy and TFDS
     config.data.label_key = "label"
     config.data.image_size = (0, 0)  # resize to height, width; 0: as stored
-    config.data.channels = 0  # 1 grey, 3 color, 0 as stored
+    config.data.channels = 0  # 1 grey, 3 color, 0 as stored; of hands 1 depth, 3 color, 4 both
     config.data.strict = False  # True: stop at the first unreadable file
     config.data.test_area = 5  # of S3DIS, 1 to 6
     config.data.test_subject = 0  # of MSRA's hands, 0 to 8
@@ -75,7 +75,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data.max_target_tokens = 64
     config.data.num_buckets = 4  # shapes of training batches, by the length of sentences
     config.data.compose_scenes = False  # points: scenes of shapes, labeled by class, not shapes
-    config.data.num_scenes = 2000  # composed of training shapes; training rooms
+    config.data.num_scenes = 2000  # composed of training shapes; training rooms, hands
     config.data.num_heldout_scenes = 200  # for validation, and for the test
     config.data.scene_size = (32, 16, 32)  # voxels
     config.data.models_per_scene = (2, 4)  # fewest and most
@@ -85,7 +85,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.model = ml_collections.ConfigDict()
     config.model.network = "mlp"  # see the factories in nvc_jax/networks/
     config.model.hidden = (512, 256, 128)
-    config.model.channels = (32, 64)  # of every stage of a network of volumes or rooms
+    config.model.channels = (32, 64)  # of every stage of a network of volumes, rooms or hands
     config.model.blocks = 1  # residual blocks of a stage
     config.model.skips = True  # feature maps of the encoder go to the decoder beside the code
     config.model.skip_dropout = 0.1  # share of training examples that go without, see docs

@@ -24,4 +24,4 @@ NAMES = (
 NUM_JOINTS = len(NAMES)
 
 PARENTS = (-1, *(WRIST if joint % 4 == 1 else joint - 1 for joint in range(1, NUM_JOINTS)))
-"""The joint on the other end of every joint's bone, nearer to the wrist; −1: the wrist has none."""
+"""The joint on the other end of every joint's bone, nearer to the wrist, which has none: -1."""

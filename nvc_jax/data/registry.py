@@ -15,17 +15,27 @@ from nvc_jax.data.epn import read_epn
 from nvc_jax.data.folder import read_folder
 from nvc_jax.data.furniture import PARTS_OF_CLASS, read_furniture
 from nvc_jax.data.gettext_catalogs import read_gettext
+from nvc_jax.data.hands import read_hands
+from nvc_jax.data.icvl import read_icvl
 from nvc_jax.data.idx import read_idx
 from nvc_jax.data.iwslt14 import read_iwslt14
 from nvc_jax.data.modelnet_hdf5 import read_modelnet_hdf5
+from nvc_jax.data.msra15 import read_msra15
+from nvc_jax.data.nyu_depth import read_nyu_depth
+from nvc_jax.data.nyu_hands import read_nyu_hands
 from nvc_jax.data.parallel_text import read_parallel
 from nvc_jax.data.pcn import read_pcn
 from nvc_jax.data.phrases import read_phrases
+from nvc_jax.data.plane_rcnn import read_plane_rcnn
+from nvc_jax.data.planenet import read_planenet
 from nvc_jax.data.recgan import read_recgan
+from nvc_jax.data.rhd import read_rhd
+from nvc_jax.data.rooms import read_rooms
 from nvc_jax.data.s3dis import read_s3dis
 from nvc_jax.data.shapenet_part import part_table, read_shapenet_part
 from nvc_jax.data.shapes import read_pairs, read_shapes
 from nvc_jax.data.source import Source, split_off
+from nvc_jax.data.stb import read_stb
 from nvc_jax.data.tfds import read_tfds
 from nvc_jax.data.tfds_text import read_tfds_text
 from nvc_jax.errors import UserError
@@ -73,6 +83,16 @@ SOURCES: dict[str, Reader] = {
     "iwslt14": Reader(read_iwslt14, splits=SPLITS),
     "gettext": Reader(read_gettext, splits=SPLITS),
     "tfds_text": Reader(read_tfds_text, splits=SPLITS, needs_dir=False),
+    "rooms": Reader(read_rooms, splits=SPLITS, needs_dir=False),
+    "planenet": Reader(read_planenet),
+    "plane_rcnn": Reader(read_plane_rcnn),
+    "nyu_depth": Reader(read_nyu_depth, needs_dir=False),
+    "hands": Reader(read_hands, splits=SPLITS, needs_dir=False),
+    "rhd": Reader(read_rhd),
+    "stb": Reader(read_stb),
+    "msra15": Reader(read_msra15),
+    "nyu_hands": Reader(read_nyu_hands),
+    "icvl": Reader(read_icvl),
 }
 """Readers by the name in `data.source`."""
 

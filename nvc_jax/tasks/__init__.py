@@ -9,7 +9,9 @@ import ml_collections
 from nvc_jax.data import FieldSpec, Source, open_source
 from nvc_jax.errors import UserError
 from nvc_jax.tasks.base import Outputs, Task
+from nvc_jax.tasks.hand_pose import HandPoseTask
 from nvc_jax.tasks.image import ImageTask
+from nvc_jax.tasks.planar_reconstruction import PlanarReconstructionTask
 from nvc_jax.tasks.point_completion import PointCompletionTask
 from nvc_jax.tasks.point_segmentation import PointSegmentationTask
 from nvc_jax.tasks.semantic_completion import SemanticCompletionTask
@@ -25,6 +27,8 @@ TASKS: dict[str, type[Task]] = {
     "point_completion": PointCompletionTask,
     "point_segmentation": PointSegmentationTask,
     "translation": TranslationTask,
+    "hand_pose": HandPoseTask,
+    "planar_reconstruction": PlanarReconstructionTask,
 }
 
 

@@ -57,7 +57,16 @@ def test_data_with_a_validation_split_of_their_own_are_not_cut(tmp_path, options
 
 def test_data_that_come_without_files_need_no_folder():
     without = {name for name, reader in SOURCES.items() if not reader.needs_dir}
-    assert without == {"digits", "tfds", "furniture", "phrases", "tfds_text"}
+    assert without == {
+        "digits",
+        "tfds",
+        "furniture",
+        "phrases",
+        "tfds_text",
+        "nyu_depth",
+        "rooms",
+        "hands",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(n for n, reader in SOURCES.items() if reader.needs_dir))

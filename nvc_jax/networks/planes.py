@@ -1,0 +1,249 @@
+"""Encoder and decoder from an image to a plane for every pixel.
+
+Squares of pixels are folded into channels, and residual blocks of 3 × 3 convolutions work at a quarter of
+the sides and below: on CPUs strided and transposed convolutions are slower than their arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nvc_jax.errors import UserError
+from nvc_jax.networks.layers import Block, Conv, Dense, apply_stage, module_options
+
+PLANE_NETWORKS = ("patch2d",)
+PLANE_LATENTS = ("image", "pixel")
+PATCH = 4  # side of the squares that the first stage folds
+SQUARE_PLANES = 3  # that a square chooses from
+_FACING = (0.0, 0.0, 0.3, 0.0)  # first bias of the outputs: a wall 3 m away
+
+
+def space_to_depth(x: jax.Array, size: int) -> jax.Array:
+    """Folds squares of size² pixels into channels.
+
+    Args:
+      x: `[B, H, W, C]`, both sides multiples of `size`.
+      size: side of a square.
+
+    Returns:
+      `[B, H / size, W / size, size²·C]`.
+    """
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // size, size, width // size, size, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, -1)
+
+
+def depth_to_space(x: jax.Array, size: int) -> jax.Array:
+    """Inverse of `space_to_depth`."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, size, size, channels // size**2)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * size, width * size, -1)
+
+
+class _Residual(nn.Module):
+    """x + convolution(ReLU(convolution(ReLU(x)))), the identity at first."""
+
+    shared: Mapping[str, Any]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels, dtype = x.shape[-1], self.shared["dtype"]
+        y = Conv(channels, (3, 3), dtype=dtype)(Block(**self.shared)(x, train))
+        last = nn.initializers.zeros
+        y = Conv(channels, (3, 3), dtype=dtype, kernel_init=last)(Block(**self.shared)(y, train))
+        return x + y
+
+
+class _Network(nn.Module):
+    """What the networks below have in common.
+
+    Attributes:
+      channels: of every stage: at 1/4 of the sides, 1/8, …
+      blocks: residual blocks of a stage.
+    """
+
+    channels: tuple[int, ...]
+    blocks: int = 1
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    def down(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        """The feature maps `[B, H / 4, W / 4, channels[0]]`, `[B, H / 8, …]`, … of an image."""
+        maps, x = [], x.astype(self.dtype)
+        for stage in range(len(self.channels)):
+            x = apply_stage(_Network._shrink, self, x, stage, train)
+            maps.append(x)
+        return maps
+
+    def up(self, x: jax.Array, maps: Sequence[jax.Array] | None, train: bool) -> jax.Array:
+        """From the innermost map to one at 1/4 of the sides; the encoder's maps are added to it."""
+        for stage in reversed(range(len(self.channels))):
+            if maps is not None:
+                x = x + self.skip(maps[stage], stage)
+            x = apply_stage(_Network._grow, self, x, stage, train)
+        return x
+
+    def skip(self, feature_map: jax.Array, stage: int) -> jax.Array:
+        """A map of the encoder for its place in the decoder; maps of zeros are as good as none."""
+        return nn.Dense(
+            self.channels[stage], use_bias=False, dtype=self.dtype, name=f"skip_{stage}"
+        )(feature_map)
+
+    def head(self, x: jax.Array) -> jax.Array:
+        """Outputs of every pixel, float32 `[B, H, W, 4]`, of a map at 1/4 of the sides.
+
+        A square has a few planes, and each of its pixels a mean of them with weights of its own: where
+        they are alike there is no noise from pixel to pixel, and where they are not there is an edge.
+        """
+        shape = (*x.shape[:3], SQUARE_PLANES, 3)
+        planes = Dense(SQUARE_PLANES * 3, dtype=self.dtype, name="planes")(x).reshape(shape)
+        pixels = Dense(PATCH**2 * (SQUARE_PLANES + 1), dtype=self.dtype, name="pixels")(x)
+        pixels = depth_to_space(pixels, PATCH).astype(jnp.float32)
+        weight = jax.nn.softmax(pixels[..., :SQUARE_PLANES])
+        of_pixels = jnp.repeat(jnp.repeat(planes.astype(jnp.float32), PATCH, 1), PATCH, 2)
+        plane = jnp.sum(weight[..., None] * of_pixels, axis=-2)
+        facing = jnp.array(_FACING, jnp.float32)[None, None, None]
+        return jnp.concatenate([plane, pixels[..., SQUARE_PLANES:]], axis=-1) + facing
+
+    def refine(self, x: jax.Array, train: bool) -> jax.Array:
+        """Residual blocks, then ReLU."""
+        shared = {"batch_norm": self.batch_norm, "axis_name": self.axis_name, "dtype": self.dtype}
+        for _ in range(self.blocks):
+            x = _Residual(shared)(x, train)
+        return Block(**shared)(x, train)
+
+    def _shrink(self, x: jax.Array, stage: int, train: bool) -> jax.Array:
+        x = space_to_depth(x, 2 if stage else PATCH)
+        return self.refine(Dense(self.channels[stage], dtype=self.dtype)(x), train)
+
+    def _grow(self, x: jax.Array, stage: int, train: bool) -> jax.Array:
+        x = self.refine(x, train)
+        if stage == 0:
+            return x
+        return depth_to_space(Dense(4 * self.channels[stage - 1], dtype=self.dtype)(x), 2)
+
+
+class ImageEncoder(_Network):
+    """Features of the whole image."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, list[jax.Array]]:
+        """Maps `[B, H, W, C]` to features `[B, F]` and the feature maps of all stages."""
+        maps = self.down(x, train)
+        return maps[-1].reshape(x.shape[0], -1), maps
+
+
+class ImageDecoder(_Network):
+    """From the code of the whole image to outputs of every pixel.
+
+    Attributes:
+      low: height and width of the innermost map.
+    """
+
+    low: tuple[int, int] = (1, 1)
+
+    @nn.compact
+    def __call__(
+        self, code: jax.Array, train: bool, maps: Sequence[jax.Array] | None = None
+    ) -> jax.Array:
+        """Maps a code `[B, D]`, with the encoder's maps or alone, to `[B, H, W, 4]`."""
+        x = Dense(math.prod(self.low) * self.channels[-1], dtype=self.dtype)(
+            code.astype(self.dtype)
+        )
+        x = x.reshape(-1, *self.low, self.channels[-1])
+        return self.head(self.up(x, maps, train))
+
+
+class PixelEncoder(_Network):
+    """Features of every square of 4 × 4 pixels."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, list[jax.Array]]:
+        """Maps `[B, H, W, C]` to features `[B, T, F]` of T = H·W / 16 squares, and the first map."""
+        maps = self.down(x, train)
+        x = self.up(jnp.zeros_like(maps[-1]), maps, train)
+        return x.reshape(x.shape[0], -1, x.shape[-1]), maps[:1]
+
+
+class PixelDecoder(_Network):
+    """From the code of every square to outputs of its pixels.
+
+    Attributes:
+      low: height and width of the map of squares.
+    """
+
+    low: tuple[int, int] = (1, 1)
+
+    @nn.compact
+    def __call__(
+        self, code: jax.Array, train: bool, maps: Sequence[jax.Array] | None = None
+    ) -> jax.Array:
+        """Maps codes `[B, T, D]`, with the encoder's first map or alone, to `[B, H, W, 4]`.
+
+        A code `[B, D]` is that of every square.
+        """
+        x = Dense(self.channels[0], dtype=self.dtype)(code.astype(self.dtype))
+        if x.ndim == 2:
+            x = jnp.broadcast_to(x[:, None], (x.shape[0], math.prod(self.low), x.shape[1]))
+        x = x.reshape(x.shape[0], *self.low, x.shape[-1])
+        if maps is not None:
+            x = x + self.skip(maps[0], 0)
+        return self.head(self.refine(x, train))
+
+
+def make_plane_autoencoder(
+    options: Any, image_size: tuple[int, int], axis_name: str | None
+) -> tuple[nn.Module, nn.Module]:
+    """Makes encoder and decoder.
+
+    Args:
+      options: `config.model`; `network`, `latent`, `channels`, `blocks`, `batch_norm`, `dtype` and
+        `remat` are used.
+      image_size: (H, W), multiples of what the stages shrink them by.
+      axis_name: mapped axis whose devices share the statistics of batch normalization.
+
+    Returns:
+      (encoder: image → features `[B, F]`, or `[B, T, F]` with `latent = "pixel"`, and maps; decoder:
+      code and maps → `[B, H, W, 4]`, float32: n/d, in 1/m, and the logit of lying on a plane).
+
+    Raises:
+      UserError: for an unknown network, latent or dtype, or a size that the stages cannot divide.
+    """
+    if options.network not in PLANE_NETWORKS:
+        raise UserError(
+            f"model.network is {options.network!r}: planes have {', '.join(PLANE_NETWORKS)}."
+        )
+    if options.latent not in PLANE_LATENTS:
+        raise UserError(
+            f"model.latent is {options.latent!r}: planes have one latent for the whole 'image', or one "
+            "for every 'pixel' of a small map."
+        )
+    channels = tuple(options.channels)
+    if not channels:
+        raise UserError("model.channels is empty: give at least one number.")
+    factor = PATCH * 2 ** (len(channels) - 1)
+    if any(side % factor for side in image_size):
+        raise UserError(
+            f"An image of {list(image_size)} pixels does not divide by {factor}, which "
+            f"{len(channels)} model.channels shrink it by: use fewer channels, or set "
+            "data.image_size."
+        )
+    shared: Any = {
+        "channels": channels,
+        "blocks": options.blocks,
+        **module_options(options, axis_name),
+    }
+    height, width = image_size
+    if options.latent == "image":
+        low = (height // factor, width // factor)
+        return ImageEncoder(**shared), ImageDecoder(**shared, low=low)
+    low = (height // PATCH, width // PATCH)
+    return PixelEncoder(**shared), PixelDecoder(**shared, low=low)

@@ -1,0 +1,89 @@
+"""Encoder from an image to features of all of it, and the head from a code to joints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nvc_jax.data.hand_joints import NUM_JOINTS
+from nvc_jax.errors import UserError
+from nvc_jax.networks.layers import MLP, Dense, module_options
+from nvc_jax.networks.planes import PATCH, ImageEncoder
+
+POSE_NETWORKS = ("patch2d",)
+
+
+class PoseEncoder(nn.Module):
+    """Stages of `ImageEncoder`, then dense layers.
+
+    Attributes:
+      stages: from an image to a flat map of features.
+      dense: from there to features.
+    """
+
+    stages: ImageEncoder
+    dense: MLP
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, S, S, C]` to `[B, F]`."""
+        return self.dense(self.stages(x, train)[0], train)
+
+
+class JointHead(nn.Module):
+    """Dense layers from a code to joints.
+
+    Attributes:
+      hidden: from the code to numbers.
+    """
+
+    hidden: MLP
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, code: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, D]` to float32 `[B, 21, 3]`."""
+        x = Dense(3 * NUM_JOINTS, dtype=self.dtype)(self.hidden(code, train))
+        return x.astype(jnp.float32).reshape(-1, NUM_JOINTS, 3)
+
+
+def make_pose_network(
+    options: Any, side: int, axis_name: str | None
+) -> tuple[PoseEncoder, JointHead]:
+    """Makes encoder and head.
+
+    With `channels` (64, 128, 256, 512), 2 `blocks` and `batch_norm` the encoder has the convolutions of a
+    ResNet-18 but the first, in whose place squares of 4 × 4 pixels are folded into channels.
+
+    Args:
+      options: `config.model`; `network`, `channels`, `blocks`, `hidden` (of the encoder's dense layers),
+        `decoder_hidden` (of the head's), `batch_norm`, `dtype` and `remat` are used.
+      side: S of the images.
+      axis_name: mapped axis whose devices share the statistics of batch normalization.
+
+    Returns:
+      (encoder: `[B, S, S, C]` → `[B, F]`, head: code → float32 `[B, 21, 3]`).
+
+    Raises:
+      UserError: for an unknown network or dtype, no channels, or images that cannot be halved so often.
+    """
+    if options.network not in POSE_NETWORKS:
+        raise UserError(
+            f"model.network is {options.network!r}: use one of {', '.join(POSE_NETWORKS)}."
+        )
+    channels = tuple(options.channels)
+    factor = PATCH * 2 ** (len(channels) - 1)
+    if not channels or side % factor:
+        raise UserError(
+            f"model.channels has {len(channels)} stages: use one or more, such that the side of the "
+            f"images, {side}, is a multiple of 4, 8 for two stages, 16 for three, and so on."
+        )
+    shared = module_options(options, axis_name)
+    return (
+        PoseEncoder(
+            ImageEncoder(channels, options.blocks, **shared), MLP(tuple(options.hidden), **shared)
+        ),
+        JointHead(MLP(tuple(options.decoder_hidden), **shared), shared["dtype"]),
+    )

@@ -1,0 +1,73 @@
+"""Networks of hands: shapes, sizes, and what does not fit."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nvc_jax.config import default_config
+from nvc_jax.errors import UserError
+from nvc_jax.networks.pose import make_pose_network
+
+
+def options(**changes):
+    config = default_config().model
+    config.update({"network": "patch2d", "channels": (8, 16), "hidden": (12,), **changes})
+    config.decoder_hidden = (10,)
+    return config
+
+
+def shapes(side, **changes):
+    """Shapes of features and joints, and the numbers of parameters, without computing anything."""
+    encoder, head = make_pose_network(options(**changes), side, None)
+
+    def run(image):
+        features, first = encoder.init_with_output(jax.random.key(0), image, True)
+        joints, second = head.init_with_output(jax.random.key(0), features, True)
+        return features, joints, first["params"], second["params"]
+
+    features, joints, *parameters = jax.eval_shape(run, jnp.zeros((2, side, side, 3), jnp.float32))
+    counts = [sum(x.size for x in jax.tree.leaves(part)) for part in parameters]
+    return features.shape, joints, counts
+
+
+def test_an_image_becomes_features_and_a_code_joints():
+    features, joints, counts = shapes(24)
+    assert features == (2, 12)
+    assert (joints.shape, joints.dtype) == ((2, 21, 3), jnp.float32)
+    # By hand: 12 → 10 → 63 numbers, with biases.
+    assert counts[1] == 12 * 10 + 10 + 10 * 63 + 63
+
+
+def test_it_can_be_as_large_as_a_resnet_18():
+    _, _, counts = shapes(64, channels=(64, 128, 256, 512), blocks=2, batch_norm=True)
+    assert 11e6 < counts[0] < 14e6  # that has 11.2 million without its classes
+
+
+def test_bfloat16_gives_float32_joints():
+    _, joints, _ = shapes(16, dtype="bfloat16")
+    assert joints.dtype == jnp.float32
+
+
+def test_every_pixel_counts():
+    encoder, _ = make_pose_network(options(channels=(4,), hidden=(3,)), 8, None)
+    image = jax.random.normal(jax.random.key(1), (1, 8, 8, 1), jnp.float32)
+    variables = encoder.init(jax.random.key(0), image, True)
+    slope = jax.grad(lambda x: jnp.sum(jnp.square(encoder.apply(variables, x, True))))(image)
+    assert np.mean(np.asarray(slope) != 0) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": "mlp"}, "'mlp': use one of patch2d"),
+        ({"channels": ()}, "0 stages"),
+        ({"channels": (4, 4, 4, 4)}, "4 stages.*24, is a multiple"),
+        ({"dtype": "float16"}, "model.dtype"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(changes, words):
+    with pytest.raises(UserError, match=words):
+        make_pose_network(options(**changes), 24, None)
