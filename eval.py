@@ -20,6 +20,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--checkpoint", default="latest", help="latest (default), best, or a step")
     parser.add_argument("--nofigures", action="store_true", help="numbers only")
     parser.add_argument(
+        "--report", action="store_true", help="also write report.html, a page that opens offline"
+    )
+    parser.add_argument(
         "--translate",
         action="store_true",
         help="translate standard input line by line, and no more",
@@ -33,7 +36,11 @@ def main(arguments: list[str]) -> int:
     from nvc_jax.training import parallel
 
     results = evaluate(
-        flags.workdir, flags.checkpoint, overrides=overrides, figures=not flags.nofigures
+        flags.workdir,
+        flags.checkpoint,
+        overrides=overrides,
+        figures=not flags.nofigures,
+        report=flags.report,
     )
     if parallel.process_index() > 0:
         return 0
@@ -48,6 +55,8 @@ def main(arguments: list[str]) -> int:
             f"network: {baseline:.3f}."
         )
     print(f"Report: {flags.workdir}/results.json, embeddings.npz and figures/")
+    if flags.report:
+        print(f"Page to look at: {flags.workdir}/report.html")
     return 0
 
 

@@ -21,6 +21,8 @@ from nvc_jax.config import to_json
 from nvc_jax.data import IterableSource, Source, random_subset, subset
 from nvc_jax.data.source import class_names_of
 from nvc_jax.errors import UserError
+from nvc_jax.evaluation_report import gather_report
+from nvc_jax.report import write_report as write_page
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.base import Task
 from nvc_jax.trained import TrainedModel, load
@@ -55,6 +57,7 @@ def evaluate(
     test_data: Data = None,
     train_data: Data = None,
     figures: bool = True,
+    report: bool = False,
 ) -> dict[str, Any]:
     """Restores a run on whatever devices there are and measures it on the test split.
 
@@ -70,6 +73,7 @@ def evaluate(
       test_data: a source, or a re-iterable of dict batches; None opens what the config names.
       train_data: the same for the training split, whose examples serve k-means and neighbors.
       figures: draw figures too, and export outputs where the task can.
+      report: write `report.html` too, a page to look at that opens offline.
 
     Returns:
       What `results.json` holds: `metrics` (None where undefined, with the reason in `reasons`),
@@ -98,6 +102,9 @@ def evaluate(
         _write_anchors(path / workdir.ANCHORS_FILE, model, test, encoded["test"])
         if figures:
             _draw(path, model, test, encoded["test"])
+        if report:
+            page = gather_report(path, model, sources, encoded, results)
+            write_page(path / workdir.REPORT_FILE, page)
     return results
 
 

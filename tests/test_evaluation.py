@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.experiment import abstract_state, make_experiment
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import replace_anchors
-from nvc_jax.training.workdir import read_spec
+from nvc_jax.training.workdir import OWN_NAMES, read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = {
@@ -220,6 +221,21 @@ def test_any_checkpoint_can_be_chosen(run, tmp_path):
         load(run, "newest")
     with pytest.raises(UserError, match="holds no run"):
         load(tmp_path)
+
+
+def test_report_is_a_page_of_its_own(run, results, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures"))
+    again = evaluate(copy, figures=False, report=True)
+    assert again["metrics"] == results["metrics"]
+    assert not (run / "report.html").exists() and not (copy / "figures").exists()
+    page = (copy / "report.html").read_text("utf-8")
+    shown = re.findall(r'<section id="(\w+)"', page)
+    assert shown == ["latent", "anchors", "examples", "curves", "metrics", "config"]
+    assert page.count('alt="reconstruction of example') == 24
+    assert page.count(">samples drawn around it<") == page.count(">decoded<") == 5
+    assert f"{results['metrics']['nmi']:.5g}" in page
+    assert "report.html" in OWN_NAMES  # a new run in its place removes it
 
 
 def test_only_data_and_eval_keys_can_be_changed(run):

@@ -45,8 +45,8 @@ LAYERS = (
     {"bottleneck"},
     {"tasks"},
     {"training"},
-    {"trained"},
-    {"evaluation"},
+    {"trained", "report"},
+    {"evaluation", "evaluation_report"},
     {"cli", "compilation"},
 )
 REMOVED_FROM_JAX = {"device_put_replicated", "device_put_sharded", "PmapSharding"}

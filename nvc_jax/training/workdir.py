@@ -32,6 +32,7 @@ FIGURES_FOLDER = "figures"
 SHAPES_FOLDER = "shapes"
 PREDICTIONS_FILE = "predictions.txt"
 ANCHORS_FILE = "anchors.txt"
+REPORT_FILE = "report.html"
 LEARNED_FOLDER = "learned"
 RESUME = ("auto", "never", "must")
 OWN_NAMES = (
@@ -48,6 +49,7 @@ OWN_NAMES = (
     SHAPES_FOLDER,
     PREDICTIONS_FILE,
     ANCHORS_FILE,
+    REPORT_FILE,
     LEARNED_FOLDER,
 )
 _SHARED_SECONDS = 30

@@ -1,0 +1,32 @@
+"""One HTML page about a trained model that opens offline: latent space, anchors, curves, numbers.
+
+report.write_report("report.html", report.Report(mean=mean, assignment=k, anchors=anchors))
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nvc_jax.report.content import Report
+from nvc_jax.report.html import to_html
+from nvc_jax.training.logging import replace_file
+
+__all__ = ["Report", "to_html", "write_report"]
+
+
+def write_report(path: str | Path, report: Report) -> Path:
+    """Writes the page in one piece.
+
+    Args:
+      path: the file, `.html`; its folder exists.
+      report: what the page shows.
+
+    Returns:
+      The path.
+
+    Raises:
+      UserError: if arrays disagree about the number of examples or anchors, or the system refuses.
+    """
+    path = Path(path)
+    replace_file(path, to_html(report).encode())
+    return path

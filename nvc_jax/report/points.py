@@ -1,0 +1,212 @@
+"""The part of a page that a script draws: points of the latent space and curves, as plain data."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.report import pictures
+from nvc_jax.report.content import Report
+
+MOST_POINTS = 10_000
+MOST_STEPS = 300
+THUMBNAIL = 48
+PICTURE_BUDGET = 2_800_000
+TEXT_BUDGET, SHARED_TEXT_BUDGET = 1_500_000, 300_000  # shared: beside pictures
+PICTURE_SECONDS = 60.0
+"""Then the points have no more pictures: drawing one of a volume takes a tenth of a second."""
+
+SYMBOLS = {
+    "o": ("circle", "●"),
+    "^": ("triangle-up", "▲"),
+    "s": ("square", "■"),
+    "D": ("diamond", "◆"),
+    "P": ("cross", "✚"),
+    "v": ("triangle-down", "▼"),
+    "X": ("x", "✖"),
+}
+"""The markers of the figures: their names in Plotly, and signs like them for a legend."""
+
+
+def page_data(report: Report) -> dict[str, Any]:
+    """Everything that the page's script reads, as JSON can hold it.
+
+    Returns:
+      `points` (None where there are none) and `views` of the latent space, `curves`, `colors` of
+      curves and `signs` of markers.
+    """
+    from nvc_jax import _drawing as draw  # matplotlib is slow to import
+
+    points, views = _latent(report)
+    return {
+        "points": points,
+        "views": views,
+        "curves": _curves(report.records),
+        "colors": draw.COLORS,
+        "signs": dict(SYMBOLS.values()),
+    }
+
+
+def _latent(report: Report) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The points shown, in random order so that no group hides another, and their views."""
+    finite = np.flatnonzero(np.isfinite(report.mean).all(axis=1))
+    shown = np.random.default_rng(report.seed).permutation(finite)[:MOST_POINTS]
+    if not len(shown) or not np.size(report.mean):
+        return None, []
+    away = report.mean[shown] - report.anchors[report.assignment[shown]]
+    budget = TEXT_BUDGET if report.pictures is None else SHARED_TEXT_BUDGET
+    points = {
+        "count": len(shown),
+        "number": _numbers_within_splits(report)[shown].tolist(),
+        "groups": _groups(report, shown),
+        "distance": [f"{value:.3g}" for value in np.linalg.norm(away, axis=1)],
+        "texts": None if report.texts is None else _texts(report.texts, shown, budget),
+        "pictures": None if report.pictures is None else _sheets(report.pictures, shown),
+    }
+    return points, _views(report, shown)
+
+
+def _numbers_within_splits(report: Report) -> np.ndarray:
+    """Every example's place within its split, from 0."""
+    numbers = np.arange(len(report.mean))
+    if report.split is not None:
+        names = np.asarray(report.split)
+        for name in np.unique(names):
+            of_split = names == name
+            numbers[of_split] = np.arange(of_split.sum())
+    return numbers
+
+
+def _groups(report: Report, shown: np.ndarray) -> dict[str, dict[str, Any]]:
+    """What points are colored and filtered by: each one's group, and how groups look."""
+    anchors = [str(k) for k in range(len(report.anchors))]
+    groups = {"anchor": _group(report.assignment[shown], range(len(anchors)), anchors)}
+    if report.label is not None and (report.label >= 0).any():
+        labels, of = np.unique(report.label[shown], return_inverse=True)
+        names = [report.name_of(int(label)) for label in labels]
+        groups["label"] = _group(of, labels.tolist(), names)
+    if report.split is not None and len(set(report.split)) > 1:
+        splits, of = np.unique(np.asarray(report.split)[shown], return_inverse=True)
+        groups["split"] = _group(of, range(len(splits)), splits.tolist(), splits.tolist())
+    return groups
+
+
+def _group(
+    of: np.ndarray, styles: Sequence[int], names: Sequence[str], ids: Sequence[object] | None = None
+) -> dict[str, Any]:
+    """One way to color and filter.
+
+    Args:
+      of: int `[n]`, place of every point's group in the lists.
+      styles: which color and marker each has.
+      names: shown.
+      ids: in the page's address; the numbers of the styles where they are not given.
+    """
+    from nvc_jax import _drawing as draw
+
+    looks = [draw.group_style(index) for index in styles]
+    return {
+        "of": of.tolist(),
+        "ids": list(styles if ids is None else ids),
+        "names": list(names),
+        "colors": [color for color, _ in looks],
+        "symbols": [SYMBOLS[marker][0] for _, marker in looks],
+    }
+
+
+def _views(report: Report, shown: np.ndarray) -> list[dict[str, Any]]:
+    """Projections into the plane: PCA of all points and, if asked for, t-SNE of the first ones."""
+    from nvc_jax import _drawing as draw
+
+    views: list[dict[str, Any]] = []
+    limits = {"PCA": len(shown), "t-SNE": report.tsne_examples}
+    for name, limit in limits.items():
+        method: draw.Method = "pca" if name == "PCA" else "tsne"
+        mean = report.mean[shown[:limit]]
+        if not len(mean):
+            continue
+        points, anchors, axes = draw.project(mean, report.anchors, method, report.seed)
+        if views and axes[0].startswith("PC"):  # where t-SNE is undefined
+            continue
+        low, high = points.min(axis=0), points.max(axis=0)
+        span = np.where(high > low, high - low, 1.0)
+        seen = anchors[((anchors > low - span) & (anchors < high + span)).all(axis=1)]
+        corners = np.concatenate([[low, high], seen])
+        low, high = corners.min(axis=0) - 0.05 * span, corners.max(axis=0) + 0.05 * span
+        decimals = max(0, int(4 - np.floor(np.log10(span.max()))))
+        (x, y), centers = np.round(points.T, decimals), np.round(anchors, decimals)
+        views.append({
+            "name": name, "axes": axes, "x": x.tolist(), "y": y.tolist(),
+            "anchors": centers.tolist(), "range": np.stack([low, high], axis=1).tolist(),
+        })  # fmt: skip
+    return views
+
+
+def _texts(
+    texts: Callable[[np.ndarray], Sequence[str] | None], shown: np.ndarray, budget: int
+) -> list[str] | None:
+    """Lines of the points, cut so that all fit."""
+    lines = texts(shown)
+    if lines is None:
+        return None
+    lines, limit = [str(line) for line in lines], 500
+    while sum(len(line.encode()) for line in lines) > budget and limit > 10:
+        lines = [line if len(line) <= limit else f"{line[: limit - 1]}…" for line in lines]
+        limit = limit * 3 // 4
+    return lines
+
+
+def _sheets(
+    source: Callable[[np.ndarray], np.ndarray | None], shown: np.ndarray
+) -> dict[str, Any] | None:
+    """Small pictures of the points, many in one."""
+    parts: list[np.ndarray] = []
+    deadline = time.monotonic() + PICTURE_SECONDS
+    for ids in np.array_split(shown, -(-len(shown) // 256)):
+        if parts and time.monotonic() > deadline:
+            break
+        found = source(ids)
+        if found is None:
+            return None
+        parts.append(pictures.shrink(pictures.to_pixels(found), THUMBNAIL))
+    tiles = pictures.join(parts)
+    size, addresses = pictures.sheets(tiles, PICTURE_BUDGET)
+    per_sheet = pictures.SHEET_COLUMNS * pictures.SHEET_ROWS
+    return {
+        "tile": size,
+        "columns": pictures.SHEET_COLUMNS,
+        "rows": pictures.SHEET_ROWS,
+        "count": min(len(tiles), per_sheet * len(addresses)),
+        "sheets": addresses,
+    }
+
+
+def _curves(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The training log as panels of lines, grouped and scaled as `plots.training_curves` does."""
+    from nvc_jax import _drawing as draw
+
+    panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        for key, value in record.items():
+            if key != "step" and isinstance(value, Real) and np.isfinite(float(value)):
+                panels[draw.panel_of(key)][key][int(record["step"])] = float(value)
+    curves = []
+    for name in sorted(panels, key=lambda name: (name != "loss", name)):
+        lines = []
+        for key, curve in sorted(panels[name].items()):
+            steps = sorted(curve)
+            # Thinned from the end, so that the last value is there.
+            kept = steps[:: -max(1, -(-len(steps) // MOST_STEPS))][::-1]
+            values = [float(f"{curve[step]:.5g}") for step in kept]
+            lines.append({"name": key.removeprefix(f"{name}/"), "x": kept, "y": values})
+        everything = np.concatenate([line["y"] for line in lines])
+        # Quantiles, so that the last steps of a decay to zero do not count.
+        low, high = np.quantile(everything, [0.1, 0.9])
+        logarithmic = bool(everything.min() > 0 and high > 100 * low)
+        curves.append({"name": name, "logarithmic": logarithmic, "lines": lines})
+    return curves

@@ -1,0 +1,64 @@
+"""Contents of reports that tests write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.report import Report
+
+EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;" onload="alert(3)'
+
+
+def images(number: int, side: int = 6, channels: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (number, side, side, channels), np.uint8)
+
+
+def small(**changes: Any) -> Report:
+    """Nine examples of two splits and three anchors, the last of them unused."""
+    anchors = np.array([[0, 0], [4, 0], [0, 9]], np.float32)
+    mean = np.array(
+        [[0, 1], [0, 0.5], [0, 2], [4, 1], [4, 3], [4, 2], [0, 0], [4, 0], [0, 0]], np.float32
+    )
+    fields = {
+        "mean": mean,
+        "assignment": np.array([0, 0, 0, 1, 1, 1, 0, 1, 0]),
+        "anchors": anchors,
+        "label": np.array([2, 2, 5, 5, -1, 5, 2, 5, 2]),
+        "split": ["test"] * 6 + ["train"] * 3,
+        "class_names": ("a", "b", "cat"),
+        "num_nearest": 2,
+    }
+    return Report(**{**fields, **changes})
+
+
+def full(**changes: Any) -> Report:
+    """`small` with everything that there can be."""
+    image = images(9)
+    fields = {
+        "pictures": image.__getitem__,
+        "texts": lambda ids: [f"line {k}" for k in ids],
+        "decoded": images(3, seed=1) / 255.0,
+        "samples": images(6, seed=2).reshape(3, 2, 6, 6, 1),
+        "examples": {"input": image[:2], "reconstruction": image[2:4]},
+        "figures": {"a drawing": images(1, 40, 3)[0]},
+        "metrics": {"nmi": 0.123456, "ari": None},
+        "reasons": {"ari": "there are no labels"},
+        "notes": {"nmi": "arithmetic mean"},
+        "records": [{"step": s, "loss": 10.0 / s, "validation/loss": 1.0 * s} for s in (1, 2, 3)],
+        "config": {"model": {"latent_dim": 2}, "task": "image"},
+        "facts": {"step": 1234},
+        "tsne_examples": 6,
+    }
+    return small(**{**fields, **changes})
+
+
+def evil() -> Report:
+    return full(
+        title=EVIL, class_names=(EVIL,) * 6, split=[EVIL] * 6 + ["train"] * 3,
+        texts=lambda ids: [EVIL] * len(ids), metrics={EVIL: 1.0, "no": None},
+        reasons={"no": EVIL}, notes={EVIL: EVIL}, config={EVIL: {"key": EVIL}}, facts={EVIL: EVIL},
+        figures={EVIL: images(1, 40, 3)[0]}, examples={EVIL: [EVIL, EVIL]},
+        records=[{"step": 1, EVIL: 1.0, f"{EVIL}/{EVIL}": 2.0}],
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""The page of a report in a real browser, where one is installed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from nvc_jax.report import write_report
+from tests.browser import CHROMIUM, Page
+from tests.reports import EVIL, evil, full
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+STATUS = "document.getElementById('status').textContent"
+CARD = "document.getElementById('card').innerText"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    path = write_report(folder / "report.html", full())
+    with Page(path, folder / "profile", "anchor=0&split=test&color=label") as opened:
+        yield opened
+
+
+def test_filters_come_from_the_address(browser):
+    assert browser.evaluate(STATUS) == "3 of 9 examples shown"
+    assert browser.evaluate("document.getElementById('controls').elements.color.value") == "label"
+    assert browser.evaluate("document.getElementById('scatter').data[0].x.length") == 3
+    buttons = browser.evaluate(
+        "[...document.querySelectorAll('#legend button')].map(b => b.innerText)"
+    )
+    assert [text.split(" ", 1)[1] for text in buttons] == ["unlabeled (0)", "cat (2)", "5 (1)"]
+
+
+def test_form_controls_filter(browser):
+    browser.evaluate(
+        "(() => { const form = document.getElementById('controls'); form.elements.anchor.value = '1';"
+        " form.elements.split.value = 'train';"
+        " form.dispatchEvent(new Event('change')); })()"
+    )
+    assert browser.evaluate(STATUS) == "1 of 9 examples shown"
+    assert browser.evaluate("location.hash") == "#color=label&anchor=1&split=train"
+    browser.evaluate("document.querySelector('#controls button').click()")
+    browser.wait(f"{STATUS} === '9 of 9 examples shown'")
+    assert browser.evaluate("location.hash") == ""
+
+
+def test_keyboard_chooses_and_lets_go(browser):
+    browser.evaluate("document.querySelector('#controls button').focus()")
+    for _ in range(9):
+        browser.press("Tab")
+        if browser.evaluate("document.activeElement.id") == "scatter":
+            break
+    browser.press("ArrowRight")
+    first = browser.evaluate(CARD)
+    assert "line" in first and "distance to the anchor" in first
+    browser.press("ArrowLeft")
+    assert browser.evaluate(CARD) != first
+    browser.wait("document.getElementById('picture').width === 6 * 27")
+    label = browser.evaluate("document.getElementById('picture').getAttribute('aria-label')")
+    assert label.startswith("Picture of example")
+    browser.press("Escape")
+    assert "Point at" in browser.evaluate(CARD)
+
+
+def test_pointing_shows_an_example(browser):
+    place = browser.evaluate(
+        "(() => { const plot = document.getElementById('scatter'); plot.scrollIntoView();"
+        " const box = plot.getBoundingClientRect(), at = plot._fullLayout, one = plot.data[0];"
+        " return [box.x + at.margin.l + at.xaxis.l2p(one.x[0]) + 0,"
+        " box.y + at.margin.t + at.yaxis.l2p(one.y[0])]; })()"
+    )
+    for offset in (30, 0):
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0] + offset, y=place[1])
+        time.sleep(0.2)
+    browser.wait(f"{CARD}.includes('distance')")
+
+
+def test_phone_needs_no_sideways_scrolling(browser):
+    browser.resize(390, 844)
+    browser.wait("document.getElementById('scatter').clientWidth < 390")
+    assert browser.evaluate("innerWidth") == 390
+    assert browser.evaluate("document.documentElement.scrollWidth") == 390
+    browser.resize(1280, 900)
+
+
+def test_nothing_went_wrong(browser):
+    assert browser.problems == []
+
+
+def test_evil_text_stays_text(browser, tmp_path):
+    browser.open(write_report(tmp_path / "report.html", evil()), "color=label&example=0")
+    assert EVIL in browser.evaluate(CARD)
+    assert browser.evaluate("document.querySelectorAll('script').length") == 3
+    assert browser.evaluate("document.querySelectorAll('img[src=x], a[href^=http]').length") == 0
+    assert browser.problems == []
