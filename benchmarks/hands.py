@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import retrieval
 from benchmarks.methods import METHODS, scale_steps
-from benchmarks.table import Rows, add_flags, print_table, train_and_evaluate
+from benchmarks.table import add_flags, run_table, train_and_evaluate
 from nvc_jax import cli
 from nvc_jax.config import load_config
 from nvc_jax.data.hand_joints import WRIST
@@ -83,16 +83,15 @@ def main(arguments: list[str]) -> int:
     config = load_config("hands")
     if flags.steps is not None:
         scale_steps(config, flags.steps)
-    print_table(
-        Rows(flags.workdir / "hands.csv", COLUMNS),
+    return run_table(
+        flags,
+        "hands",
+        COLUMNS,
         config,
         baselines=baselines,
-        methods={name: METHODS[name] for name in flags.methods},
-        seeds=flags.seeds,
+        methods=METHODS,
         measure=train_and_evaluate,
-        directory=flags.workdir / "hands",
     )
-    return 0
 
 
 if __name__ == "__main__":

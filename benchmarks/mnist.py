@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.methods import METHODS
+from benchmarks.table import train_to_the_end
 from nvc_jax.config import load_config, override
 from nvc_jax.evaluation import evaluate
 from nvc_jax.training.logging import setup_logging
-from nvc_jax.training.loop import train
 
 VARIANTS: dict[str, dict[str, str]] = {
     **METHODS,
@@ -49,9 +49,7 @@ def run_one(workdir: Path, method: str, seed: int, data: dict[str, str]) -> dict
     for name, value in {**data, **VARIANTS[method], "seed": str(seed)}.items():
         override(config, name, value)
     began = time.perf_counter()
-    result = train(config, workdir, overwrite=True)
-    if result.stopped:
-        raise KeyboardInterrupt  # half a run is no result
+    train_to_the_end(config, workdir)
     seconds = time.perf_counter() - began
     results = {**evaluate(workdir, figures=False)["metrics"], "train_seconds": seconds}
     record.write_text(json.dumps(results))

@@ -19,14 +19,12 @@ import numpy as np
 from benchmarks.deep_clustering import Autoencoder, Clusters, train_dec, train_vade
 from benchmarks.methods import METHODS
 from benchmarks.studies import Variants
-from benchmarks.table import Measure, Row
+from benchmarks.table import Measure, Row, train_to_the_end
 from nvc_jax import metrics
 from nvc_jax.data import Source
 from nvc_jax.tasks import open_examples
 from nvc_jax.trained import load
 from nvc_jax.training.experiment import make_experiment
-from nvc_jax.training.loop import train
-from nvc_jax.training.state import TrainState
 
 QUESTION = "How does NVC compare with other ways to cluster?"
 COLUMNS = ("cluster_accuracy_hungarian", "nmi", "ari")
@@ -97,7 +95,7 @@ def kmeans_on_means(
     """Trains the whole recipe, then k-means on the means."""
     from sklearn.cluster import KMeans  # slow to import
 
-    _train(config, directory)
+    train_to_the_end(config, directory)
     model = load(directory)
     means = model.encode(train_data)["mean"]
     found = KMeans(NUM_CLUSTERS, n_init=10, random_state=config.seed).fit(means)
@@ -109,7 +107,7 @@ def nearest_anchors(
 ) -> Clusters:
     """Trains the whole recipe; the nearest anchors are the clusters."""
     del train_data
-    _train(config, directory)
+    train_to_the_end(config, directory)
     model = load(directory)
     return lambda source: model.encode(source)["assignment"]
 
@@ -121,19 +119,11 @@ def after_warmup(
     short = config.copy_and_resolve_references()
     short.train.num_steps = config.anchors.warmup_steps
     short.model.num_anchors = 1
-    state = _train(short, directory)
+    state = train_to_the_end(short, directory)
     model = Autoencoder(make_experiment(short, train_data.spec, None), state, config.seed)
     method = {"vade": train_vade, "dec": train_dec}[kind]
     steps = config.train.num_steps - short.train.num_steps
     return method(model, train_data, NUM_CLUSTERS, steps, LEARNING_RATE[kind])
-
-
-def _train(config: ml_collections.ConfigDict, directory: Path) -> TrainState:
-    """Trains afresh; returns the last state."""
-    result = train(config, directory, overwrite=True)
-    if result.stopped:
-        raise KeyboardInterrupt  # half a run is no result
-    return result.state
 
 
 MEASURES: dict[str, Measure] = {

@@ -24,7 +24,7 @@ import ml_collections
 import numpy as np
 
 from benchmarks.methods import METHODS, scale_steps
-from benchmarks.table import Row, Rows, add_flags, evaluated, print_table, trained
+from benchmarks.table import Row, add_flags, evaluated, run_table, trained
 from nvc_jax import cli
 from nvc_jax.config import load_config
 from nvc_jax.data import Source, random_subset
@@ -116,16 +116,15 @@ def main(arguments: list[str]) -> int:
     config = load_config("rooms")
     if flags.steps is not None:
         scale_steps(config, flags.steps)
-    print_table(
-        Rows(flags.workdir / "planes.csv", COLUMNS),
+    return run_table(
+        flags,
+        "planes",
+        COLUMNS,
         config,
         baselines=baselines,
-        methods={name: METHODS[name] for name in flags.methods},
-        seeds=flags.seeds,
+        methods=METHODS,
         measure=measure,
-        directory=flags.workdir / "planes",
     )
-    return 0
 
 
 if __name__ == "__main__":

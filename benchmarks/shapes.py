@@ -24,7 +24,7 @@ import ml_collections
 
 from benchmarks import retrieval
 from benchmarks.methods import METHODS, scale_steps
-from benchmarks.table import Row, Rows, add_flags, evaluated, print_table, trained
+from benchmarks.table import Row, add_flags, evaluated, run_table, trained
 from nvc_jax import cli
 from nvc_jax.config import load_config
 from nvc_jax.tasks import open_examples
@@ -104,16 +104,15 @@ def main(arguments: list[str]) -> int:
     add_flags(parser, ("ae", "vae", "nvc"), (0, 1, 2), "runs/shapes")
     flags = parser.parse_args(arguments)
     table = TABLES[flags.task]
-    print_table(
-        Rows(flags.workdir / f"{flags.task}.csv", table.columns),
+    return run_table(
+        flags,
+        flags.task,
+        table.columns,
         configure(flags.task, flags.data, flags.steps),
         baselines=table.baselines,
-        methods={name: METHODS[name] for name in flags.methods},
-        seeds=flags.seeds,
+        methods=METHODS,
         measure=partial(measure, table),
-        directory=flags.workdir / flags.task,
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from nvc_jax.config import default_config, leaves, override
 from nvc_jax.errors import UserError
 from nvc_jax.evaluation import evaluate
 from nvc_jax.training.loop import train
+from nvc_jax.training.state import TrainState
 
 KEYS = ("method", "seed", "steps", "recipe")
 DEFAULTS = dict(leaves(default_config()))
@@ -82,12 +83,18 @@ def recipe_of(config: ml_collections.ConfigDict) -> str:
     return f"{zlib.crc32(repr(sorted(said.items())).encode()):08x}"
 
 
-def trained(config: ml_collections.ConfigDict, directory: Path) -> Row:
-    """Trains afresh; returns the number of steps and the seconds that they took."""
-    began = time.perf_counter()
+def train_to_the_end(config: ml_collections.ConfigDict, directory: Path) -> TrainState:
+    """Trains afresh; returns the last state."""
     result = train(config, directory, overwrite=True)
     if result.stopped:
         raise KeyboardInterrupt  # half a run is no result
+    return result.state
+
+
+def trained(config: ml_collections.ConfigDict, directory: Path) -> Row:
+    """Trains afresh; returns the number of steps and the seconds that they took."""
+    began = time.perf_counter()
+    train_to_the_end(config, directory)
     return {"steps": config.train.num_steps, "seconds": time.perf_counter() - began}
 
 
@@ -196,3 +203,36 @@ def print_table(
             print_row(method, str(seed), *(cell([done[-1][name]]) for name in shown))
         if len(done) > 1:
             print_row(method, "mean", *(cell([row[name] for row in done]) for name in shown))
+
+
+def run_table(
+    flags: argparse.Namespace,
+    name: str,
+    columns: Sequence[str],
+    config: ml_collections.ConfigDict,
+    *,
+    baselines: Callable[[ml_collections.ConfigDict], Mapping[str, Row]],
+    methods: Mapping[str, Mapping[str, str]],
+    measure: Measure,
+) -> int:
+    """Prints the table that the flags ask for; returns the exit code.
+
+    Args:
+      flags: what `add_flags` added.
+      name: of the table, its CSV file and its runs, in the work directory.
+      columns: measures.
+      config: the recipe.
+      baselines: see `print_table`.
+      methods: all there are; the flags choose among them.
+      measure: see `print_table`.
+    """
+    print_table(
+        Rows(flags.workdir / f"{name}.csv", columns),
+        config,
+        baselines=baselines,
+        methods={method: methods[method] for method in flags.methods},
+        seeds=flags.seeds,
+        measure=measure,
+        directory=flags.workdir / name,
+    )
+    return 0

@@ -20,7 +20,7 @@ import ml_collections
 
 from benchmarks import translation_memory
 from benchmarks.methods import METHODS, scale_steps
-from benchmarks.table import Row, Rows, add_flags, print_table, train_and_evaluate
+from benchmarks.table import Row, add_flags, run_table, train_and_evaluate
 from nvc_jax import cli
 from nvc_jax.config import load_config
 
@@ -64,16 +64,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of parallel text")
     add_flags(parser, tuple(LATENTS), (0, 1), "runs/translations")
     flags = parser.parse_args(arguments)
-    print_table(
-        Rows(flags.workdir / "translation.csv", COLUMNS),
+    return run_table(
+        flags,
+        "translation",
+        COLUMNS,
         configure(flags.data, flags.steps),
         baselines=baselines,
-        methods={name: LATENTS[name] for name in flags.methods},
-        seeds=flags.seeds,
+        methods=LATENTS,
         measure=train_and_evaluate,
-        directory=flags.workdir / "translation",
     )
-    return 0
 
 
 if __name__ == "__main__":

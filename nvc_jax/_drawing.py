@@ -173,13 +173,18 @@ def scatter_groups(axes: Axes, points: NDArray, groups: NDArray) -> None:
             axes.scatter(x, y, size, colors[rows], marker=marker, alpha=0.7, linewidths=0)
 
 
-def draw_anchors(axes: Axes, points: NDArray, anchors: NDArray) -> int:
-    """Draw numbered stars and set the view; return how many anchors are too far away to be seen."""
+def view_of(points: NDArray, anchors: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the lower and upper limits of a view [2], and which anchors [K] are near enough for it."""
     low, high = points.min(axis=0), points.max(axis=0)
     span = np.where(high > low, high - low, 1.0)
     seen = ((anchors > low - span) & (anchors < high + span)).all(axis=1)
     corners = np.concatenate([[low, high], anchors[seen]])
-    low, high = corners.min(axis=0) - 0.05 * span, corners.max(axis=0) + 0.05 * span
+    return corners.min(axis=0) - 0.05 * span, corners.max(axis=0) + 0.05 * span, seen
+
+
+def draw_anchors(axes: Axes, points: NDArray, anchors: NDArray) -> int:
+    """Draw numbered stars and set the view; return how many anchors are too far away to be seen."""
+    low, high, seen = view_of(points, anchors)
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
     x, y = anchors[seen].T
@@ -255,6 +260,15 @@ def panel_of(key: str) -> str:
     return "weight" if key.startswith("weight/") else key.rsplit("/", 1)[-1]
 
 
+def spans_decades(values: NDArray) -> bool:
+    """Tell whether values are positive and mostly span more than two decades."""
+    if not values.size or values.min() <= 0:
+        return False
+    # Quantiles, so that the last steps of a decay to zero do not count.
+    low, high = np.quantile(values, [0.1, 0.9])
+    return bool(high > 100 * low)
+
+
 def draw_curves(axes: Axes, name: str, curves: Mapping[str, Mapping[int, float]]) -> None:
     """Draw one panel of the training curves."""
     drawn = []
@@ -271,11 +285,7 @@ def draw_curves(axes: Axes, name: str, curves: Mapping[str, Mapping[int, float]]
             label=plain(key.removeprefix(f"{name}/")),
         )
         drawn.append(values[np.isfinite(values)])
-    everything = np.concatenate(drawn)
-    if everything.size and everything.min() > 0:
-        # Quantiles, so that the last steps of a decay to zero do not count.
-        low, high = np.quantile(everything, [0.1, 0.9])
-        axes.set_yscale("log" if high > 100 * low else "linear")
+    axes.set_yscale("log" if spans_decades(np.concatenate(drawn)) else "linear")
     axes.set_title(plain(name), fontsize=FONT_SIZE)
     axes.locator_params(axis="x", nbins=4, integer=True)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value % 1 == 0 else "")

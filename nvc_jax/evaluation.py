@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -62,9 +61,9 @@ def evaluate(
     """Restores a run on whatever devices there are and measures it on the test split.
 
     Writes `results.json`, `embeddings.npz` (`mean`, `assignment`, `label`, `split` of every encoded
-    example, and `anchors`), `figures/` and, of 3D tasks, `shapes/`, of text `predictions.txt` and `anchors.txt`
-    into the directory. Labels serve
-    to score and to color; nothing is fitted on test examples but the names of clusters.
+    example, and `anchors`), `figures/` and, of 3D tasks, `shapes/`, of text `predictions.txt` and
+    `anchors.txt` into the directory. Labels serve to score and to color; nothing is fitted on test
+    examples but the names of clusters.
 
     Args:
       directory: work directory of a run.
@@ -300,10 +299,7 @@ def _decoded_anchors(model: TrainedModel, decoded: Any, counts: np.ndarray) -> d
 
     if not model.task.decodes_codes:
         return {}
-    number = model.config.eval.shown_samples
-    keys = jax.random.split(jax.random.key(model.config.seed), len(model.anchors))
-    samples = np.stack([model.sample(k, number, key) for k, key in enumerate(keys)])
-    pictures = [model.task.render(values) for values in (decoded, samples)]
+    pictures = [model.task.render(values) for values in (decoded, model.samples())]
     if pictures[0] is None or pictures[1] is None:
         return {}
     return {"anchors": plots.anchor_gallery(pictures[0], pictures[1], counts)}

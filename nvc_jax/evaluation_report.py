@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from nvc_jax.data import Source, subset
@@ -94,10 +93,8 @@ def _around_anchors(model: TrainedModel) -> tuple[np.ndarray | None, np.ndarray 
     """Pictures `[K, H, W, C]` of decoded anchors, and `[K, S, H, W, C]` of samples around them."""
     if not model.task.decodes_codes:
         return None, None
-    keys = jax.random.split(jax.random.key(model.config.seed), len(model.anchors))
-    number = model.config.eval.shown_samples
-    samples = np.stack([model.sample(k, number, key) for k, key in enumerate(keys)])
-    return model.task.render(model.decode(model.anchors)), model.task.render(samples)
+    decoded = model.decode(model.anchors)
+    return model.task.render(decoded), model.task.render(model.samples())
 
 
 def _outputs(

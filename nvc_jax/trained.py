@@ -168,6 +168,12 @@ class TrainedModel:
         noise = jax.random.normal(rng, (number, self.anchors.shape[1]), jnp.float32)
         return self.decode(self.anchors[anchor] + self.config.loss.anchor_scale * np.asarray(noise))
 
+    def samples(self) -> np.ndarray:
+        """`eval.shown_samples` draws around every anchor, `[K, S, ...]`, a function of the seed."""
+        keys = jax.random.split(jax.random.key(self.config.seed), len(self.anchors))
+        number = self.config.eval.shown_samples
+        return np.stack([self.sample(k, number, key) for k, key in enumerate(keys)])
+
 
 def load(
     directory: str | Path,

@@ -69,7 +69,7 @@ def gathered(tmp_path):
             task=task, config=config, step=7, anchors=np.array([[0.0, 0.0], [1.0, 1.0]]),
             predict=lambda source: source.gather(np.arange(len(source)))["value"] + 1,
             decode=lambda sample: sample.sum(axis=1),
-            sample=lambda k, number, key: np.full(number, float(k)),
+            samples=lambda: np.array([[0.0, 0.0], [1.0, 1.0]]),
         )  # fmt: skip
         sources = {"train": source([10, 20]), "test": source([1, 2, 3])}
         encoded = {

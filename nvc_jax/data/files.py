@@ -161,6 +161,20 @@ def read_fields(
     return fields
 
 
+def check_image_size(size: Sequence[int]) -> tuple[int, int]:
+    """`data.image_size`, (height, width), or (0, 0) for what is stored.
+
+    Raises:
+      UserError: for anything else.
+    """
+    if len(size) != 2 or min(size) < 0 or (min(size) == 0 < max(size)):
+        raise UserError(
+            f"data.image_size is {tuple(size)}: use (height, width), or (0, 0) for what is stored."
+        )
+    height, width = size
+    return height, width
+
+
 def read_pixels(path: Path, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
     """The pixels of an image file.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from nvc_jax.data.files import existing_folder
+from nvc_jax.data.files import check_image_size, existing_folder
 from nvc_jax.data.source import FieldSpec, Source, split_off
 from nvc_jax.errors import UserError
 
@@ -49,14 +49,9 @@ class FolderSource:
         existing_folder(folder)
         if channels not in (0, 1, 3):
             raise UserError(f"data.channels is {channels}: use 1, 3, or 0 for what is stored.")
-        if len(image_size) != 2 or min(image_size) < 0 or (min(image_size) == 0 < max(image_size)):
-            raise UserError(
-                f"data.image_size is {tuple(image_size)}: use (height, width), or (0, 0) for what is "
-                "stored."
-            )
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         images = [path for path in files if path.suffix.lower() in _SUFFIXES]
-        self._size, self._threads = tuple(image_size), num_threads
+        self._size, self._threads = check_image_size(image_size), num_threads
         with ThreadPoolExecutor(num_threads) as pool:
             looks = list(pool.map(_look, images))
         bad = [path for path, look in zip(images, looks, strict=True) if look is None]

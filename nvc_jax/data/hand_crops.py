@@ -19,7 +19,6 @@ from nvc_jax.errors import UserError
 HALF_CUBE = 150.0
 """Half an edge of the cube that a crop shows, mm."""
 
-_DEFAULT_SIDE = 128
 _NEAREST = 10.0  # mm; a hand closer to the camera is an error of the file
 
 
@@ -40,8 +39,8 @@ class Hand(NamedTuple):
     is_left: bool = False
 
 
-def crop_side(options: Any) -> int:
-    """Side of square crops in pixels: `data.image_size`, 128 where that is (0, 0).
+def crop_side(options: Any, default: int = 128) -> int:
+    """Side of square crops in pixels: `data.image_size`, the default where that is (0, 0).
 
     Raises:
       UserError: for a size that is not square.
@@ -50,9 +49,9 @@ def crop_side(options: Any) -> int:
     if len(size) != 2 or size[0] != size[1] or size[0] < 0:
         raise UserError(
             f"data.image_size is {size}: crops of hands are square, use (side, side), or (0, 0) for "
-            f"{_DEFAULT_SIDE}."
+            f"{default}."
         )
-    return int(size[0]) or _DEFAULT_SIDE
+    return int(size[0]) or default
 
 
 def color_crop(image: np.ndarray, hand: Hand, side: int, where: str) -> dict[str, np.ndarray]:

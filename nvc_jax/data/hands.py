@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.data.hand_crops import crop_camera, encode_depth, surface_center
+from nvc_jax.data.hand_crops import crop_camera, crop_side, encode_depth, surface_center
 from nvc_jax.data.hand_joints import NUM_JOINTS
 from nvc_jax.data.hand_model import (
     GESTURES,
@@ -164,13 +164,8 @@ def read_hands(options: Any, split: str) -> Source:
       UserError: as `Hands`, and for images that are not square.
     """
     number = options.num_scenes if split == "train" else options.num_heldout_scenes
-    height, width = options.image_size
-    if height != width:
-        raise UserError(
-            f"data.image_size is ({height}, {width}): crops of hands are square, use (side, side), or "
-            f"(0, 0) for {SIDE}."
-        )
-    return Hands(split, number, height or SIDE, options.channels or 1, options.view_seed)
+    side = crop_side(options, SIDE)
+    return Hands(split, number, side, options.channels or 1, options.view_seed)
 
 
 def _place(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.data.plane_frames import UNKNOWN_PLANE, frame_size, plane_frame
+from nvc_jax.data.files import check_image_size
+from nvc_jax.data.plane_frames import UNKNOWN_PLANE, plane_frame
 from nvc_jax.data.source import FieldSpec, Source
 from nvc_jax.data.tfds import open_prepared
 from nvc_jax.errors import UserError
@@ -85,7 +86,7 @@ def read_nyu_depth(options: Any, split: str) -> Source:
     Reference: Silberman et al., "Indoor Segmentation and Support Inference from RGBD Images", ECCV
       2012, the camera: its toolbox's `camera_params.m`; Wofk et al., "FastDepth", ICRA 2019.
     """
-    size = frame_size(options)
+    size = check_image_size(options.image_size)
     wanted = SimpleNamespace(name=options.name or "nyu_depth_v2", dir=options.dir)
     return open_prepared(
         wanted, _SPLITS[split], lambda records, where: DepthRecords(records, size, where)

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nvc_jax.data.plane_geometry import keep_largest, scale_camera
-from nvc_jax.errors import UserError
 
 UNLABELED, UNKNOWN_PLANE = -1, -2
 """In `keep_largest`'s segmentations: on no plane, and not known."""
-
-
-def frame_size(options: Any) -> tuple[int, int]:
-    """`data.image_size`, (height, width), or (0, 0) for the size that is stored.
-
-    Raises:
-      UserError: for anything else.
-    """
-    size = tuple(options.image_size)
-    if len(size) != 2 or min(size) < 0 or (min(size) == 0 < max(size)):
-        raise UserError(
-            f"data.image_size is {size}: use (height, width), or (0, 0) for what is stored."
-        )
-    height, width = size
-    return height, width
 
 
 def plane_frame(

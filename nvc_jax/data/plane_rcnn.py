@@ -11,13 +11,14 @@ import numpy as np
 
 from nvc_jax.data.files import (
     FileSource,
+    check_image_size,
     existing,
     no_arrays,
     read_content,
     read_lines,
     read_pixels,
 )
-from nvc_jax.data.plane_frames import UNKNOWN_PLANE, UNLABELED, frame_size, plane_frame
+from nvc_jax.data.plane_frames import UNKNOWN_PLANE, UNLABELED, plane_frame
 from nvc_jax.data.plane_geometry import MAX_PLANES, transform_planes
 from nvc_jax.errors import UserError
 
@@ -64,7 +65,7 @@ def read_plane_rcnn(options: Any, split: str) -> FileSource:
     Reference: Liu et al., "PlaneRCNN", CVPR 2019, `datasets/scannet_scene.py` and `plane_dataset.py`
       of its code; Dai et al., "ScanNet", CVPR 2017.
     """
-    root, size = Path(options.dir), frame_size(options)
+    root, size = Path(options.dir), check_image_size(options.image_size)
     invalid = _invalid_frames(existing(root / f"invalid_indices_{split}.txt"))
     items: list[tuple[Any, ...]] = []
     for number, scene in enumerate(_scenes(root, split)):

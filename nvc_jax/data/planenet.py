@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.data.files import FileSource, existing
-from nvc_jax.data.plane_frames import UNLABELED, frame_size, plane_frame
+from nvc_jax.data.files import FileSource, check_image_size, existing
+from nvc_jax.data.plane_frames import UNLABELED, plane_frame
 from nvc_jax.data.plane_geometry import (
     MAX_PLANES,
     from_planenet_axes,
@@ -62,7 +62,7 @@ def read_planenet(options: Any, split: str) -> FileSource:
     Reference: Liu et al., "PlaneNet", CVPR 2018, and `RecordReaderAll.py` of its code; Yu et al.,
       "Single-Image Piece-wise Planar 3D Reconstruction via Associative Embedding", CVPR 2019.
     """
-    size = frame_size(options)
+    size = check_image_size(options.image_size)
     path = existing(Path(options.dir) / _FILES[split], " and ".join(_FILES.values()))
     items = [(path, number, offset, size) for number, offset in enumerate(record_offsets(path))]
     return FileSource(

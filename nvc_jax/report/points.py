@@ -133,12 +133,10 @@ def _views(report: Report, shown: np.ndarray) -> list[dict[str, Any]]:
         points, anchors, axes = draw.project(mean, report.anchors, method, report.seed)
         if views and axes[0].startswith("PC"):  # where t-SNE is undefined
             continue
-        low, high = points.min(axis=0), points.max(axis=0)
-        span = np.where(high > low, high - low, 1.0)
-        seen = anchors[((anchors > low - span) & (anchors < high + span)).all(axis=1)]
-        corners = np.concatenate([[low, high], seen])
-        low, high = corners.min(axis=0) - 0.05 * span, corners.max(axis=0) + 0.05 * span
-        decimals = max(0, int(4 - np.floor(np.log10(span.max()))))
+        low, high, _ = draw.view_of(points, anchors)
+        extent = np.ptp(points, axis=0)
+        widest = np.where(extent > 0, extent, 1.0).max()
+        decimals = max(0, int(4 - np.floor(np.log10(widest))))
         (x, y), centers = np.round(points.T, decimals), np.round(anchors, decimals)
         views.append({
             "name": name, "axes": axes, "x": x.tolist(), "y": y.tolist(),
@@ -205,8 +203,6 @@ def _curves(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             values = [float(f"{curve[step]:.5g}") for step in kept]
             lines.append({"name": key.removeprefix(f"{name}/"), "x": kept, "y": values})
         everything = np.concatenate([line["y"] for line in lines])
-        # Quantiles, so that the last steps of a decay to zero do not count.
-        low, high = np.quantile(everything, [0.1, 0.9])
-        logarithmic = bool(everything.min() > 0 and high > 100 * low)
+        logarithmic = draw.spans_decades(everything)
         curves.append({"name": name, "logarithmic": logarithmic, "lines": lines})
     return curves

@@ -279,8 +279,8 @@ def eval_step(
         optional["prediction"] = task.predict(partial(experiment.apply, state), batch)
     return {
         **optional,
-        **experiment.task.metrics(outputs, batch),
-        "reconstruction": experiment.task.reconstruction(outputs, batch),
+        **task.metrics(outputs, batch),
+        "reconstruction": task.reconstruction(outputs, batch),
         "kl": anchor_kl(
             latent.mean,
             latent.logvar,
