@@ -2,15 +2,14 @@
 
     from nvc_jax import NebulaBottleneck, anchors, losses, metrics, nvc_loss
 
-Importing it touches no device. `metrics` and `plots` load at their first use, because scikit-learn
-and matplotlib take longer to import than everything else together.
+Importing it touches no device. `NebulaClustering`, `metrics` and `plots` load at their first use,
+because scikit-learn and matplotlib take longer to import than everything else together.
 """
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nvc_jax import anchors, losses
 from nvc_jax.bottleneck import Latent, NebulaBottleneck
@@ -19,11 +18,13 @@ from nvc_jax.losses import nvc_loss
 
 if TYPE_CHECKING:
     from nvc_jax import metrics, plots
+    from nvc_jax.estimator import NebulaClustering
 
 __version__ = "0.1.0"
 __all__ = [
     "Latent",
     "NebulaBottleneck",
+    "NebulaClustering",
     "UserError",
     "__version__",
     "anchors",
@@ -34,8 +35,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Imports `metrics` or `plots` at first use."""
+def __getattr__(name: str) -> Any:
+    """Imports `NebulaClustering`, `metrics` or `plots` at first use."""
+    if name == "NebulaClustering":
+        return importlib.import_module("nvc_jax.estimator").NebulaClustering
     if name in ("metrics", "plots"):
         return importlib.import_module(f"nvc_jax.{name}")
     raise AttributeError(f"module 'nvc_jax' has no attribute {name!r}")

@@ -160,6 +160,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.augment.mirror = False  # 3D, rooms: half of the examples are mirrored along x
     config.augment.color = 0.0  # rooms: gains of channels, between 1 / (1 + this) and 1 + this
     config.augment.upright_symmetry = False  # 3D: quarter turns and mirrors about the vertical axis
+    config.augment.swap = 0.0  # tables: share of features that are those of another row
     config.augment.target = "clean"  # reconstruct the clean image, or the augmented one
     config.augment.assign_from = "clean"  # which view decides on the nearest anchor
 

@@ -46,6 +46,7 @@ LAYERS = (
     {"tasks"},
     {"training"},
     {"trained", "report"},
+    {"estimator", "estimator_file", "estimator_recipe", "estimator_report"},
     {"evaluation", "evaluation_report"},
     {"cli", "compilation"},
 )

@@ -15,6 +15,7 @@ from nvc_jax.tasks.planar_reconstruction import PlanarReconstructionTask
 from nvc_jax.tasks.point_completion import PointCompletionTask
 from nvc_jax.tasks.point_segmentation import PointSegmentationTask
 from nvc_jax.tasks.semantic_completion import SemanticCompletionTask
+from nvc_jax.tasks.table import TableTask
 from nvc_jax.tasks.translation import TranslationTask
 from nvc_jax.tasks.voxel_completion import VoxelCompletionTask
 
@@ -22,6 +23,7 @@ __all__ = ["TASKS", "Learned", "Outputs", "Task", "make_task", "open_examples", 
 
 TASKS: dict[str, type[Task]] = {
     "image": ImageTask,
+    "table": TableTask,
     "voxel_completion": VoxelCompletionTask,
     "semantic_completion": SemanticCompletionTask,
     "point_completion": PointCompletionTask,
