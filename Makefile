@@ -9,10 +9,10 @@ WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-SOURCES := nvc_jax configs benchmarks tests train.py eval.py
+SOURCES := nvc_jax configs benchmarks tests train.py eval.py docs/conf.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test lint types unit format clean
+.PHONY: help venv quickstart test lint types unit format docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,11 @@ $(VENV)/run-packages: requirements.txt $(VENV)/created
 
 $(VENV)/check-packages: requirements-dev.txt $(VENV)/run-packages
 	@echo "Installing requirements-dev.txt into $(VENV)"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/docs-packages: requirements-docs.txt $(VENV)/run-packages
+	@echo "Installing requirements-docs.txt into $(VENV)"
 	@$(PIP) -r $<
 	@touch $@
 
@@ -60,6 +65,11 @@ unit: $(VENV)/check-packages  ## run the tests
 format: $(VENV)/check-packages  ## format and fix what can be fixed
 	$(PY) -m ruff check --fix $(SOURCES)
 	$(PY) -m ruff format $(SOURCES)
+
+# Warnings are errors: a link that leads nowhere, or a docstring that cannot be read.
+docs: $(VENV)/docs-packages  ## build the guides and the API reference into build/docs
+	$(PY) -m sphinx -W --keep-going --quiet -d build/doctrees -c docs . build/docs
+	@echo "Open build/docs/index.html"
 
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -57,6 +57,10 @@ def assign(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
 
     Raises:
       UserError: for other shapes.
+
+    Example:
+      >>> assign([[0.2, 0.0], [0.9, 1.0]], anchors=[[0.0, 0.0], [1.0, 1.0]]).tolist()
+      [0, 1]
     """
     return _assign(*jax.lax.stop_gradient(vectors_and_anchors(x, anchors)))
 
@@ -107,6 +111,11 @@ def balanced_assign(
 
     Raises:
       UserError: for other shapes.
+
+    Example:
+      >>> x, anchors = [[0.0], [0.1], [0.2], [0.3]], [[0.0], [1.0]]
+      >>> assign(x, anchors).tolist(), balanced_assign(x, anchors).tolist()
+      ([0, 0, 0, 0], [0, 0, 1, 1])
 
     Reference: Cuturi, "Sinkhorn Distances", NeurIPS 2013; Caron et al. (SwAV), NeurIPS 2020.
     """
@@ -164,11 +173,16 @@ def usage(assignment: ArrayLike, num_anchors: int, mask: ArrayLike | None = None
 
     Args:
       assignment: int `[N]`; ids outside 0 … K − 1 count for nobody.
-      num_anchors: K.
+      num_anchors: `K`.
       mask: bool `[N]`; examples to leave out are False.
 
     Returns:
       The usage.
+
+    Example:
+      >>> found = usage([0, 0, 2, 2], num_anchors=3)
+      >>> found.counts.tolist(), int(found.num_dead)
+      ([2.0, 0.0, 2.0], 1)
     """
     assignment = jnp.asarray(assignment, jnp.int32)
     weight = (
@@ -244,7 +258,7 @@ def kmeans(data: np.ndarray, num_anchors: int, seed: int, *, num_restarts: int =
 
     Args:
       data: `[N, D]`, finite.
-      num_anchors: K.
+      num_anchors: `K`.
       seed: of the restarts.
       num_restarts: the best of so many starts is taken.
 
@@ -271,7 +285,7 @@ def kmeans_plus_plus(data: np.ndarray, num_anchors: int, seed: int) -> np.ndarra
 
     Args:
       data: `[N, D]`, finite.
-      num_anchors: K.
+      num_anchors: `K`.
       seed: of the draws.
 
     Returns:

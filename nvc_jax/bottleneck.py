@@ -85,8 +85,8 @@ class NebulaBottleneck(nn.Module):
     """Latent space with trainable anchors, to put between an encoder and a decoder.
 
     Attributes:
-      num_anchors: K.
-      latent_dim: D.
+      num_anchors: `K`.
+      latent_dim: `D`.
       temperature: of the soft assignment.
       condition_on_assignment: put the soft assignment beside the sample in `code`.
       logvar_min: lower bound of the log variance.
@@ -94,6 +94,14 @@ class NebulaBottleneck(nn.Module):
       logvar_init: first bias of the log variance. After a warm-up without noise a small variance
         is what spares the decoder a jump.
       anchor_init: initializer of the anchors `[K, D]`.
+
+    Example:
+      >>> bottleneck = NebulaBottleneck(num_anchors=10, latent_dim=2)
+      >>> features = jnp.ones((4, 16))
+      >>> rngs = {"params": jax.random.key(0), "noise": jax.random.key(1)}
+      >>> latent, variables = jax.jit(bottleneck.init_with_output)(rngs, features)
+      >>> latent.code.shape, latent.assignment.shape, latent.anchors.shape
+      ((4, 2), (4,), (10, 2))
     """
 
     num_anchors: int

@@ -136,9 +136,9 @@ def chamfer_distance(
 
     With `d(x, Y) = min_{y ∈ Y} ‖x − y‖`:
 
-    `l1`: `½·(mean_x d(x, Y) + mean_y d(y, X))`, of distances: CD-L1 of PCN.
-    `l2`: `mean_x d(x, Y)² + mean_y d(y, X)²`, of squared distances: CD-L2 of Completion3D and
-    GRNet, and what PyTorch3D computes.
+    * `l1`: `½·(mean_x d(x, Y) + mean_y d(y, X))`, of distances: CD-L1 of PCN.
+    * `l2`: `mean_x d(x, Y)² + mean_y d(y, X)²`, of squared distances: CD-L2 of Completion3D and
+      GRNet, and what PyTorch3D computes.
 
     Args:
       x: `[B, N, 3]`, any real dtype and unit; computed in float32.
@@ -154,6 +154,11 @@ def chamfer_distance(
 
     Raises:
       UserError: for an unknown variant, other shapes, or masks that are not bool.
+
+    Example:
+      >>> x, y = [[[0.0, 0.0, 0.0]]], [[[3.0, 4.0, 0.0]]]
+      >>> chamfer_distance(x, y, variant="l1").tolist()
+      [5.0]
 
     Reference: Yuan et al., "PCN: Point Completion Network", 2018; Tchapmi et al., "TopNet", 2019.
     """

@@ -23,7 +23,14 @@ def weight_schedule(value: float = 0.0) -> ml_collections.ConfigDict:
 
 
 def ramp(value: float, begin: int, steps: int) -> ml_collections.ConfigDict:
-    """Config of a loss weight that rises linearly from 0 at step `begin` over `steps` steps."""
+    """Config of a loss weight that rises linearly from 0 at step `begin` over `steps` steps.
+
+    Example:
+      >>> from nvc_jax.training.schedules import make_weight_schedule
+      >>> weight = make_weight_schedule(ramp(2.0, begin=100, steps=50))
+      >>> [float(weight(step)) for step in (0, 125, 1000)]
+      [0.0, 1.0, 2.0]
+    """
     return ml_collections.ConfigDict(
         {"schedule": "linear", "start": 0.0, "value": value, "begin": begin, "steps": steps}
     )

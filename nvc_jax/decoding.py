@@ -37,7 +37,7 @@ def greedy(
     Args:
       step: the model.
       cache: leaves `[B, ...]`.
-      batch_size: B.
+      batch_size: `B`.
       max_length: L, most tokens of an output, `end` among them.
       limit: int32 `[B]`, the same for each example, 1 or more; None: L.
       begin: token at position 0 of the input.
@@ -46,6 +46,12 @@ def greedy(
 
     Returns:
       ids, int32 `[B, L]`: the output with `end`, if it got there within its limit, then padding.
+
+    Example:
+      >>> def successor(cache, tokens, index):
+      ...     return jax.nn.one_hot(tokens + 1, 8), cache
+      >>> greedy(successor, {}, batch_size=1, max_length=5, begin=4, end=7).tolist()
+      [[5, 6, 7, 0, 0]]
     """
     limit = _limits(limit, batch_size, max_length)
 
@@ -109,8 +115,8 @@ def beam_search(
     Args:
       step: the model; it is called with N = B·K, where the K beams of an example are neighbors.
       cache: leaves `[B, ...]`, of the examples; each is repeated for its beams.
-      batch_size: B.
-      beam_size: K.
+      batch_size: `B`.
+      beam_size: `K`.
       alpha: α, 0 for log probabilities; larger ones favor longer outputs.
       max_length: L, most tokens of an output, `end` among them.
       limit: int32 `[B]`, the same for each example, 1 or more; None: L.

@@ -103,6 +103,10 @@ def squared_distances(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
 
     Raises:
       UserError: for other shapes.
+
+    Example:
+      >>> squared_distances([[0.0, 0.0]], [[3.0, 4.0], [1.0, 0.0]]).tolist()
+      [[25.0, 1.0]]
     """
     return _distances(*vectors_and_anchors(x, anchors))
 

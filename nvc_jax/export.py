@@ -76,6 +76,12 @@ def export_points(
     Raises:
       UserError: for arrays of other shapes, no point, another ending, or a file that cannot be
         written.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     export_points(f"{folder}/one.ply", [[0.0, 0.0, 0.0]]).read_bytes()[:3]
+      b'ply'
     """
     path, kind = _checked(path, ("ply", "obj"))
     given = {"points": points, "normals": normals, "colors": colors}

@@ -62,6 +62,10 @@ def anchor_kl(
     Raises:
       UserError: for shapes that are not all alike.
 
+    Example:
+      >>> anchor_kl(mean=[[3.0, 4.0]], logvar=[[0.0, 0.0]], centers=[[0.0, 0.0]]).tolist()
+      [12.5]
+
     Reference: Kingma and Welling, 2014, appendix B, with a shifted and scaled prior.
     """
     mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
@@ -129,9 +133,9 @@ def gravity(
 ) -> jax.Array:
     """Gravity between anchors over unordered pairs: keeps them from clustering among themselves.
 
-    `paper`: `Σ_{i<j} M_i·M_j·(−log ‖A_i − A_j‖²)`, the paper's nebula loss, unbounded below.
-    `bounded`: `Σ_{i<j} M_i·M_j·max(0, −log(‖A_i − A_j‖² / r²))`, with constant masses: 0, with zero
-    gradient, from a distance of r on.
+    * `paper`: `Σ_{i<j} M_i·M_j·(−log ‖A_i − A_j‖²)`, the paper's nebula loss, unbounded below.
+    * `bounded`: `Σ_{i<j} M_i·M_j·max(0, −log(‖A_i − A_j‖² / r²))`, with constant masses: 0, with
+      zero gradient, from a distance of r on.
 
     1e-6 is added to squared distances. Two anchors in one place thus have a finite value, but no
     direction to part in: they get a fixed one by their indices, with a gradient of at most
@@ -149,6 +153,12 @@ def gravity(
 
     Raises:
       UserError: for another form or reduction, or masses that do not fit.
+
+    Example:
+      >>> near = gravity(anchors=[[0.0], [0.5]], masses=[1.0, 1.0])  # -log 0.25
+      >>> far = gravity(anchors=[[0.0], [2.0]], masses=[1.0, 1.0])
+      >>> round(float(near), 2), float(far)
+      (1.39, 0.0)
 
     Reference: Wang et al., TPAMI 2022, the nebula loss; the bounded form is this library's.
     """
@@ -190,6 +200,10 @@ def pull(sample: ArrayLike, anchors: ArrayLike) -> jax.Array:
 
     Raises:
       UserError: for other shapes.
+
+    Example:
+      >>> pull([[0.0], [5.0]], anchors=[[1.0], [3.0]]).tolist()
+      [1.0, 4.0]
 
     Reference: the public code of Wang et al., TPAMI 2022.
     """
@@ -249,6 +263,16 @@ def nvc_loss(
 
     Raises:
       UserError: for an unknown form or term.
+
+    Example:
+      >>> from nvc_jax import Latent
+      >>> zero, anchors = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]])
+      >>> index, share = jnp.zeros(1, jnp.int32), jnp.ones((1, 1))
+      >>> latent = Latent(zero, zero, zero, zero, index, share, anchors)
+      >>> terms = ("reconstruction", "kl")
+      >>> total, raw = nvc_loss([2.0], latent, anchors, {"kl": 0.5}, terms=terms)
+      >>> float(raw["kl"]), float(total)  # 2 + 0.5·12.5
+      (12.5, 8.25)
     """
     unknown = (set(terms) | set(weights)) - set(TERMS)
     if unknown or triplet_form not in ("ratio", "hinge", "anchor"):

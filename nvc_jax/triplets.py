@@ -133,6 +133,11 @@ def triplet_ratio(
     Raises:
       UserError: for other shapes.
 
+    Example:
+      >>> loss, count = triplet_ratio([[0.0], [1.0], [3.0]], labels=[0, 0, 1])
+      >>> round(float(loss), 3), int(count)  # mean of 1 / (9 + 1) and 1 / (4 + 1)
+      (0.15, 2)
+
     Reference: the public code of Wang et al., TPAMI 2022.
     """
     x, labels = _inputs(x, labels)
@@ -265,6 +270,11 @@ def triplet_anchor(
 
     Raises:
       UserError: for other shapes.
+
+    Example:
+      >>> loss, count = triplet_anchor([[0.0]], anchors=[[2.0], [1.0]], assignment=[0])
+      >>> float(loss), int(count)  # 4 - 1 + 1
+      (4.0, 1)
     """
     x, assignment = _inputs(x, assignment)
     x, anchors = vectors_and_anchors(x, anchors)

@@ -209,8 +209,9 @@ def test_config_loads_and_survives_json(path):
 
 def test_requirements_pin_every_dependency_once_per_python():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
-    text = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["dev"] + extras["docs"]
+    text = "".join(path.read_text() for path in sorted(ROOT.glob("requirements*.txt")))
     lines = [line for line in text.splitlines() if line and line[0] not in "#-"]
     assert all("==" in line for line in lines)
 

@@ -54,7 +54,7 @@ class TokenPairs:
       source: pairs of text.
       vocabulary: of both languages.
       max_source: S, the longest row with its end; what is longer is cut, and gets its end.
-      max_target: T.
+      max_target: `T`.
 
     Attributes:
       sentences: source text of every pair, as stored.

@@ -62,8 +62,8 @@ class Hands:
     Args:
       split: whose persons they are of: `train`, `validation` or `test`.
       number: how many.
-      side: S.
-      channels: C.
+      side: `S`.
+      channels: `C`.
       seed: of all that is random.
 
     Raises:

@@ -90,7 +90,7 @@ def sample_points(
 
     Args:
       triangles: corners float `[F, 3, 3]`, some of them with an area.
-      num_points: P.
+      num_points: `P`.
       rng: where the draws come from.
 
     Returns:

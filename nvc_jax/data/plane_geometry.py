@@ -23,8 +23,8 @@ def pixel_rays(camera: np.ndarray, height: int, width: int) -> np.ndarray:
 
     Args:
       camera: floats `[..., 4]`: fx, fy, cx, cy in pixels.
-      height: H.
-      width: W.
+      height: `H`.
+      width: `W`.
 
     Returns:
       float64 `[..., H, W, 3]`.

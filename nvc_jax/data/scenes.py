@@ -156,7 +156,7 @@ class SceneClouds(_Scenes):
     Args:
       source: models with `points` in [−0.5, 0.5].
       num_scenes: number of scenes.
-      num_points: P.
+      num_points: `P`.
       models_per_scene: fewest and most; there are fewer where no place is left.
       seed: of all that is random.
 

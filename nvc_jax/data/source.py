@@ -113,6 +113,11 @@ class ArraySource:
 
     Raises:
       UserError: for a wrong rank, dtype or number of labels, or no example.
+
+    Example:
+      >>> source = ArraySource(np.zeros((3, 28, 28), np.uint8))
+      >>> len(source), source.spec["image"].shape, source.gather(np.arange(2))["label"].tolist()
+      (3, (28, 28, 1), [-1, -1])
     """
 
     in_memory = True

@@ -252,8 +252,8 @@ class PartialClouds(DerivedSource):
 
     Args:
       source: shapes with `points`.
-      num_views: V.
-      num_points: N.
+      num_views: `V`.
+      num_points: `N`.
       seed: of the viewpoints and draws.
 
     Raises:

@@ -58,7 +58,7 @@ def _crossed_ways(
 
     Args:
       corners: float64 `[F, 3, 3]` in voxels, from 0 to R.
-      resolution: R.
+      resolution: `R`.
 
     Returns:
       For every axis, number and mean coordinate of the crossings on the ways from center to center

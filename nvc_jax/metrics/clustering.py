@@ -60,6 +60,10 @@ def fit_mapping(
     Raises:
       UserError: empty input, unequal lengths, ids that are neither integers nor strings, or an unknown
         kind.
+
+    Example:
+      >>> fit_mapping(["cat", "cat", "dog", "dog"], [5, 5, 9, 5])
+      {5: 'cat', 9: 'dog'}
     """
     labels, clusters = _ids(labels, "labels"), _ids(clusters, "clusters")
     _check_same_length(labels=labels, clusters=clusters)
@@ -146,6 +150,10 @@ def nmi(
     Raises:
       UserError: empty input, unequal lengths, ids that are neither integers nor strings, or an unknown
         average.
+
+    Example:
+      >>> nmi(["cat", "cat", "dog", "dog"], [1, 1, 0, 0])
+      1.0
     """
     methods = ("arithmetic", "geometric", "min", "max")
     if average_method not in methods:

@@ -44,8 +44,8 @@ class PlaneOverlaps(NamedTuple):
       area: pixels of each true plane, int `[G]`, all greater than 0.
       overlap: pixels that both have, int `[G, P]`.
       iou: float64 `[G, P]`.
-      depth_error: mean |depth of one plane − depth of the other| where they overlap, m; inf without
-        overlap.
+      depth_error: mean `|depth of one plane − depth of the other|` where they overlap, m; inf
+        without overlap.
       normal_error: angle between the normals, degrees, float64 `[G, P]`.
     """
 
@@ -246,8 +246,8 @@ def segmentation_covering(table: NDArray[np.int64]) -> float:
 def depth_errors(depth: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
     """Errors of predicted depths, over all pixels of known depth.
 
-    `rel` mean |Δ| / depth; `rms` root of the mean of Δ², m; `log10` mean |log₁₀ ratio|; `delta1` …
-    `delta3` share of pixels with max(ratio, 1 / ratio) < 1.25ⁿ.
+    `rel` mean `|Δ| / depth`; `rms` root of the mean of Δ², m; `log10` mean `|log₁₀ ratio|`;
+    `delta1` … `delta3` share of pixels with max(ratio, 1 / ratio) < 1.25ⁿ.
 
     Args:
       depth: floats of any shape, m; what is not above 0.1 mm is unknown.

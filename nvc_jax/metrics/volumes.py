@@ -74,7 +74,7 @@ def class_counts(predicted: jax.Array, target: jax.Array, num_classes: int) -> C
     Args:
       predicted: class of every voxel or point, integers `[B, ...]`.
       target: uint8 `[B, ...]`, from 0 to C − 1, 255 unknown.
-      num_classes: C.
+      num_classes: `C`.
 
     Returns:
       Intersection and union, float32 `[B, C]`: integers, exact up to 2²⁴.
@@ -156,6 +156,10 @@ def iou_mean(intersection: ArrayLike, union: ArrayLike, smoothing: float = 0.0) 
 
     Raises:
       UserError: for different shapes, or no example.
+
+    Example:
+      >>> iou_mean([1, 2], [4, 2]), iou_pooled([1, 2], [4, 2])
+      (0.625, 0.5)
 
     Reference:
       Wang, Tan, Navab, Tombari. ForkNet: Multi-branch Volumetric Semantic Completion from a Single

@@ -210,7 +210,7 @@ class SegmentationHead(nn.Module):
     """Labels points by their features beside the code of their cloud.
 
     Attributes:
-      num_classes: C.
+      num_classes: `C`.
       hidden: widths of the layers before the logits.
       num_categories: kinds of objects that the head is told about; 0: it is told nothing.
     """
@@ -269,7 +269,7 @@ def make_point_segmentation(
       options: `config.model`; `network`, `hidden`, `decoder_hidden`, `transform`,
         `num_neighbors`, `dilations`, `batch_norm`, `dtype` and `remat` are used. `hidden` has the widths of the
         encoder, the last one that of the global feature; `decoder_hidden` those of the head.
-      num_classes: C.
+      num_classes: `C`.
       num_categories: kinds of objects that the head is told about; 0: none.
       axis_name: mapped axis whose devices share the statistics of batch normalization.
 

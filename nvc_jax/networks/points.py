@@ -122,7 +122,7 @@ class FoldingDecoder(nn.Module):
     """Coarse points by dense layers, then a small grid folded around each of them.
 
     Attributes:
-      num_coarse: M.
+      num_coarse: `M`.
       grid: u; a grid of u × u points is folded around every coarse point.
       hidden: widths of the dense layers before the coarse points.
       fold: widths of the layers that all points of all grids share.

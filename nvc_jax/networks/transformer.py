@@ -40,8 +40,8 @@ class Embedding(nn.Module):
     """One table of vectors for source, target and output layer.
 
     Attributes:
-      vocab_size: V.
-      width: W.
+      vocab_size: `V`.
+      width: `W`.
 
     Reference: Press and Wolf, "Using the Output Embedding to Improve Language Models", 2017.
     """
@@ -209,7 +209,7 @@ class Transformer(nn.Module):
     """Pre-norm Transformer: `encoder`, `decoder`, and the embedding that both of them use.
 
     Attributes:
-      vocab_size: V.
+      vocab_size: `V`.
       width: W, even.
       num_heads: H, divides W.
       feedforward: width inside the feed-forward networks.

@@ -1,6 +1,8 @@
 """One HTML page about a trained model that opens offline: latent space, anchors, curves, numbers.
 
-report.write_report("report.html", report.Report(mean=mean, assignment=k, anchors=anchors))
+One call writes it, from arrays::
+
+    report.write_report("report.html", report.Report(mean=mean, assignment=k, anchors=anchors))
 """
 
 from __future__ import annotations

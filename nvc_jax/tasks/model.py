@@ -36,7 +36,7 @@ def draw_positions(keys: jax.Array, length: jax.Array, count: int) -> jax.Array:
     Args:
       keys: JAX keys `[B]`.
       length: int `[B]`, positions 0 … length − 1 are drawn from; 0 gives position 0.
-      count: P.
+      count: `P`.
 
     Returns:
       int32 `[B, P]`.
