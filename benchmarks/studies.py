@@ -18,11 +18,13 @@ class Study(NamedTuple):
       question: in a sentence.
       columns: measures; the first one is drawn.
       variants: by name.
+      recipe: config that they change.
     """
 
     question: str
     columns: tuple[str, ...]
     variants: Variants
+    recipe: str = "mnist"
 
 
 CLUSTERING = (
@@ -54,6 +56,17 @@ TERMS: Variants = {
     "KL from anchors, triplet, equal shares off": UNBALANCED,
 }
 
+BALANCED = {"anchors.balanced": "true"}
+TERMS_3D: Variants = {
+    "reconstruction": METHODS["ae"],
+    "+ KL from one Gaussian (VAE)": METHODS["vae"],
+    "+ KL from anchors": NO_TRIPLET,
+    "+ triplet (anchor), without KL": NO_KL,
+    "+ KL from anchors, triplet (anchor)": {},
+    "KL from anchors, triplet, equal shares": BALANCED,
+    "KL from anchors, triplet (ratio)": {"loss.triplet_form": "ratio"},
+}
+
 INITS = {
     "normal": {"anchors.init": "normal"},
     "spread": {"anchors.init": "spread"},
@@ -79,6 +92,12 @@ ANCHORS: Variants = {
 
 STUDIES = {
     "terms": Study("Which term of the loss does what?", CLUSTERING, TERMS),
+    "terms-3d": Study(
+        "Which term of the loss does what, on voxels of furniture?",
+        ("iou", *CLUSTERING),
+        TERMS_3D,
+        "cad_voxels",
+    ),
     "init": Study(
         "How should anchors begin?",
         ("cluster_accuracy_majority", "cluster_accuracy_hungarian", "nmi", "anchors_used"),

@@ -2,10 +2,11 @@
 
     python -m benchmarks.study terms --data=FOLDER_WITH_MNISTS_FOUR_FILES --workdir=runs/studies
 
-`terms`, `init` and `anchors` change one thing at a time in configs/mnist.py, see benchmarks/studies.py;
-`peers` compares with other ways to cluster, see benchmarks/peers.py; `cost` measures time and memory of
-every term, see benchmarks/cost.py, and needs no data. Runs are shorter than the recipe's: on
-`--examples` of the training images, for `--steps` steps; scores are of all test images.
+`terms`, `init` and `anchors` change one thing at a time in configs/mnist.py, `terms-3d` in
+configs/cad_voxels.py (--data=furniture.npz), see benchmarks/studies.py; `peers` compares with other ways to
+cluster, see benchmarks/peers.py; `cost` measures time and memory of every term, see benchmarks/cost.py, and
+needs no data. Runs are shorter than the recipe's: for `--steps` steps, images on `--examples` of the
+training images; scores are of all test examples.
 
 Every finished row is a line of WORKDIR/NAME.csv and is not computed again. At the end, DOCS/NAME.md and
 DOCS/NAME.png are written anew.
@@ -50,11 +51,12 @@ def smaller_data(data: Path, source: str, examples: int, folder: Path) -> Path:
     return place
 
 
-def configure(data: Path, steps: int) -> ml_collections.ConfigDict:
+def configure(recipe: str, data: Path, steps: int) -> ml_collections.ConfigDict:
     """The recipe that variants change, for the data and length of a study."""
-    config = load_config("mnist")
-    config.data.source, config.data.dir = "npz", str(data.absolute())
-    config.data.validation_fraction = 0.0
+    config = load_config(recipe)
+    config.data.dir = str(data.absolute())
+    if config.task == "image":
+        config.data.source, config.data.validation_fraction = "npz", 0.0
     scale_steps(config, steps)
     config.train.eval_every = config.train.checkpoint_every = 0
     return config
@@ -126,7 +128,9 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=(*STUDIES, "peers", "cost"))
-    parser.add_argument("--data", type=Path, help="folder of images; not for cost")
+    parser.add_argument(
+        "--data", type=Path, help="folder of images, or file of shapes; not for cost"
+    )
     parser.add_argument("--source", default="idx", help="data.source of the folder")
     parser.add_argument("--workdir", type=Path, default=Path("runs/studies"))
     parser.add_argument("--docs", type=Path, default=Path("docs/studies"))
@@ -138,22 +142,25 @@ def main(arguments: list[str]) -> int:
         return cost.main(flags.docs)
     if flags.data is None:
         parser.error(f"{flags.name} needs --data")
-    data = smaller_data(flags.data, flags.source, flags.examples, flags.workdir)
-    config = configure(data, flags.steps)
-    stem = flags.name if data.name.startswith("mnist") else f"{flags.name}-{flags.data.name}"
     if flags.name == "peers":
         chosen = Study(peers.QUESTION, peers.COLUMNS, peers.VARIANTS)
         how: Measure | Mapping[str, Measure] = peers.MEASURES
     else:
         chosen, how = STUDIES[flags.name], measure
+    of_images, data, stem = chosen.recipe == "mnist", flags.data, flags.name
+    if of_images:
+        data = smaller_data(data, flags.source, flags.examples, flags.workdir)
+        stem = stem if data.name.startswith("mnist") else f"{stem}-{flags.data.name}"
+    config = configure(chosen.recipe, data, flags.steps)
     rows = Rows(flags.workdir / f"{stem}.csv", chosen.columns)
     table = run_variants(rows, config, chosen.variants, flags.seeds, how, flags.workdir / stem)
+    used = f"{flags.examples:,} training images" if of_images else "the training shapes"
+    given = f"FOLDER --examples={flags.examples}" if of_images else "FILE.npz"
     notes = [
-        f"{flags.examples:,} training images of {flags.data.name} without labels, {flags.steps:,} steps, "
-        f"all test images; mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))}.",
+        f"{used.capitalize()} of {flags.data.stem} without labels, {flags.steps:,} steps, all test examples; "
+        f"mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))}.",
         "",
-        f"    python -m benchmarks.study {flags.name} --data=FOLDER --examples={flags.examples} "
-        f"--steps={flags.steps}",
+        f"    python -m benchmarks.study {flags.name} --data={given} --steps={flags.steps}",
     ]
     write_page(flags.docs / f"{stem}.md", chosen.question, notes, table, rows)
     return 0
