@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config, leaves
+from tests.markdown import python_blocks
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_example_of_an_own_model_trains():
-    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    code = python_blocks(ROOT / "README.md")[0]
     assert len(code.splitlines()) <= 25
     names: dict[str, Any] = {}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
