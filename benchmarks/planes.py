@@ -23,7 +23,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from benchmarks.methods import METHODS, scale_steps
+from benchmarks.methods import METHODS
 from benchmarks.table import Row, add_flags, evaluated, run_table, trained
 from nvc_jax import cli
 from nvc_jax.config import load_config
@@ -33,6 +33,7 @@ from nvc_jax.plane_segmentation import Planes, planes_of_depth
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.planar_reconstruction import PlanarReconstructionTask, summarize
 from nvc_jax.trained import TrainedModel, load
+from nvc_jax.training.schedules import scale_steps
 
 MEASURES = (
     "plane_recall/0.05",

@@ -23,12 +23,13 @@ from typing import NamedTuple
 import ml_collections
 
 from benchmarks import retrieval
-from benchmarks.methods import METHODS, scale_steps
+from benchmarks.methods import METHODS
 from benchmarks.table import Row, add_flags, evaluated, run_table, trained
 from nvc_jax import cli
 from nvc_jax.config import load_config
 from nvc_jax.tasks import open_examples
 from nvc_jax.trained import load
+from nvc_jax.training.schedules import scale_steps
 
 
 class Table(NamedTuple):

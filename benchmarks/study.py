@@ -23,7 +23,6 @@ import ml_collections
 import numpy as np
 
 from benchmarks import cost, peers
-from benchmarks.methods import scale_steps
 from benchmarks.studies import STUDIES, Study
 from benchmarks.table import Measure, Row, Rows, cell, evaluated, method_row, trained
 from nvc_jax import cli
@@ -31,6 +30,7 @@ from nvc_jax.config import load_config
 from nvc_jax.data import open_source, random_subset
 from nvc_jax.tasks import open_examples
 from nvc_jax.trained import load
+from nvc_jax.training.schedules import scale_steps
 
 Table = Mapping[str, Sequence[Row]]
 """Rows of all seeds by variant."""

@@ -19,10 +19,11 @@ from pathlib import Path
 import ml_collections
 
 from benchmarks import translation_memory
-from benchmarks.methods import METHODS, scale_steps
+from benchmarks.methods import METHODS
 from benchmarks.table import Row, add_flags, run_table, train_and_evaluate
 from nvc_jax import cli
 from nvc_jax.config import load_config
+from nvc_jax.training.schedules import scale_steps
 
 LATENTS: dict[str, dict[str, str]] = {
     "transformer": {**METHODS["ae"], "model.latent": "none"},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import ml_collections
 
@@ -31,6 +33,10 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--compilation_cache", help="directory of compiled functions, or off (default: in ~/.cache)"
     )
+    parser.add_argument(
+        "--import", dest="imports", action="append", default=[], metavar="MODULE",
+        help="module to import first, which registers a source or a task of yours; may be repeated",
+    )  # fmt: skip
     group = parser.add_argument_group("several processes, usually one a machine")
     group.add_argument(
         "--distributed", action="store_true", help="this process is one of several of one run"
@@ -55,10 +61,12 @@ def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
 
     Raises:
       UserError: if the processes do not find each other.
+      UsageError: for a module to import that is not there.
     """
     from nvc_jax.compilation import use_compilation_cache
     from nvc_jax.training.logging import logger, setup_logging
 
+    _import(flags.imports)
     use_compilation_cache(flags.compilation_cache)
     if not flags.distributed:
         for name in ("coordinator", "num_processes", "process_id"):
@@ -74,6 +82,21 @@ def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
         heed_preemption=stop_at_sigterm,
     )
     setup_logging(parallel.process_index())
+
+
+def _import(names: list[str]) -> None:
+    """Imports modules from the present folder, or from wherever Python finds them."""
+    sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition(".")[0] and error.name != name:
+                raise  # what it imports is missing
+            raise UsageError(
+                f"--import={name}: there is no such module in {Path.cwd()} or on Python's path; give "
+                "its name without .py."
+            ) from None
 
 
 def parse_overrides(

@@ -49,6 +49,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     config.data.source = "digits"  # see SOURCES in nvc_jax/data/registry.py
     config.data.dir = ""  # folder of the files, or the file where the data are one
+    config.data.from_python = False  # set by train(train_data=…): eval.py has nothing to open then
     config.data.name = ""  # name of the TFDS data set
     config.data.train_split = "train"  # TFDS split names; of 3D-RecGAN's folders the first words
     config.data.test_split = "test"

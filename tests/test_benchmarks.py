@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import retrieval, shapes, table, translation, translation_memory
-from benchmarks.methods import METHODS, scale_steps
+from benchmarks.methods import METHODS
 from benchmarks.translation_speed import transformer_products
 from nvc_jax.config import leaves, load_config, override
 from nvc_jax.data.shapes import write_shapes
@@ -277,13 +277,3 @@ def test_methods_share_network_data_and_steps(task):
         different = {name for name, value in leaves(config) if value != before[name]}
         allowed = ("model.num_anchors", "anchors.", "loss.kl.", "loss.triplet.")
         assert all(name.startswith(allowed) for name in different)
-
-
-def test_scale_steps_keeps_proportions():
-    config = load_config("cad_voxels").copy_and_resolve_references()
-    config.train.num_steps, config.anchors.warmup_steps = 1000, 300
-    config.loss.kl.begin, config.loss.kl.steps, config.optimizer.warmup_steps = 300, 200, 0
-    scale_steps(config, 20)
-    assert (config.train.num_steps, config.anchors.warmup_steps) == (20, 6)
-    assert (config.loss.kl.begin, config.loss.kl.steps) == (6, 4)
-    assert config.optimizer.warmup_steps == 0

@@ -21,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
+def keep_cache(monkeypatch):
+    """Leaves the tests' cache of compiled functions as it is."""
+    monkeypatch.setattr("nvc_jax.compilation.use_compilation_cache", lambda directory: None)
+
+
+@pytest.fixture
 def run_train(monkeypatch, capsys, tmp_path):
     """Runs train.py's main in this process; gives exit code, standard error and work directory."""
     monkeypatch.setattr("nvc_jax.training.logging.setup_logging", lambda: None)
@@ -176,8 +182,8 @@ def test_program_tells_without_traceback_or_work_directory(tmp_path, argument, c
 
 
 @pytest.mark.parametrize("flag", ["--coordinator=a:1", "--num_processes=2", "--process_id=0"])
-def test_flags_of_several_processes_need_distributed(flag):
-    flags, _ = parse("--config=digits", "--compilation_cache=off", flag)
+def test_flags_of_several_processes_need_distributed(flag, keep_cache):
+    flags, _ = parse("--config=digits", flag)
     with pytest.raises(cli.UsageError, match=rf"{flag.partition('=')[0]} needs --distributed"):
         cli.start(flags)
 
@@ -193,3 +199,19 @@ def test_processes_that_cannot_find_each_other_tell_what_to_give(monkeypatch):
         parallel.initialize()
     jax.config.update("jax_enable_preemption_service", before)
     assert not parallel.is_distributed()
+
+
+def test_modules_that_register_something_are_imported_first(
+    tmp_path, monkeypatch, capsys, keep_cache
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "my_registration.py").write_text("print('registered')")
+    (tmp_path / "my_broken.py").write_text("import no_such_library")
+    parser = cli.make_parser("")
+    cli.start(parser.parse_args(["--import=my_registration"]))
+    assert capsys.readouterr().out == "registered\n"
+    with pytest.raises(cli.UsageError, match=r"--import=absent: there is no such module in .*\.py"):
+        cli.start(parser.parse_args(["--import=absent"]))
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        cli.start(parser.parse_args(["--import=my_broken"]))

@@ -12,14 +12,16 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.methods import scale_steps
 from nvc_jax.config import default_config
 from nvc_jax.data import open_source
 from nvc_jax.data.registry import SOURCES, Reader
+from nvc_jax.errors import UserError
+from nvc_jax.evaluation import evaluate
 from nvc_jax.metrics import cluster_accuracy
 from nvc_jax.tasks import TASKS
 from nvc_jax.trained import load
 from nvc_jax.training.loop import train
+from nvc_jax.training.schedules import scale_steps
 from tests.markdown import python_blocks
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
@@ -84,6 +86,10 @@ def test_pictures_arrays_and_batches(tmp_path):
     assert len(open_source(config.data, "test")) == 397
     run(batches.replace("scale_steps(config, 60)", "scale_steps(config, 6)"), names)
     assert names["results"]["counts"]["test_labeled"] == 397
+    with pytest.raises(
+        UserError, match="trained on data given from Python, so that there is no test"
+    ):
+        evaluate("runs/chunks")
     assert names["clusters"].shape == (397,)
 
 

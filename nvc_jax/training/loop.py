@@ -88,6 +88,7 @@ def train(
     """
     path = Path(directory).absolute()
     config = _with_absolute_paths(config)
+    config.data.from_python = train_data is not None
     first = parallel.process_index() == 0
     with contextlib.ExitStack() as held:
 
@@ -297,7 +298,8 @@ class _Run:
         values = {name: float(value) for name, value in parallel.unreplicate(metrics).items()}
         if rate > 0:
             values["steps_per_second"] = rate
-            values["examples_per_second"] = rate * self.config.train.batch_size
+            if isinstance(self.source, Source):  # an iterable has batches of its own sizes
+                values["examples_per_second"] = rate * self.config.train.batch_size
         bar.show(values, SHOWN)
         if self.writer is not None:
             self.writer.scalars(self.step, values)

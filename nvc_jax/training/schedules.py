@@ -1,4 +1,4 @@
-"""Loss weights and learning rates as functions of the global step."""
+"""Loss weights and learning rates as functions of the global step, and the length of a recipe."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import ml_collections
 import optax
 from jax.typing import ArrayLike
 
+from nvc_jax.config import leaves, override
 from nvc_jax.errors import UserError
+from nvc_jax.losses import TERMS
 
 Schedule = Callable[[ArrayLike], ArrayLike]
 
 WEIGHT_SCHEDULES = ("constant", "linear", "cosine", "cyclic")
 RATE_SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+_IN_STEPS = (
+    "train.num_steps",
+    "train.eval_every",
+    "train.checkpoint_every",
+    "anchors.warmup_steps",
+    "optimizer.warmup_steps",
+    *(f"loss.{term}.{name}" for term in TERMS for name in ("begin", "steps")),
+)
 
 
 def make_weight_schedule(options: Mapping[str, Any], name: str = "weight") -> Schedule:
@@ -128,3 +139,16 @@ def _one_phase(options: Mapping[str, Any], num_steps: int) -> Schedule:
     if warmup == 0:
         return decay
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+
+
+def scale_steps(config: ml_collections.ConfigDict, num_steps: int) -> None:
+    """Makes a recipe shorter or longer: warm-ups, ramps and intervals change in proportion.
+
+    Args:
+      config: the recipe, changed in place.
+      num_steps: its new number of steps.
+    """
+    old = dict(leaves(config))
+    factor = num_steps / old["train.num_steps"]
+    for name in _IN_STEPS:
+        override(config, name, str(max(round(factor * old[name]), 1) if old[name] else 0))

@@ -10,7 +10,7 @@ import pytest
 
 from nvc_jax.config import default_config, ramp, weight_schedule
 from nvc_jax.errors import UserError
-from nvc_jax.training.schedules import make_learning_rate, make_weight_schedule
+from nvc_jax.training.schedules import make_learning_rate, make_weight_schedule, scale_steps
 
 
 def weight(**options):
@@ -129,3 +129,13 @@ def test_rate_starts_anew_when_anchors_are_set():
 def test_unknown_rate_schedule():
     with pytest.raises(UserError, match=r"optimizer\.schedule is 'step'.*cosine"):
         rate(10, schedule="step")
+
+
+def test_scale_steps_keeps_proportions():
+    config = default_config()
+    config.train.num_steps, config.anchors.warmup_steps = 1000, 300
+    config.loss.kl.begin, config.loss.kl.steps, config.optimizer.warmup_steps = 300, 200, 0
+    scale_steps(config, 20)
+    assert (config.train.num_steps, config.anchors.warmup_steps) == (20, 6)
+    assert (config.loss.kl.begin, config.loss.kl.steps) == (6, 4)
+    assert config.optimizer.warmup_steps == 0
