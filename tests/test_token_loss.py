@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from nvc_jax.errors import UserError
-from nvc_jax.token_loss import TokenSums, chunked_cross_entropy, cross_entropy
-from tests.numeric import normal, numeric_gradient, temporary_bytes
+from nvc_jax.token_loss import TokenSums, cross_entropy
+from tests.numeric import normal, numeric_gradient
 
 pytestmark = pytest.mark.usefixtures("compile_quickly")
 
@@ -97,43 +97,15 @@ def test_a_token_beyond_the_vocabulary_is_not_finite():
     assert np.isnan(found.loss[0])
 
 
-def as_chunks(chunk):
-    def sums(hidden, kernel, targets):
-        def to_logits(rows):
-            return jnp.matmul(rows, kernel)
+def test_padding_alone_is_nothing():
+    def total(logits):
+        sums = cross_entropy(logits, np.zeros((3, 4), np.int32), smoothing=0.1)
+        return jnp.sum(sums.loss), sums
 
-        return chunked_cross_entropy(hidden, to_logits, targets, chunk=chunk, smoothing=0.1)
-
-    return sums
-
-
-def at_once(hidden, kernel, targets):
-    return cross_entropy(jnp.matmul(hidden, kernel), targets, smoothing=0.1)
-
-
-def total_and_sums(function):
-    def total(hidden, kernel, targets):
-        sums = function(hidden, kernel, targets)
-        return jnp.sum(sums.loss * jnp.arange(1.0, 4.0)), sums
-
-    return jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True))
-
-
-@pytest.mark.parametrize("chunk", [1, 4, 5, 12])
-def test_chunks_equal_the_plain_loss(chunk):
-    arrays = (normal(0, 3, 4, 6), normal(1, 6, 5), TARGETS)
-    expected, expected_gradients = total_and_sums(at_once)(*arrays)
-    found, gradients = total_and_sums(as_chunks(chunk))(*arrays)
-    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
-    chex.assert_trees_all_close(gradients, expected_gradients, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("function", [at_once, as_chunks(5), as_chunks(100)])
-def test_padding_alone_is_nothing(function):
-    arrays = (normal(0, 3, 4, 6), normal(1, 6, 5), np.zeros((3, 4), np.int32))
-    (_, sums), gradients = total_and_sums(function)(*arrays)
+    logits = normal(0, 3, 4, 5)
+    (_, sums), gradient = jax.value_and_grad(total, has_aux=True)(logits)
     chex.assert_trees_all_equal(sums, TokenSums(*np.zeros((4, 3), np.float32)))
-    chex.assert_trees_all_equal(gradients, jax.tree.map(np.zeros_like, arrays[:2]))
+    chex.assert_trees_all_equal(gradient, np.zeros_like(logits))
 
 
 def test_bfloat16_logits_are_summed_in_float32():
@@ -144,26 +116,10 @@ def test_bfloat16_logits_are_summed_in_float32():
         np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
-def test_memory_of_chunks():
-    shapes = [((16, 128, 8), jnp.float32), ((8, 4096), jnp.float32), ((16, 128), jnp.int32)]
-    arrays = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
-
-    def gradient(function):
-        return jax.grad(lambda *arrays: jnp.sum(function(*arrays).loss), (0, 1))
-
-    # An array [B, T, V] takes 2²⁵ bytes, one of a chunk 2²⁰.
-    assert temporary_bytes(gradient(at_once), *arrays) >= 2**25
-    assert temporary_bytes(gradient(as_chunks(64)), *arrays) < 2**23
-
-
 def test_mistakes():
     logits = np.zeros((3, 4, 5), np.float32)
     with pytest.raises(UserError, match=r"\(3, 4, 5\) and \(3, 3\)"):
         cross_entropy(logits, TARGETS[:, :3])
-    with pytest.raises(UserError, match="hidden state"):
-        chunked_cross_entropy(logits[0], lambda rows: rows, TARGETS, chunk=2)
     for smoothing in (-0.1, 1.0):
         with pytest.raises(UserError, match="smoothing is"):
             cross_entropy(logits, TARGETS, smoothing=smoothing)
-    with pytest.raises(UserError, match="greater than 0"):
-        chunked_cross_entropy(logits, lambda rows: rows, TARGETS, chunk=0)
