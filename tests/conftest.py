@@ -45,9 +45,14 @@ socket.socket.connect = _connect_to_this_machine  # type: ignore[assignment]
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory) -> Iterator[None]:
-    """Every run makes its own step functions: equal ones are taken from a cache on disk."""
+    """Every run makes its own step functions: equal ones are taken from a cache on disk.
+
+    The processes of pytest-xdist share it: their folders lie in one.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_compilation_cache_dir": str(shared / "compiled"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }

@@ -67,12 +67,12 @@ def _small_figures():
 
 # --- Resources ------------------------------------------------------------------------------------
 
-TWENTY_ROUNDS = """
+ROUNDS = """
 import sys
 import numpy as np
 from nvc_jax import plots
 mean = np.random.default_rng(0).normal(size=(20, 3))
-for _ in range(20):
+for _ in range(3):
     plots.save(plots.latent_scatter(mean, np.arange(20) % 3), sys.argv[1], dpi=20)
     plots.to_png(plots.anchor_usage([3, 0, 5]), dpi=20)
 assert "matplotlib.pyplot" not in sys.modules
@@ -81,9 +81,9 @@ assert matplotlib.pyplot.get_fignums() == []
 """
 
 
-def test_twenty_rounds_without_a_display_leave_no_figure_open(tmp_path):
+def test_saving_without_a_display_leaves_no_figure_open(tmp_path):
     env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}
-    command = [sys.executable, "-c", TWENTY_ROUNDS, str(tmp_path / "a.png")]
+    command = [sys.executable, "-c", ROUNDS, str(tmp_path / "a.png")]
     root = Path(__file__).parents[1]
     result = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
