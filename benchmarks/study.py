@@ -147,7 +147,8 @@ def main(arguments: list[str]) -> int:
         how: Measure | Mapping[str, Measure] = peers.MEASURES
     else:
         chosen, how = STUDIES[flags.name], measure
-    of_images, data, stem = chosen.recipe == "mnist", flags.data, flags.name
+    of_images = load_config(chosen.recipe).task == "image"
+    data, stem = flags.data, flags.name
     if of_images:
         data = smaller_data(data, flags.source, flags.examples, flags.workdir)
         stem = stem if data.name.startswith("mnist") else f"{stem}-{flags.data.name}"

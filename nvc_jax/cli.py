@@ -86,12 +86,13 @@ def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
 
 def _import(names: list[str]) -> None:
     """Imports modules from the present folder, or from wherever Python finds them."""
-    sys.path.insert(0, str(Path.cwd()))
+    if names:  # else the present folder stays out of Python's path, whatever files it holds
+        sys.path.insert(0, str(Path.cwd()))
     for name in names:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name.partition(".")[0] and error.name != name:
+            if not f"{name}.".startswith(f"{error.name}."):
                 raise  # what it imports is missing
             raise UsageError(
                 f"--import={name}: there is no such module in {Path.cwd()} or on Python's path; give "

@@ -214,7 +214,10 @@ class NebulaClustering(
         Returns:
           float64 `[N]`.
         """
-        encoded = self._encode(self._input(X))
+        return self._scores(self._encode(self._input(X)))
+
+    def _scores(self, encoded: dict[str, np.ndarray]) -> np.ndarray:
+        """`score_samples` of encoded examples."""
         config = self._compiled().config
         error = config.loss.reconstruction.value * encoded["reconstruction"].astype(np.float64)
         return -(error + encoded["kl"] + math.log(config.model.num_anchors))
@@ -309,11 +312,12 @@ class NebulaClustering(
         facts, arrays = read_estimator(path, ("labels", *Scaling._fields))
         try:
             model = cls(**{**facts["params"], "hidden": tuple(facts["params"]["hidden"])})
-            model._config, model._seed = json.dumps(facts["config"]), int(facts["seed"])
+            config, model._seed = json.dumps(facts["config"]), int(facts["seed"])
             model.input_shape_ = tuple(facts["input_shape"])
             names = facts["feature_names"]
         except (ValueError, TypeError, KeyError):
             raise damaged(path) from None
+        model._config = to_json(from_json(config, "the estimator's config"))
         model.n_features_in_ = math.prod(model.input_shape_)
         if names is not None:
             model.feature_names_in_ = np.asarray(names, object)
@@ -345,14 +349,12 @@ class NebulaClustering(
     def _source(self, x: np.ndarray) -> Source:
         """Checked examples as a scaled source."""
         values = self._scaling.apply(x.reshape(len(x), *_network_shape(x.shape[1:])))
-        return FieldSource({"features" if x.ndim == 2 else "image": values})
+        return FieldSource({_field(values.shape[1:]): values})
 
     def _compiled(self) -> Compiled:
         """The compiled functions of the fitted config."""
-        config = from_json(self._config, "the estimator's config")
         shape = _network_shape(self.input_shape_)
-        field = "features" if config.task == "table" else "image"
-        return compile_config(config, field, FieldSpec(shape, np.dtype(np.float32)))
+        return compile_config(self._config, _field(shape), FieldSpec(shape, np.dtype(np.float32)))
 
     def _encode(self, source: Source) -> dict[str, np.ndarray]:
         """What evaluation gives for every example."""
@@ -362,3 +364,8 @@ class NebulaClustering(
 def _network_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of an example as the network sees it: images have channels."""
     return (*shape, 1) if len(shape) == 2 else shape
+
+
+def _field(shape: tuple[int, ...]) -> str:
+    """Name of the examples' field, by the shape that the network sees."""
+    return "features" if len(shape) == 1 else "image"

@@ -18,6 +18,15 @@ RAMP = 0.18
 ALIKE = 4.0
 """Features are taken to be of one unit where no range is more than so many times the median range."""
 EVAL_BATCH_SIZE = 512
+POSITIVE = (
+    "n_clusters",
+    "latent_dim",
+    "max_iter",
+    "batch_size",
+    "learning_rate",
+    "reconstruction_weight",
+    "hidden",
+)
 
 
 class Scaling(NamedTuple):
@@ -120,23 +129,10 @@ def make_config(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collectio
 def _check(options: dict[str, Any]) -> None:
     """Checks the numbers among an estimator's parameters."""
     hidden = np.atleast_1d(options["hidden"])
-    positive = {
-        **{
-            name: options[name]
-            for name in (
-                "n_clusters",
-                "latent_dim",
-                "max_iter",
-                "batch_size",
-                "learning_rate",
-                "reconstruction_weight",
-            )
-        },
-        "hidden": hidden.min() if hidden.size else 0,
-    }
-    for name, value in positive.items():
-        if not value > 0:
-            raise UserError(f"{name} is {value}: it must be greater than 0.")
+    smallest = {**options, "hidden": hidden.min() if hidden.size else 0}
+    for name in POSITIVE:
+        if not smallest[name] > 0:
+            raise UserError(f"{name} is {smallest[name]}: it must be greater than 0.")
     for name in ("triplet_weight", "augment"):
         if not options[name] >= 0:
             raise UserError(f"{name} is {options[name]}: it must not be negative.")

@@ -34,25 +34,29 @@ def gather_report(model: NebulaClustering, X: Any, y: Any, title: str) -> Report
     Raises:
       UserError: if `y` is of another length.
     """
-    mean, values = model.transform(X), np.asarray(X)
+    encoded = model._encode(model._input(X))  # once for codes, clusters and scores
+    mean, values = encoded["mean"], np.asarray(X)
     label, names = _labels(y, len(mean))
     content: dict[str, Any] = {}
     if len(model.input_shape_) > 1:
-        content = _images(model, values)
+        content = _images(model, values, mean)
     else:
         columns = [str(name) for name in getattr(model, "feature_names_in_", ())]
         content["texts"] = lambda ids: [_line(values[i], columns) for i in ids]
     return Report(
         mean=mean,
-        assignment=model.predict(X),
+        assignment=encoded["assignment"],
         anchors=model.cluster_centers_,
         label=label,
         class_names=names,
-        metrics={"score": model.score(X)},
+        metrics={"score": float(np.mean(model._scores(encoded)))},
         notes={"score": "Mean of score_samples; comparable between fits to the same data alone."},
         config={"parameters": model.get_params(deep=False)},
-        facts={"examples": len(mean), "anchors": len(model.cluster_centers_)}
-        | {"steps": model.n_iter_},
+        facts={
+            "examples": len(mean),
+            "anchors": len(model.cluster_centers_),
+            "steps": model.n_iter_,
+        },
         title=title,
         num_nearest=NUM_SAMPLES,
         tsne_examples=TSNE_EXAMPLES,
@@ -71,7 +75,7 @@ def _labels(y: Any, count: int) -> tuple[np.ndarray | None, Sequence[str]]:
     return label, [str(name) for name in names]
 
 
-def _images(model: NebulaClustering, values: np.ndarray) -> dict[str, Any]:
+def _images(model: NebulaClustering, values: np.ndarray, mean: np.ndarray) -> dict[str, Any]:
     """Pictures of examples, their reconstructions, anchors and samples, on one gray scale."""
     low, extent = values.min(), max(float(np.ptp(values)), np.finfo(np.float32).tiny)
 
@@ -87,7 +91,7 @@ def _images(model: NebulaClustering, values: np.ndarray) -> dict[str, Any]:
         "samples": np.stack([shown(images) for images in samples]),
         "examples": {
             "input": shown(values[:NUM_SHOWN]),
-            "reconstruction": shown(model.reconstruct(values[:NUM_SHOWN])),
+            "reconstruction": shown(model.inverse_transform(mean[:NUM_SHOWN])),
         },
     }
 

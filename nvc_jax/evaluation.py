@@ -109,12 +109,6 @@ def evaluate(
 
 def _open(data: Data, model: TrainedModel, split: str) -> Source:
     """The given data, or the config's; a plain iterable is read to its end."""
-    if data is None and model.config.data.from_python:
-        raise UserError(
-            f"The model was trained on data given from Python, so that there is no {split} data to open: "
-            "call nvc_jax.evaluation.evaluate with test_data and train_data, or name a source with "
-            "--config.data.source and set --config.data.from_python=false."
-        )
     if data is None:
         return open_examples(model.config, split, model.learned)
     return data if isinstance(data, Source) else IterableSource(data).collect()

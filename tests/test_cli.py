@@ -208,7 +208,9 @@ def test_modules_that_register_something_are_imported_first(
     monkeypatch.setattr(sys, "path", sys.path.copy())
     (tmp_path / "my_registration.py").write_text("print('registered')")
     (tmp_path / "my_broken.py").write_text("import no_such_library")
-    parser = cli.make_parser("")
+    parser, before = cli.make_parser(""), sys.path.copy()
+    cli.start(parser.parse_args([]))
+    assert sys.path == before  # a file in the present folder shadows nothing unless asked for
     cli.start(parser.parse_args(["--import=my_registration"]))
     assert capsys.readouterr().out == "registered\n"
     with pytest.raises(cli.UsageError, match=r"--import=absent: there is no such module in .*\.py"):

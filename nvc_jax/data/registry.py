@@ -109,8 +109,15 @@ def open_source(options: Any, split: str) -> Source:
       The source.
 
     Raises:
-      UserError: for an unknown source or split, and for files that are missing or damaged.
+      UserError: for an unknown source or split, for files that are missing or damaged, and where the
+        data came from Python.
     """
+    if options.from_python:
+        raise UserError(
+            f"The model was trained on data given from Python, so that there is no {split} data to open: "
+            "call nvc_jax.evaluation.evaluate with test_data and train_data, or name a source with "
+            "--config.data.source and set --config.data.from_python=false."
+        )
     if options.source not in SOURCES:
         raise UserError(
             f"data.source is {options.source!r}: use one of {', '.join(sorted(SOURCES))}."

@@ -15,7 +15,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax.config import from_json, to_json
+from nvc_jax.config import from_json
 from nvc_jax.data import FieldSpec, Source, eval_batches, train_batches
 from nvc_jax.errors import UserError
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
@@ -56,24 +56,24 @@ class Compiled(NamedTuple):
         return abstract_state(self.experiment, self.config)
 
 
-def compile_config(config: ml_collections.ConfigDict, field: str, spec: FieldSpec) -> Compiled:
+def compile_config(config: str, field: str, spec: FieldSpec) -> Compiled:
     """The compiled functions of a config; those of the latest configs are kept.
 
     Args:
-      config: of a task whose examples are one array and the label.
+      config: JSON of `to_json`, of a task whose examples are one array and the label.
       field: name of the array.
       spec: its shape and dtype.
 
     Raises:
       UserError: for a value that the config's keys do not allow.
     """
-    return _compile(to_json(config), field, tuple(spec.shape), np.dtype(spec.dtype))
+    return _compile(config, field, tuple(spec.shape), np.dtype(spec.dtype))
 
 
 @functools.lru_cache(maxsize=32)
 def _compile(text: str, field: str, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
     """See `compile_config`."""
-    config = from_json(text, "the config")
+    config = from_json(text, "the estimator's config")
     spec = {field: FieldSpec(shape, dtype), "label": FieldSpec((), np.dtype(np.int32))}
     experiment = make_experiment(config, spec, axis_name=None)
 

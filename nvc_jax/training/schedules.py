@@ -10,7 +10,7 @@ import ml_collections
 import optax
 from jax.typing import ArrayLike
 
-from nvc_jax.config import leaves, override
+from nvc_jax.config import leaves
 from nvc_jax.errors import UserError
 from nvc_jax.losses import TERMS
 
@@ -150,5 +150,6 @@ def scale_steps(config: ml_collections.ConfigDict, num_steps: int) -> None:
     """
     old = dict(leaves(config))
     factor = num_steps / old["train.num_steps"]
-    for name in _IN_STEPS:
-        override(config, name, str(max(round(factor * old[name]), 1) if old[name] else 0))
+    config.update_from_flattened_dict(
+        {name: max(round(factor * old[name]), 1) if old[name] else 0 for name in _IN_STEPS}
+    )
