@@ -271,6 +271,13 @@ def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tupl
             yield f"{prefix}{key}", config[key]
 
 
+def differences(config: ml_collections.ConfigDict) -> str:
+    """One line that tells which leaves of a config differ from the defaults: `name=value …`."""
+    defaults = dict(leaves(default_config()))
+    changed = ((name, value) for name, value in leaves(config) if value != defaults[name])
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in changed) or "the defaults"
+
+
 def nearest_name(name: str, config: ml_collections.ConfigDict) -> str:
     """Finds the dotted name in a config that looks most like `name`."""
     names = [leaf for leaf, _ in leaves(config)]

@@ -9,7 +9,15 @@ import ml_collections
 import pytest
 
 from nvc_jax import config as config_lib
-from nvc_jax.config import default_config, from_json, leaves, load_config, override, to_json
+from nvc_jax.config import (
+    default_config,
+    differences,
+    from_json,
+    leaves,
+    load_config,
+    override,
+    to_json,
+)
 from nvc_jax.errors import UserError
 
 DEFAULTS = default_config().to_dict()
@@ -180,6 +188,16 @@ def test_json_gives_the_same_config_back(config):
     again = from_json(to_json(config), "config.json")
     assert again == config and again.is_locked
     assert [(k, type(v)) for k, v in leaves(again)] == [(k, type(v)) for k, v in leaves(config)]
+
+
+def test_differences_name_what_was_set_and_nothing_else():
+    assert differences(default_config()) == "the defaults"
+    changed = default_config()
+    override(changed, "model.num_anchors", "7")
+    override(changed, "model.hidden", "8,4")
+    override(changed, "loss.kl.value", "0.5")
+    words = differences(changed).replace(", ", ",").split()
+    assert set(words) == {"model.num_anchors=7", "model.hidden=[8,4]", "loss.kl.value=0.5"}
 
 
 def test_older_json_takes_new_keys_from_the_defaults():

@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax.config import leaves, to_json
+from nvc_jax.config import differences, leaves
 from nvc_jax.data import IterableSource, Source, subset, train_batches
 from nvc_jax.errors import UserError
 from nvc_jax.tasks import Learned, open_examples, open_training
@@ -203,7 +203,7 @@ class _Run:
             workdir.write_spec(self.path, self.experiment.task.batch_spec)
             purge_after(self.path, self.step)
             self.writer = MetricWriter(self.path)
-        logger.info("Config: %s", " ".join(to_json(self.config).split()))
+        logger.info("Config beside the defaults: %s", differences(self.config))
         groups = describe_groups(
             state.params, self.config.optimizer, train_anchors=self.config.anchors.train
         )
