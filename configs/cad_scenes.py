@@ -43,8 +43,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.num_classes = 12
     config.loss.class_weights = CLASS_WEIGHTS
     config.loss.soft_iou = 0.3
-    config.loss.kl = ramp(2.0, begin=WARMUP, steps=WARMUP)
-    config.loss.triplet = ramp(10.0, begin=WARMUP, steps=WARMUP)
+    config.loss.kl = ramp(0.2, begin=WARMUP, steps=WARMUP)
+    config.loss.triplet = ramp(1.0, begin=WARMUP, steps=WARMUP)
     config.loss.triplet_margin = 10.0
     config.anchors.warmup_steps = WARMUP
     config.anchors.max_examples = 2000

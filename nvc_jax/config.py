@@ -272,10 +272,10 @@ def leaves(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tupl
 
 
 def differences(config: ml_collections.ConfigDict) -> str:
-    """One line that tells which leaves of a config differ from the defaults: `name=value …`."""
-    defaults = dict(leaves(default_config()))
-    changed = ((name, value) for name, value in leaves(config) if value != defaults[name])
-    return " ".join(f"{name}={json.dumps(value)}" for name, value in changed) or "the defaults"
+    """One line of what differs from the defaults in a config: `name=value …`."""
+    old = dict(leaves(default_config()))
+    words = (f"{k}={json.dumps(v)}" for k, v in leaves(config) if v != old[k])
+    return " ".join(words) or "none"
 
 
 def nearest_name(name: str, config: ml_collections.ConfigDict) -> str:
@@ -283,10 +283,8 @@ def nearest_name(name: str, config: ml_collections.ConfigDict) -> str:
     names = [leaf for leaf, _ in leaves(config)]
 
     def likeness(known: str) -> float:
-        whole = difflib.SequenceMatcher(None, name, known).ratio()
-        last = difflib.SequenceMatcher(
-            None, name.rsplit(".", 1)[-1], known.rsplit(".", 1)[-1]
-        ).ratio()
+        pairs = (name, known), (name.rsplit(".", 1)[-1], known.rsplit(".", 1)[-1])
+        whole, last = (difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
         return max(whole, last) + 0.01 * whole
 
     return max(names, key=likeness)

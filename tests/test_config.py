@@ -191,7 +191,7 @@ def test_json_gives_the_same_config_back(config):
 
 
 def test_differences_name_what_was_set_and_nothing_else():
-    assert differences(default_config()) == "the defaults"
+    assert differences(default_config()) == "none"
     changed = default_config()
     override(changed, "model.num_anchors", "7")
     override(changed, "model.hidden", "8,4")

@@ -203,7 +203,7 @@ class _Run:
             workdir.write_spec(self.path, self.experiment.task.batch_spec)
             purge_after(self.path, self.step)
             self.writer = MetricWriter(self.path)
-        logger.info("Config beside the defaults: %s", differences(self.config))
+        logger.info("Settings that differ from the defaults: %s", differences(self.config))
         groups = describe_groups(
             state.params, self.config.optimizer, train_anchors=self.config.anchors.train
         )
