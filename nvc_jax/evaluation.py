@@ -250,18 +250,19 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
     counts = np.zeros((len(anchors), max(int(label.max(initial=-1)) + 1, 1)), np.int64)
     np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
 
-    def scatter(method: Any, by: str) -> Callable[[], dict[str, Any]]:
-        limit = config.eval.tsne_examples if method == "tsne" else None
-        groups = {"anchor": assignment, "label": label}[by]
-        name = f"latent_{method}_by_{by}"
-        return lambda: {
-            name: plots.latent_scatter(
-                mean, groups, anchors=anchors, group=by, method=method, max_points=limit
-            )
-        }
+    def scatters(method: Any) -> dict[str, Any]:
+        figures = plots.latent_scatters(
+            mean,
+            {"anchor": assignment, "label": label},
+            anchors=anchors,
+            method=method,
+            max_points=config.eval.tsne_examples if method == "tsne" else None,
+        )
+        return {f"latent_{method}_by_{by}": figure for by, figure in figures.items()}
 
     methods = ["pca", *(["tsne"] if config.eval.tsne_examples else [])]
-    jobs = [scatter(method, by) for method in methods for by in ("anchor", "label")]
+    jobs: list[Callable[[], dict[str, Any]]]
+    jobs = [functools.partial(scatters, method) for method in methods]
     jobs += [
         lambda: {"latent_covariance": plots.latent_covariance(mean)},
         lambda: {

@@ -29,33 +29,15 @@ MAX_POINTS = {"pca": 10_000, "tsne": 2_000}
 
 
 def latent_scatter(
-    mean: ArrayLike,
-    color_by: ArrayLike,
-    *,
-    anchors: ArrayLike | None = None,
-    title: str = "Latent space",
-    group: str = "anchor",
-    names: Mapping[int, str] | Sequence[str] | None = None,
-    method: draw.Method = "pca",
-    max_points: int | None = None,
-    seed: int = 0,
+    mean: ArrayLike, color_by: ArrayLike, *, group: str = "anchor", **options: Any
 ) -> Figure:
-    """Scatter the posterior means in two dimensions, with the anchors drawn over them.
-
-    Large sets are cut to a random subset, and the title says how many of how many are shown. Rows with
-    values that are not finite are left out and counted. t-SNE embeds anchors together with the
-    means; where it is undefined (fewer than 5 points, or all alike) PCA takes its place.
+    """Draw the posterior means in one way to color them; see `latent_scatters`.
 
     Args:
       mean: posterior means [N, D].
       color_by: group of each example [N], integers; -1 is "unlabeled".
-      anchors: anchors [K, D], drawn as numbered stars.
-      title: first line of the title.
       group: what `color_by` holds, as the legend's title ("anchor", "label").
-      names: name of each group in the legend; the number itself by default.
-      method: "pca" or "tsne".
-      max_points: most points drawn; 10,000 (PCA) or 2,000 (t-SNE) by default.
-      seed: of the subset and of t-SNE.
+      **options: those of `latent_scatters`.
 
     Returns:
       A figure with one scatter plot and a legend that counts all finite examples of each group.
@@ -63,44 +45,82 @@ def latent_scatter(
     Raises:
       UserError: unknown method, or mean and color_by of different lengths.
     """
+    return latent_scatters(mean, {group: color_by}, **options)[group]
+
+
+def latent_scatters(
+    mean: ArrayLike,
+    groups: Mapping[str, ArrayLike],
+    *,
+    anchors: ArrayLike | None = None,
+    title: str = "Latent space",
+    names: Mapping[int, str] | Sequence[str] | None = None,
+    method: draw.Method = "pca",
+    max_points: int | None = None,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """Scatter the posterior means in two dimensions, once for every way to color them.
+
+    The anchors are drawn over them. Large sets are cut to a random subset, and the title says how many
+    of how many are shown. Rows with values that are not finite are left out and counted. t-SNE embeds
+    anchors together with the means; where it is undefined (fewer than 5 points, or all alike) PCA takes
+    its place. The embedding is computed once.
+
+    Args:
+      mean: posterior means [N, D].
+      groups: group of each example [N], integers (-1: "unlabeled"), by what they are ("anchor", "label").
+      anchors: anchors [K, D], drawn as numbered stars.
+      title: first line of the titles.
+      names: name of each group in the legends; the number itself by default.
+      method: "pca" or "tsne".
+      max_points: most points drawn; 10,000 (PCA) or 2,000 (t-SNE) by default.
+      seed: of the subset and of t-SNE.
+
+    Returns:
+      A figure for every key of `groups`, the same points in the same places.
+
+    Raises:
+      UserError: unknown method, or mean and groups of different lengths.
+    """
     if method not in MAX_POINTS:
         raise UserError(f'Unknown method {method!r}: expected "pca" or "tsne".')
-    latents, groups = np.asarray(mean), np.asarray(color_by)
-    if latents.ndim != 2 or groups.shape != latents.shape[:1]:
-        raise UserError(
-            f"mean must be [N, D] and color_by [N], got the shapes {latents.shape} and "
-            f"{groups.shape}."
-        )
+    latents = np.asarray(mean)
+    colored = {name: np.asarray(values) for name, values in groups.items()}
+    for values in colored.values():
+        if latents.ndim != 2 or values.shape != latents.shape[:1]:
+            got = f"got the shapes {latents.shape} and {values.shape}"
+            raise UserError(f"mean must be [N, D] and color_by [N], {got}.")
     finite = np.isfinite(latents).all(axis=1)
-    latents, groups = latents[finite], groups[finite]
+    latents = latents[finite]
     if not latents.size:
-        return draw.message(title, "no finite latents to show")
+        return {name: draw.message(title, "no finite latents to show") for name in colored}
     rng = np.random.default_rng(seed)
     shown = rng.permutation(len(latents))[: max_points or MAX_POINTS[method]]
     centers = np.zeros((0, latents.shape[1])) if anchors is None else np.asarray(anchors)
     points, centers, axis_names = draw.project(latents[shown], centers, method, seed)
-
-    figure = draw.new_figure(6.6, 6.0)
-    axes = figure.add_subplot()
-    draw.scatter_groups(axes, points, groups[shown])
-    num_outside = draw.draw_anchors(axes, points, centers)
-    axes.set_xlabel(axis_names[0])
-    axes.set_ylabel(axis_names[1])
-    notes = [f"{len(shown):,} of {len(latents):,} examples shown"]
+    note = f"{len(shown):,} of {len(latents):,} examples shown"
     if not finite.all():
-        notes.append(f"{np.sum(~finite):,} not finite")
-    if num_outside:
-        notes.append(f"{num_outside} anchors outside the view")
-    draw.set_title(figure, title, ", ".join(notes))
-    ids, counts = np.unique(groups, return_counts=True)
-    handles = [
-        draw.marker_handle(index, f"{draw.name_of(index, names)} ({count:,})")
-        for index, count in zip(ids.tolist(), counts.tolist(), strict=True)
-    ]
-    if len(centers):
-        handles.append(draw.star_handle("anchors"))
-    draw.add_legend(figure, handles, f"{draw.plain(group)} (examples)")
-    return figure
+        note += f", {np.sum(~finite):,} not finite"
+
+    figures = {}
+    for name, values in colored.items():
+        figure, kept = draw.new_figure(6.6, 6.0), values[finite]
+        axes = figure.add_subplot()
+        draw.scatter_groups(axes, points, kept[shown])
+        num_outside = draw.draw_anchors(axes, points, centers)
+        axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
+        outside = f", {num_outside} anchors outside the view" if num_outside else ""
+        draw.set_title(figure, title, note + outside)
+        ids, counts = np.unique(kept, return_counts=True)
+        handles = [
+            draw.marker_handle(index, f"{draw.name_of(index, names)} ({count:,})")
+            for index, count in zip(ids.tolist(), counts.tolist(), strict=True)
+        ]
+        if len(centers):
+            handles.append(draw.star_handle("anchors"))
+        draw.add_legend(figure, handles, f"{draw.plain(name)} (examples)")
+        figures[name] = figure
+    return figures
 
 
 def example_grid(

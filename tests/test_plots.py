@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from nvc_jax import _drawing as draw
 from nvc_jax import plots
 from nvc_jax._drawing import group_style
 from nvc_jax.errors import UserError
@@ -70,6 +71,7 @@ def _small_figures():
 ROUNDS = """
 import sys
 import numpy as np
+from nvc_jax import _drawing as draw
 from nvc_jax import plots
 mean = np.random.default_rng(0).normal(size=(20, 3))
 for _ in range(3):
@@ -239,6 +241,25 @@ def test_tsne_keeps_clusters_apart_and_anchors_in_theirs():
     distance = np.linalg.norm(points[:, None] - stars[None], axis=-1)
     nearest = [to_rgb(group_style(index)[0]) for index in distance.argmin(axis=1)]
     np.testing.assert_allclose(colors, nearest, atol=1e-6)
+
+
+def test_scatters_share_one_embedding(monkeypatch):
+    mean, count = RNG.normal(size=(30, 4)), [0]
+    project = draw.project
+
+    def counted(*arguments):
+        count[0] += 1
+        return project(*arguments)
+
+    monkeypatch.setattr(draw, "project", counted)
+    groups = {"anchor": np.arange(30) % 3, "label": np.zeros(30, int)}
+    figures = plots.latent_scatters(mean, groups, anchors=mean[:3], method="tsne")
+    assert count == [1]
+    places = [_points(figure)[0] for figure in figures.values()]
+    np.testing.assert_array_equal(*places)
+    alone = plots.latent_scatter(mean, groups["label"], anchors=mean[:3], method="tsne")
+    np.testing.assert_array_equal(_points(alone)[0], places[1])
+    assert len(_legend(figures["anchor"])) == 4 and len(_legend(figures["label"])) == 2
 
 
 def test_scatter_refuses_mismatched_input():
