@@ -19,7 +19,6 @@ from matplotlib.text import Text
 
 from nvc_jax import _drawing as draw
 from nvc_jax import plots
-from nvc_jax._drawing import group_style
 from nvc_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -71,7 +70,6 @@ def _small_figures():
 ROUNDS = """
 import sys
 import numpy as np
-from nvc_jax import _drawing as draw
 from nvc_jax import plots
 mean = np.random.default_rng(0).normal(size=(20, 3))
 for _ in range(3):
@@ -148,7 +146,7 @@ def _lab(linear_rgb):
 
 @pytest.mark.parametrize("vision", VISION)
 def test_forty_groups_can_be_told_apart(vision):
-    styles = [group_style(index) for index in range(40)]
+    styles = [draw.group_style(index) for index in range(40)]
     assert len(set(styles)) == 40
     rgb = np.array([to_rgb(color) for color, _ in styles])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
@@ -239,7 +237,7 @@ def test_tsne_keeps_clusters_apart_and_anchors_in_theirs():
     stars = _stars(figure)
     points, colors = _points(figure)
     distance = np.linalg.norm(points[:, None] - stars[None], axis=-1)
-    nearest = [to_rgb(group_style(index)[0]) for index in distance.argmin(axis=1)]
+    nearest = [to_rgb(draw.group_style(index)[0]) for index in distance.argmin(axis=1)]
     np.testing.assert_allclose(colors, nearest, atol=1e-6)
 
 
