@@ -155,7 +155,7 @@ def cell(values: Sequence[float]) -> str:
     """A number, or mean ± standard deviation of several; nothing where it is not defined."""
     if not np.isfinite(values).all():
         return ""
-    spread = f" ± {np.std(values):.2g}" if len(values) > 1 else ""
+    spread = f" ± {np.std(values) if np.ptp(values) else 0:.2g}" if len(values) > 1 else ""
     return f"{np.mean(values):.4g}{spread}"
 
 

@@ -3,8 +3,8 @@
     python -m benchmarks.translation --data=FOLDER --workdir=runs/translations
 
 The folder holds parallel text, see docs/text.md. The first rows are without training, see
-benchmarks/translation_memory.py. Methods differ in the latent alone; network, data and number of steps
-are those of configs/translation.py, with a cosine schedule, so that the last step is the best one.
+benchmarks/translation_memory.py. Methods differ in the latent alone; the recipe is configs/translation.py
+with a smaller network and vocabulary.
 
 Every finished row is a line of WORKDIR/translation.csv and is not computed again, unless the recipe
 has changed since. A run that was interrupted begins anew.
@@ -40,7 +40,8 @@ def configure(data: Path, steps: int | None) -> ml_collections.ConfigDict:
     """The recipe of the table, for its data and length."""
     config = load_config("translation")
     config.data.dir = str(data.absolute())
-    config.optimizer.schedule = "cosine"
+    config.data.vocab_size, config.data.num_buckets = 4000, 4
+    config.model.width, config.model.feedforward = 192, 768
     config.train.eval_every = config.train.num_steps  # translating takes time
     if steps is not None:
         scale_steps(config, steps)

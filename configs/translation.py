@@ -22,13 +22,13 @@ def get_config() -> ml_collections.ConfigDict:
     config = default_config()
     config.task = "translation"
     config.data.source = "parallel_text"
-    config.data.vocab_size = 4000
+    config.data.vocab_size = 8000
     config.data.max_source_tokens = 96
     config.data.max_target_tokens = 96
     config.data.num_buckets = 8
-    config.model.width = 192
+    config.model.width = 256
     config.model.num_heads = 4
-    config.model.feedforward = 768
+    config.model.feedforward = 1024
     config.model.encoder_layers = 2
     config.model.decoder_layers = 2
     config.model.dropout = 0.2
@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.anchors.warmup_steps = WARMUP
     config.anchors.max_examples = 4000
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "inverse_sqrt"
+    config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 400
     config.optimizer.restart = False
     config.optimizer.clip_norm = 1.0
