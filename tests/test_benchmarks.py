@@ -277,3 +277,9 @@ def test_methods_share_network_data_and_steps(task):
         different = {name for name, value in leaves(config) if value != before[name]}
         allowed = ("model.num_anchors", "anchors.", "loss.kl.", "loss.triplet.")
         assert all(name.startswith(allowed) for name in different)
+
+
+def test_cells_of_equal_values_have_no_spread():
+    assert table.cell([0.4, 0.4, 0.4]) == "0.4 ± 0"  # whose mean is not 0.4 in floating point
+    assert table.cell([0.5, 0.7]) == "0.6 ± 0.1"
+    assert (table.cell([0.123456]), table.cell([1.0, float("nan")])) == ("0.1235", "")
