@@ -240,7 +240,7 @@ def _write_embeddings(
 
 def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, np.ndarray]) -> None:
     """Draws every figure and exports shapes; what fails is named and left out."""
-    from nvc_jax import plots  # matplotlib is slow to import
+    from nvc_jax import plots, plots_latents  # matplotlib is slow to import
 
     config, anchors = model.config, model.anchors
     shown = np.arange(min(len(test), config.eval.shown_examples))
@@ -251,7 +251,7 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
     np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
 
     def scatters(method: Any) -> dict[str, Any]:
-        figures = plots.latent_scatters(
+        figures = plots_latents.latent_scatters(
             mean,
             {"anchor": assignment, "label": label},
             anchors=anchors,

@@ -6,7 +6,6 @@ import gc
 import os
 import subprocess
 import sys
-import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -15,35 +14,14 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from nvc_jax import _drawing as draw
 from nvc_jax import plots
 from nvc_jax.errors import UserError
+from nvc_jax.plots_latents import latent_scatter
+from tests.figures import legend, texts
 
 RNG = np.random.default_rng(0)
-
-
-def _texts(figure):
-    """Return everything written in a figure, one text a line."""
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
-
-
-def _legend(figure):
-    """Return the labels of the figure's legend."""
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-def _points(figure) -> tuple[Any, Any]:
-    """Return positions and colors of the points in a scatter plot, stars excluded."""
-    parts = [part for part in figure.axes[0].collections if part.get_zorder() < 3]
-    positions = np.concatenate([part.get_offsets() for part in parts])
-    return positions, np.concatenate([part.get_facecolor()[:, :3] for part in parts])
-
-
-def _stars(figure) -> Any:
-    """Return the positions of the anchors that were drawn last."""
-    return figure.axes[0].collections[-1].get_offsets()
 
 
 def _image(axes) -> Any:
@@ -56,7 +34,7 @@ def _small_figures():
     mean = RNG.normal(size=(30, 4))
     images = RNG.random((4, 5, 5, 1))
     return [
-        plots.latent_scatter(mean, np.arange(30) % 3, anchors=mean[:3]),
+        latent_scatter(mean, np.arange(30) % 3, anchors=mean[:3]),
         plots.example_grid({"input": images, "output": images}),
         plots.anchor_gallery(images, images[:, None], [1, 2, 0, 3]),
         plots.latent_covariance(mean),
@@ -71,9 +49,10 @@ ROUNDS = """
 import sys
 import numpy as np
 from nvc_jax import plots
+from nvc_jax.plots_latents import latent_scatter
 mean = np.random.default_rng(0).normal(size=(20, 3))
 for _ in range(3):
-    plots.save(plots.latent_scatter(mean, np.arange(20) % 3), sys.argv[1], dpi=20)
+    plots.save(latent_scatter(mean, np.arange(20) % 3), sys.argv[1], dpi=20)
     plots.to_png(plots.anchor_usage([3, 0, 5]), dpi=20)
 assert "matplotlib.pyplot" not in sys.modules
 import matplotlib.pyplot
@@ -93,18 +72,6 @@ def test_figures_are_freed_with_their_last_reference():
     references = [weakref.ref(figure) for figure in _small_figures()]
     gc.collect()
     assert [reference() for reference in references] == [None] * 6
-
-
-def test_a_million_latents_are_subsampled_and_counted():
-    start = time.perf_counter()
-    mean = RNG.normal(size=(1_000_000, 8)).astype(np.float32)
-    assignment = np.arange(1_000_000) % 10
-    figure = plots.latent_scatter(mean, assignment, anchors=mean[:10])
-    plots.to_png(figure)
-    assert time.perf_counter() - start < 60
-    assert "10,000 of 1,000,000 examples shown" in _texts(figure)
-    assert "3 (100,000)" in _legend(figure)
-    assert len(_points(figure)[0]) == 10_000
 
 
 # --- Colors ---------------------------------------------------------------------------------------
@@ -158,115 +125,6 @@ def test_forty_groups_can_be_told_apart(vision):
     assert distance[others].min() > 15
 
 
-# --- Latent scatter -------------------------------------------------------------------------------
-
-
-def test_scatter_counts_groups_and_names_them():
-    labels = np.array([0, 0, 1, -1, 1, 1])
-    names = {0: "a$b", 1: "_cat"}
-    figure = plots.latent_scatter(
-        RNG.normal(size=(6, 3)), labels, group="label", names=names, anchors=np.zeros((2, 3))
-    )
-    assert _legend(figure) == ["unlabeled (1)", r"a\$b (2)", "_cat (3)", "anchors"]
-    assert figure.legends[0].get_title().get_text() == "label (examples)"
-    assert plots.to_png(figure).startswith(b"\x89PNG")
-
-
-def test_scatter_projects_points_and_anchors_alike():
-    mean = RNG.normal(size=(50, 4)) * [5.0, 3.0, 0.1, 0.1] + 1000
-    figure = plots.latent_scatter(mean, np.zeros(50, int), anchors=mean[:3])
-    stars = _stars(figure)
-    # The two directions that are left out are small, so distances survive.
-    expected = np.linalg.norm(mean[0] - mean[1])
-    assert np.linalg.norm(stars[0] - stars[1]) == pytest.approx(expected, rel=0.05)
-    assert {"0", "1", "2"} <= set(_texts(figure).split("\n"))
-
-
-def test_the_legend_of_thirty_anchors_overlaps_nothing():
-    figure = plots.latent_scatter(RNG.normal(size=(300, 3)), np.arange(300) % 30)
-    figure.draw_without_rendering()
-    axes = figure.axes[0].get_window_extent()
-    legend = figure.legends[0].get_window_extent()
-    assert legend.x0 >= axes.x1
-    assert legend.x1 <= figure.bbox.x1
-    assert legend.y0 >= 0
-    assert len(_legend(figure)) == 30
-    written = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()]
-    assert min(float(text.get_fontsize()) for text in written) >= 10
-
-
-def test_a_legend_of_hundreds_is_cut_and_says_so():
-    figure = plots.latent_scatter(RNG.normal(size=(200, 2)), np.arange(200))
-    assert len(_legend(figure)) == 54
-    assert _legend(figure)[-1] == "and 147 more"
-
-
-def test_rows_that_are_not_finite_are_left_out_and_counted():
-    mean = RNG.normal(size=(6, 2))
-    mean[1, 0], mean[2, 1] = np.nan, np.inf
-    figure = plots.latent_scatter(mean, np.zeros(6, int))
-    assert "4 of 4 examples shown, 2 not finite" in _texts(figure)
-    assert len(_points(figure)[0]) == 4
-    empty = plots.latent_scatter(np.full((3, 2), np.nan), [0, 1, 2])
-    assert "no finite latents" in _texts(empty)
-
-
-def test_far_anchors_do_not_squash_the_points():
-    mean = RNG.normal(size=(40, 2))
-    figure = plots.latent_scatter(mean, np.zeros(40, int), anchors=[[0.0, 0.0], [1e6, 0.0]])
-    assert "1 anchors outside the view" in _texts(figure)
-    assert np.ptp(figure.axes[0].get_xlim()) < 20
-
-
-@pytest.mark.parametrize("method", ["pca", "tsne"])
-@pytest.mark.parametrize("shape", [(1, 3), (3, 1), (2, 2)])
-@pytest.mark.filterwarnings("error")
-def test_scatter_of_almost_nothing(method, shape):
-    mean = np.ones(shape)
-    figure = plots.latent_scatter(mean, np.zeros(len(mean), int), anchors=mean, method=method)
-    assert plots.to_png(figure)
-
-
-def test_tsne_keeps_clusters_apart_and_anchors_in_theirs():
-    centers = np.array([[0.0, 0, 0], [50, 0, 0]])
-    group = np.arange(24) % 2
-    figure = plots.latent_scatter(
-        centers[group] + RNG.normal(size=(24, 3)), group, anchors=centers, method="tsne"
-    )
-    assert figure.axes[0].get_xlabel() == "t-SNE 1"
-    stars = _stars(figure)
-    points, colors = _points(figure)
-    distance = np.linalg.norm(points[:, None] - stars[None], axis=-1)
-    nearest = [to_rgb(draw.group_style(index)[0]) for index in distance.argmin(axis=1)]
-    np.testing.assert_allclose(colors, nearest, atol=1e-6)
-
-
-def test_scatters_share_one_embedding(monkeypatch):
-    mean, count = RNG.normal(size=(30, 4)), [0]
-    project = draw.project
-
-    def counted(*arguments):
-        count[0] += 1
-        return project(*arguments)
-
-    monkeypatch.setattr(draw, "project", counted)
-    groups = {"anchor": np.arange(30) % 3, "label": np.zeros(30, int)}
-    figures = plots.latent_scatters(mean, groups, anchors=mean[:3], method="tsne")
-    assert count == [1]
-    places = [_points(figure)[0] for figure in figures.values()]
-    np.testing.assert_array_equal(*places)
-    alone = plots.latent_scatter(mean, groups["label"], anchors=mean[:3], method="tsne")
-    np.testing.assert_array_equal(_points(alone)[0], places[1])
-    assert len(_legend(figures["anchor"])) == 4 and len(_legend(figures["label"])) == 2
-
-
-def test_scatter_refuses_mismatched_input():
-    with pytest.raises(UserError, match=r"\(3, 2\) and \(2,\)"):
-        plots.latent_scatter(np.zeros((3, 2)), [0, 1])
-    with pytest.raises(UserError, match="'umap'"):
-        plots.latent_scatter(np.zeros((3, 2)), [0, 1, 2], method="umap")
-
-
 # --- Images ---------------------------------------------------------------------------------------
 
 
@@ -278,7 +136,7 @@ def test_example_grid_shows_rows_in_order():
         columns=3,
         max_examples=4,
     )
-    assert "4 of 5 examples shown" in _texts(figure)
+    assert "4 of 5 examples shown" in texts(figure)
     assert len(figure.axes) == 2
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["partial", r"co\$t"]
@@ -311,7 +169,7 @@ def test_gallery_rows_are_anchor_then_samples():
     decoded = np.array([0.1, 0.2, 0.3]).reshape(3, 1, 1, 1) * np.ones((1, 2, 2, 1))
     samples = np.stack([decoded + 0.3, decoded + 0.6], axis=1)
     figure = plots.anchor_gallery(decoded, samples, [1200, 0, 7], max_rows=2)
-    assert "1,207 examples" in _texts(figure)
+    assert "1,207 examples" in texts(figure)
     labels = [label for axes in figure.axes for label in axes.get_yticklabels()]
     assert [label.get_text() for label in labels] == ["0  (n=1,200)", "1  (n=0)", "2  (n=7)"]
     assert [label.get_color() != "black" for label in labels] == [False, True, False]
@@ -339,7 +197,7 @@ def test_mismatched_images_are_refused():
         plots.anchor_gallery(images, images[:, None], [1, 2])
     with pytest.raises(UserError, match="no images"):
         plots.example_grid({})
-    assert "no examples" in _texts(plots.example_grid({"input": images[:0]}))
+    assert "no examples" in texts(plots.example_grid({"input": images[:0]}))
 
 
 def test_three_rows_take_the_height_of_three():
@@ -362,7 +220,7 @@ def test_covariance_is_symmetric_about_white():
     np.testing.assert_allclose(_image(figure.axes[0]), np.cov(mean.T, bias=True))
     low, high = image.get_clim()
     assert low == -high
-    assert "n = 100" in _texts(figure)
+    assert "n = 100" in texts(figure)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 1)])
@@ -377,16 +235,16 @@ def test_usage_stacks_labels_and_marks_unused_anchors():
     bars = [bar for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
     assert [bar.get_height() for bar in bars] == [3, 0, 2, 1, 0, 6]
     assert [bar.get_y() for bar in bars[3:]] == [3, 0, 2]
-    assert _legend(figure) == ["cat", "dog", "equal usage", "unused"]
+    assert legend(figure) == ["cat", "dog", "equal usage", "unused"]
     perplexity = 3 / 2 ** (2 / 3)  # Shares 1/3 and 2/3.
-    assert f"2 of 3 used, n = 12, perplexity {perplexity:.1f}" in _texts(figure)
+    assert f"2 of 3 used, n = 12, perplexity {perplexity:.1f}" in texts(figure)
 
 
 def test_usage_without_labels():
     figure = plots.anchor_usage([4, 4])
-    assert "2 of 2 used, n = 8, perplexity 2.0" in _texts(figure)
-    assert _legend(figure) == ["equal usage"]
-    assert "0 of 2 used, n = 0" in _texts(plots.anchor_usage([0, 0]))
+    assert "2 of 2 used, n = 8, perplexity 2.0" in texts(figure)
+    assert legend(figure) == ["equal usage"]
+    assert "0 of 2 used, n = 0" in texts(plots.anchor_usage([0, 0]))
     with pytest.raises(UserError, match="one label per column"):
         plots.anchor_usage([4, 4], ["cat"])
 
@@ -415,7 +273,7 @@ def test_curves_group_prefixes_and_take_the_later_record_of_a_step():
     assert list(curves["weight"]) == ["kl", "pull"]
     np.testing.assert_allclose(curves["loss"]["loss"], [[1, 3.0], [2, 2.5], [3, 2.0]])
     np.testing.assert_allclose(curves["kl"]["kl"], [[1, 8.0], [2, 7.0], [3, np.nan]])
-    assert "note" not in _texts(figure)
+    assert "note" not in texts(figure)
 
 
 def test_curves_over_decades_are_logarithmic():
@@ -425,7 +283,7 @@ def test_curves_over_decades_are_logarithmic():
 
 
 def test_no_records_give_a_figure_that_says_so():
-    assert "no records" in _texts(plots.training_curves([]))
+    assert "no records" in texts(plots.training_curves([]))
 
 
 # --- Files ----------------------------------------------------------------------------------------

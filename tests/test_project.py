@@ -41,7 +41,7 @@ LAYERS = (
         "token_loss",
         "triplets",
     },
-    {"_drawing", "plots", "plots_3d", "plots_hands", "plots_planes"},
+    {"_drawing", "plots", "plots_3d", "plots_hands", "plots_latents", "plots_planes"},
     {"bottleneck"},
     {"tasks"},
     {"training"},

@@ -16,14 +16,14 @@ def show_latents(
     writer: MetricWriter, step: int, encoded: Mapping[str, np.ndarray], anchors: np.ndarray
 ) -> None:
     """Histograms of the means and assignments of `encode_source`, and a scatter with the anchors."""
-    from nvc_jax import plots  # matplotlib is slow to import and needed only here
+    from nvc_jax import plots_latents  # matplotlib is slow to import and needed only here
 
     for name in ("mean", "assignment"):
         writer.histogram(step, f"validation/{name}", encoded[name])
 
     def draw() -> dict[str, Any]:
         return {
-            "latent": plots.latent_scatter(
+            "latent": plots_latents.latent_scatter(
                 encoded["mean"], encoded["assignment"], anchors=anchors, max_points=2000
             )
         }
