@@ -4,7 +4,7 @@ Command: python train.py --config=configs/translation_iwslt.py --workdir=runs/tr
            --config.data.dir=FOLDER
          python eval.py --workdir=runs/translation_iwslt
 Data and variants as in configs/translation.py. Each of the two shapes of a batch is compiled once; see
-docs/text.md for flags of XLA that make it minutes shorter on a GPU.
+docs/pods.md for flags of XLA that shorten it on a GPU.
 Device: one NVIDIA H100 that 15 other runs shared, 8 minutes.
 Result on the corpus that docs/text.md tells about, seed 0: BLEU 37.2 of validation pairs; the test pairs
 were not translated.
