@@ -5,8 +5,7 @@ Command: python train.py --config=configs/translation.py --workdir=runs/translat
          python eval.py --workdir=runs/translation --config.eval.average_checkpoints=5
 The folder holds {train,dev,test}.de and .en, plain or with .gz; see docs/text.md for other sources.
 Device: 2 CPU cores; about a step a second.
-Result on the corpus that docs/text.md tells about, seed 0: BLEU 33.9 after 4,400 steps,
-87 minutes.
+Result on the corpus that docs/text.md tells about, seed 0: BLEU 33.9 after 4,400 steps, 87 minutes.
 A latent for every token: --config.model.latent=token. A plain Transformer: --config.model.latent=none
 --config.loss.kl.value=0 --config.loss.triplet.value=0 --config.model.num_anchors=1
 """

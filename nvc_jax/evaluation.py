@@ -261,9 +261,8 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
         return {f"latent_{method}_by_{by}": figure for by, figure in figures.items()}
 
     methods = ["pca", *(["tsne"] if config.eval.tsne_examples else [])]
-    jobs: list[Callable[[], dict[str, Any]]]
-    jobs = [functools.partial(scatters, method) for method in methods]
-    jobs += [
+    jobs: list[Callable[[], dict[str, Any]]] = [
+        *(functools.partial(scatters, method) for method in methods),
         lambda: {"latent_covariance": plots.latent_covariance(mean)},
         lambda: {
             "anchor_usage": plots.anchor_usage(counts if (label >= 0).all() else counts.sum(1))

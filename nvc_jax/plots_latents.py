@@ -87,36 +87,33 @@ def latent_scatters(
     rng = np.random.default_rng(seed)
     shown = rng.permutation(len(latents))[: max_points or MAX_POINTS[method]]
     centers = np.zeros((0, latents.shape[1])) if anchors is None else np.asarray(anchors)
-    points, centers, axis_names = draw.project(latents[shown], centers, method, seed)
+    projected = draw.project(latents[shown], centers, method, seed)
     note = f"{len(shown):,} of {len(latents):,} examples shown"
     if not finite.all():
         note += f", {np.sum(~finite):,} not finite"
 
     return {
-        name: _scatter(
-            name, points, centers, values[finite], shown, axis_names, names, (title, note)
-        )
+        name: _scatter(projected, values[finite], shown, title, note, name, names)
         for name, values in colored.items()
     }
 
 
 def _scatter(
-    group: str,
-    points: np.ndarray,
-    centers: np.ndarray,
+    projected: tuple[np.ndarray, np.ndarray, tuple[str, str]],
     values: np.ndarray,
     shown: np.ndarray,
-    axis_names: tuple[str, str],
+    title: str,
+    note: str,
+    group: str,
     names: Mapping[int, str] | Sequence[str] | None,
-    caption: tuple[str, str],
 ) -> Figure:
-    """One figure: projected `points` in the colors of `values[shown]`; the legend counts all values."""
+    """One figure of what `draw.project` gave, colored by `values[shown]`; the legend counts all values."""
+    points, centers, axis_names = projected
     figure = draw.new_figure(6.6, 6.0)
     axes = figure.add_subplot()
     draw.scatter_groups(axes, points, values[shown])
     num_outside = draw.draw_anchors(axes, points, centers)
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
-    title, note = caption
     outside = f", {num_outside} anchors outside the view" if num_outside else ""
     draw.set_title(figure, title, note + outside)
     ids, counts = np.unique(values, return_counts=True)
