@@ -8,8 +8,9 @@ cluster, see benchmarks/peers.py; `cost` measures time and memory of every term,
 needs no data. Runs are shorter than the recipe's: for `--steps` steps, images on `--examples` of the
 training images; scores are of all test examples.
 
-Every finished row is a line of WORKDIR/NAME.csv and is not computed again. At the end, DOCS/NAME.md and
-DOCS/NAME.png are written anew.
+Every finished row is a line of DOCS/NAME.csv and is not computed again; to compute all of them on another
+machine, choose another DOCS. At the end, DOCS/NAME.md and DOCS/NAME.png are written anew. Work
+directories of the runs are in --workdir.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def write_page(path: Path, title: str, lines: Sequence[str], table: Table, rows:
     ]
     figure = f"![{rows.columns[0]} of every variant]({path.stem}.png)"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([f"# {title}", "", *lines, "", *head, *body, "", figure, ""]))
+    every = f"[Every run]({path.stem}.csv)."
+    path.write_text("\n".join([f"# {title}", "", *lines, "", *head, *body, "", every, "", figure, ""]))
     draw(path.with_suffix(".png"), table, rows.columns[0])
 
 
@@ -153,7 +155,7 @@ def main(arguments: list[str]) -> int:
         data = smaller_data(data, flags.source, flags.examples, flags.workdir)
         stem = stem if data.name.startswith("mnist") else f"{stem}-{flags.data.name}"
     config = configure(chosen.recipe, data, flags.steps)
-    rows = Rows(flags.workdir / f"{stem}.csv", chosen.columns)
+    rows = Rows(flags.docs / f"{stem}.csv", chosen.columns)
     table = run_variants(rows, config, chosen.variants, flags.seeds, how, flags.workdir / stem)
     used = f"{flags.examples:,} training images" if of_images else "the training shapes"
     given = f"FOLDER --examples={flags.examples}" if of_images else "FILE.npz"

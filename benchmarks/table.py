@@ -78,8 +78,9 @@ class Rows:
 
 
 def recipe_of(config: ml_collections.ConfigDict) -> str:
-    """A short name for all that a config says other than the defaults."""
+    """A short name for all that a config says other than the defaults, wherever the data lie."""
     said = {name: value for name, value in leaves(config) if DEFAULTS.get(name) != value}
+    said["data.dir"] = Path(config.data.dir).name  # so that rows can move to another machine
     return f"{zlib.crc32(repr(sorted(said.items())).encode()):08x}"
 
 
