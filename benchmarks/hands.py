@@ -27,7 +27,6 @@ from nvc_jax.config import load_config
 from nvc_jax.data.hand_joints import WRIST
 from nvc_jax.tasks import make_task, open_examples
 from nvc_jax.tasks.hand_pose import UNIT
-from nvc_jax.training.schedules import scale_steps
 
 COLUMNS = (
     "mpjpe_root",
@@ -81,14 +80,11 @@ def main(arguments: list[str]) -> int:
     )
     add_flags(parser, ("ae", "vae", "nvc"), (0, 1, 2), "runs/hands_table")
     flags = parser.parse_args(arguments)
-    config = load_config("hands")
-    if flags.steps is not None:
-        scale_steps(config, flags.steps)
     return run_table(
         flags,
         "hands",
         COLUMNS,
-        config,
+        load_config("hands"),
         baselines=baselines,
         methods=METHODS,
         measure=train_and_evaluate,

@@ -1,26 +1,21 @@
 """Full MNIST: NVC, VAE and autoencoder on one network, several seeds, as one table.
 
-Run: python -m benchmarks.mnist --data_dir=FOLDER_WITH_THE_FOUR_FILES --workdir=runs/benchmark
+    python -m benchmarks.mnist --data=FOLDER_WITH_THE_FOUR_FILES
 
-Everything but the loss weights and the number of anchors is that of configs/mnist.py. Runs that are
-finished already are not repeated, so the benchmark can be interrupted.
+Everything but the loss weights and the number of anchors is that of configs/mnist.py. Every finished run is
+a line of WORKDIR/mnist.csv and is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
+import sys
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from benchmarks.methods import METHODS
-from benchmarks.table import train_to_the_end
-from nvc_jax.config import load_config, override
-from nvc_jax.evaluation import evaluate
-from nvc_jax.training.logging import setup_logging
+from benchmarks.table import add_flags, run_table, train_and_evaluate
+from nvc_jax import cli
+from nvc_jax.config import load_config
 
 VARIANTS: dict[str, dict[str, str]] = {
     **METHODS,
@@ -33,57 +28,35 @@ COLUMNS = (
     "cluster_accuracy_hungarian",
     "cluster_accuracy_majority",
     "kmeans_accuracy_hungarian",
+    "kmeans_accuracy_hungarian_inputs",
     "nmi",
     "anchors_used",
     "squared_error",
-    "train_seconds",
 )
 
 
-def run_one(workdir: Path, method: str, seed: int, data: dict[str, str]) -> dict[str, Any]:
-    """Trains and evaluates one method, unless that is done already; returns its metrics."""
-    record = workdir / "benchmark.json"
-    if record.is_file():
-        return json.loads(record.read_text())
-    config = load_config("mnist")
-    for name, value in {**data, **VARIANTS[method], "seed": str(seed)}.items():
-        override(config, name, value)
-    began = time.perf_counter()
-    train_to_the_end(config, workdir)
-    seconds = time.perf_counter() - began
-    results = {**evaluate(workdir, figures=False)["metrics"], "train_seconds": seconds}
-    record.write_text(json.dumps(results))
-    return results
-
-
-def main() -> None:
-    """Prints one row for each run, and mean ± standard deviation for each method."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", required=True)
+def main(arguments: list[str]) -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the images")
     parser.add_argument("--source", default="idx", choices=("idx", "tfds"))
-    parser.add_argument("--workdir", type=Path, default=Path("runs/benchmark"))
-    parser.add_argument("--methods", nargs="+", choices=VARIANTS, default=["nvc", "vae", "ae"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[11, 12, 13])
-    flags = parser.parse_args()
-    setup_logging()
-    data = {"data.source": flags.source, "data.dir": flags.data_dir}
-    print("| method | seed | " + " | ".join(COLUMNS) + " |")
-    print("|---" * (2 + len(COLUMNS)) + "|")
-    for method in flags.methods:
-        rows = []
-        for seed in flags.seeds:
-            metrics = run_one(flags.workdir / f"{method}-{seed}", method, seed, data)
-            rows.append([metrics[name] for name in COLUMNS])
-            print_row(method, str(seed), [f"{value:.4g}" for value in rows[-1]])
-        mean, deviation = np.mean(rows, axis=0), np.std(rows, axis=0)
-        cells = [f"{m:.4g} ± {s:.2g}" for m, s in zip(mean, deviation, strict=True)]
-        print_row(method, "mean", cells)
-
-
-def print_row(method: str, seed: str, cells: list[str]) -> None:
-    """Prints one line of the table."""
-    print(f"| {method} | {seed} | " + " | ".join(cells) + " |", flush=True)
+    add_flags(parser, tuple(VARIANTS), (11, 12, 13), "runs/mnist_table")
+    parser.set_defaults(methods=list(METHODS))
+    flags = parser.parse_args(arguments)
+    config = load_config("mnist")
+    config.data.source, config.data.dir = flags.source, str(flags.data.absolute())
+    return run_table(
+        flags,
+        "mnist",
+        COLUMNS,
+        config,
+        baselines=lambda config: {},
+        methods=VARIANTS,
+        measure=train_and_evaluate,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

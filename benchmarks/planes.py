@@ -33,7 +33,6 @@ from nvc_jax.plane_segmentation import Planes, planes_of_depth
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.planar_reconstruction import PlanarReconstructionTask, summarize
 from nvc_jax.trained import TrainedModel, load
-from nvc_jax.training.schedules import scale_steps
 
 MEASURES = (
     "plane_recall/0.05",
@@ -114,14 +113,11 @@ def main(arguments: list[str]) -> int:
     )
     add_flags(parser, tuple(METHODS), (0, 1, 2), "runs/planes")
     flags = parser.parse_args(arguments)
-    config = load_config("rooms")
-    if flags.steps is not None:
-        scale_steps(config, flags.steps)
     return run_table(
         flags,
         "planes",
         COLUMNS,
-        config,
+        load_config("rooms"),
         baselines=baselines,
         methods=METHODS,
         measure=measure,

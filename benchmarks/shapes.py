@@ -29,7 +29,6 @@ from nvc_jax import cli
 from nvc_jax.config import load_config
 from nvc_jax.tasks import open_examples
 from nvc_jax.trained import load
-from nvc_jax.training.schedules import scale_steps
 
 
 class Table(NamedTuple):
@@ -69,12 +68,10 @@ TABLES = {
 }
 
 
-def configure(task: str, data: str, steps: int | None) -> ml_collections.ConfigDict:
-    """The recipe of a table, for its data and length."""
+def configure(task: str, data: str) -> ml_collections.ConfigDict:
+    """The recipe of a table, for its data."""
     config = load_config(f"cad_{task}")
     config.data.dir = str(Path(data).absolute())
-    if steps is not None:
-        scale_steps(config, steps)
     return config
 
 
@@ -109,7 +106,7 @@ def main(arguments: list[str]) -> int:
         flags,
         flags.task,
         table.columns,
-        configure(flags.task, flags.data, flags.steps),
+        configure(flags.task, flags.data),
         baselines=table.baselines,
         methods=METHODS,
         measure=partial(measure, table),

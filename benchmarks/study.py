@@ -104,7 +104,9 @@ def write_page(path: Path, title: str, lines: Sequence[str], table: Table, rows:
     figure = f"![{rows.columns[0]} of every variant]({path.stem}.png)"
     path.parent.mkdir(parents=True, exist_ok=True)
     every = f"[Every run]({path.stem}.csv)."
-    path.write_text("\n".join([f"# {title}", "", *lines, "", *head, *body, "", every, "", figure, ""]))
+    path.write_text(
+        "\n".join([f"# {title}", "", *lines, "", *head, *body, "", every, "", figure, ""])
+    )
     draw(path.with_suffix(".png"), table, rows.columns[0])
 
 

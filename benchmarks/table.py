@@ -17,6 +17,7 @@ from nvc_jax.config import default_config, leaves, override
 from nvc_jax.errors import UserError
 from nvc_jax.evaluation import evaluate
 from nvc_jax.training.loop import train
+from nvc_jax.training.schedules import scale_steps
 from nvc_jax.training.state import TrainState
 
 KEYS = ("method", "seed", "steps", "recipe")
@@ -222,11 +223,13 @@ def run_table(
       flags: what `add_flags` added.
       name: of the table, its CSV file and its runs, in the work directory.
       columns: measures.
-      config: the recipe.
+      config: the recipe; becomes as long as the flags say.
       baselines: see `print_table`.
       methods: all there are; the flags choose among them.
       measure: see `print_table`.
     """
+    if flags.steps is not None:
+        scale_steps(config, flags.steps)
     print_table(
         Rows(flags.workdir / f"{name}.csv", columns),
         config,

@@ -23,7 +23,6 @@ from benchmarks.methods import METHODS
 from benchmarks.table import Row, add_flags, run_table, train_and_evaluate
 from nvc_jax import cli
 from nvc_jax.config import load_config
-from nvc_jax.training.schedules import scale_steps
 
 LATENTS: dict[str, dict[str, str]] = {
     "transformer": {**METHODS["ae"], "model.latent": "none"},
@@ -36,15 +35,13 @@ LATENTS: dict[str, dict[str, str]] = {
 COLUMNS = ("bleu", "chrf", "perplexity", "anchors_used")
 
 
-def configure(data: Path, steps: int | None) -> ml_collections.ConfigDict:
-    """The recipe of the table, for its data and length."""
+def configure(data: Path) -> ml_collections.ConfigDict:
+    """The recipe of the table, for its data."""
     config = load_config("translation")
     config.data.dir = str(data.absolute())
     config.data.vocab_size, config.data.num_buckets = 4000, 4
     config.model.width, config.model.feedforward = 192, 768
     config.train.eval_every = config.train.num_steps  # translating takes time
-    if steps is not None:
-        scale_steps(config, steps)
     return config
 
 
@@ -70,7 +67,7 @@ def main(arguments: list[str]) -> int:
         flags,
         "translation",
         COLUMNS,
-        configure(flags.data, flags.steps),
+        configure(flags.data),
         baselines=baselines,
         methods=LATENTS,
         measure=train_and_evaluate,

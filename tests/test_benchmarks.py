@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from types import SimpleNamespace
 
 import numpy as np
@@ -178,18 +179,21 @@ def test_a_finished_row_is_not_computed_again(tmp_path, capsys):
     computed = []
 
     def measure(config, directory):
+        assert 0 < config.anchors.warmup_steps < config.train.num_steps < 100
         computed.append((directory.name, config.seed, config.model.num_anchors))
         return {"steps": config.train.num_steps, "seconds": 1.0, "iou": float(len(computed))}
 
-    def printed(steps):
-        table.print_table(
-            table.Rows(tmp_path / "voxels.csv", COLUMNS),
-            shapes.configure("voxels", "shapes.npz", steps),
+    def printed(steps, folder="here"):
+        parser = argparse.ArgumentParser()
+        table.add_flags(parser, ("vae", "nvc"), (0, 1), str(tmp_path))
+        table.run_table(
+            parser.parse_args([f"--steps={steps}"]),
+            "voxels",
+            COLUMNS,
+            shapes.configure("voxels", f"{folder}/shapes.npz"),
             baselines=lambda config: {"input": {"iou": 0.1}, "nearest": {"iou": 0.2}},
-            methods={name: METHODS[name] for name in ("vae", "nvc")},
-            seeds=(0, 1),
+            methods=METHODS,
             measure=measure,
-            directory=tmp_path / "voxels",
         )
         lines = capsys.readouterr().out.splitlines()
         return [[c.strip() for c in line.strip("|").split("|")][:3] for line in lines[2:]]
@@ -208,14 +212,14 @@ def test_a_finished_row_is_not_computed_again(tmp_path, capsys):
         ["nvc", "mean", "3.5 ± 0.5"],
     ]
     assert computed[1] == ("voxels-vae-1", 1, 1)
-    assert printed(50) == first
+    assert printed(50) == printed(50, folder="where the data lie now") == first
     assert len(computed) == 4
     assert [row[2] for row in printed(60)[2:4]] == ["5", "6"]
 
 
 def test_half_a_run_is_no_row(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "train", lambda *_, **__: SimpleNamespace(stopped="SIGTERM"))
-    config = shapes.configure("voxels", "shapes.npz", None)
+    config = shapes.configure("voxels", "shapes.npz")
     rows = table.Rows(tmp_path / "voxels.csv", COLUMNS)
     with pytest.raises(KeyboardInterrupt):
         table.method_row(rows, config, "ae", {}, 0, table.train_and_evaluate, tmp_path / "run")
@@ -242,8 +246,8 @@ def test_nearest_sentences_by_hand():
 
 
 def test_translation_methods_differ_in_the_latent_alone(tmp_path):
-    recipe = translation.configure(tmp_path, 100)
-    assert recipe.train.num_steps == 100 and recipe.optimizer.schedule == "cosine"
+    recipe = translation.configure(tmp_path)
+    assert recipe.train.eval_every == recipe.train.num_steps  # translating takes time
     for changes in translation.LATENTS.values():
         assert all(
             name.startswith(
@@ -266,9 +270,7 @@ def test_products_of_a_transformer_step_by_hand():
 
 @pytest.mark.parametrize("task", shapes.TABLES)
 def test_methods_share_network_data_and_steps(task):
-    recipe = shapes.configure(task, "shapes.npz", 100)
-    assert recipe.train.num_steps == 100
-    assert 0 < recipe.anchors.warmup_steps < 100
+    recipe = shapes.configure(task, "shapes.npz")
     for changes in METHODS.values():
         config = recipe.copy_and_resolve_references()
         for name, value in changes.items():
