@@ -8,7 +8,6 @@ images are scored.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.deep_clustering import Autoencoder, Clusters, train_dec, train_v
 from benchmarks.methods import METHODS
 from benchmarks.studies import Variants
 from benchmarks.table import Measure, Row, train_to_the_end
+from benchmarks.timing import run_clock
 from nvc_jax import metrics
 from nvc_jax.data import Source
 from nvc_jax.tasks import open_examples
@@ -43,9 +43,9 @@ def scored(fit: Fit) -> Measure:
     """Measures the clusters of test images."""
 
     def measure(config: ml_collections.ConfigDict, directory: Path) -> Row:
-        began = time.perf_counter()
+        began = run_clock()
         clusters = fit(config, directory, open_examples(config, "train"))
-        seconds = time.perf_counter() - began
+        seconds = run_clock() - began
         test = open_examples(config, "test")
         label, found = test.gather(np.arange(len(test)))["label"], clusters(test)
         return {
