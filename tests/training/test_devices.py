@@ -220,13 +220,13 @@ def test_the_reference_can_tell_a_difference(setup, case):
         assert largest_change(before.batch_stats, after.batch_stats) > 1e-3
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("devices", [1, 2, 8])
 @pytest.mark.parametrize("case", TERM_CASES)
 def test_same_update_of_every_term_on_any_number_of_devices(setup, case, devices):
     assert_same(setup.take(case, devices), setup.take(case))
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("case", OTHER_CASES)
 def test_same_update_of_every_kind_of_model_on_devices(setup, case, devices):
     assert_same(setup.take(case, devices), setup.take(case))
