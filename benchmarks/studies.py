@@ -83,6 +83,25 @@ INIT: Variants = {
     for name, changes in INITS.items()
 }
 
+WEIGHTS: Variants = {
+    "KL 1, triplet 20 with margin 10": {},
+    "KL 0.1": {"loss.kl.value": "0.1"},
+    "KL 10": {"loss.kl.value": "10.0"},
+    "triplet 1": {"loss.triplet.value": "1.0"},
+    "triplet 1 with margin 1": {"loss.triplet.value": "1.0", "loss.triplet_margin": "1.0"},
+    "triplet 100": {"loss.triplet.value": "100.0"},
+    "weights without ramps": {"loss.kl.steps": "0", "loss.triplet.steps": "0"},
+    "without warm-up": {
+        "anchors.warmup_steps": "0",
+        "loss.kl.begin": "0",
+        "loss.triplet.begin": "0",
+    },
+    "without augmentation": {
+        f"augment.{way}": "0.0" for way in ("shift", "rotation", "scale", "shear")
+    },
+    "anchors chosen by the augmented view": {"augment.assign_from": "augmented"},
+}
+
 ANCHORS: Variants = {
     **{f"K = {k}, D = 10": {"model.num_anchors": str(k)} for k in (5, 10, 20, 50, 100, 200)},
     **{f"K = 10, D = {d}": {"model.latent_dim": str(d)} for d in (2, 4, 32, 64)},
@@ -102,6 +121,11 @@ STUDIES = {
         "How should anchors begin?",
         ("cluster_accuracy_majority", "cluster_accuracy_hungarian", "nmi", "anchors_used"),
         INIT,
+    ),
+    "weights": Study(
+        "How strong should KL and triplet be, and what else does the recipe need?",
+        ("cluster_accuracy_hungarian", "nmi", "kmeans_accuracy_hungarian", "anchors_used", "kl"),
+        WEIGHTS,
     ),
     "anchors": Study(
         "How many anchors, and how many latent dimensions?",
