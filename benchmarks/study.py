@@ -65,7 +65,7 @@ def configure(recipe: str, data: Path, steps: int) -> ml_collections.ConfigDict:
 
 def measure(config: ml_collections.ConfigDict, directory: Path) -> Row:
     """Trains and evaluates; also the reconstruction error of training images, to see over-fitting."""
-    row = trained(config, directory) | evaluated(directory)
+    row = trained(config, directory) | evaluated(directory, [("eval.kmeans_inputs", "false")])
     model = load(directory)
     seen = random_subset(open_examples(config, "train"), config.eval.max_train_examples, 0)
     row["train_reconstruction"] = float(model.encode(seen)["reconstruction"].mean())

@@ -212,6 +212,7 @@ def default_config() -> ml_collections.ConfigDict:
     config.eval.f_score_distance = 0.01  # within which a point counts as found
     config.eval.beam_size = 1  # hypotheses of a translation; 1: greedy
     config.eval.length_penalty = 0.6  # of beam search; 0: none
+    config.eval.kmeans_inputs = True  # k-means on the inputs too; slow where they are large
     config.eval.num_classes = 0  # clusters of the k-means baseline; 0: as many as labels
     return config
 

@@ -188,7 +188,7 @@ def _label_metrics(
     def of_kmeans(train_x: np.ndarray, test_x: np.ndarray) -> float:
         return metrics.kmeans_accuracy(train_x, test_x[known], label, num_classes, seed=config.seed)
 
-    return {
+    found: dict[str, Callable[[], float]] = {
         "cluster_accuracy_hungarian": lambda: metrics.cluster_accuracy(label, cluster),
         "cluster_accuracy_majority": lambda: metrics.cluster_accuracy(label, cluster, "majority"),
         "nmi": lambda: metrics.nmi(label, cluster),
@@ -201,8 +201,12 @@ def _label_metrics(
             config.eval.num_neighbors,
         ),
         "kmeans_accuracy_hungarian": lambda: of_kmeans(train_mean, mean),
-        "kmeans_accuracy_hungarian_inputs": lambda: of_kmeans(inputs["train"](), inputs["test"]()),
     }
+    if config.eval.kmeans_inputs:
+        found["kmeans_accuracy_hungarian_inputs"] = lambda: of_kmeans(
+            inputs["train"](), inputs["test"]()
+        )
+    return found
 
 
 def _write_predictions(path: Path, task: Task, encoded: Mapping[str, np.ndarray]) -> None:
