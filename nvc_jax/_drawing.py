@@ -223,7 +223,7 @@ def mosaic(
     left = np.arange(columns) * (width + gap)
     left[1:] += round(first_gap * width)
     canvas = np.ones((top[-1] + height, left[-1] + width, 3))
-    for row, line in enumerate(_rgb(images)):
+    for row, line in enumerate(rgb(images)):
         for column, image in enumerate(line):
             y, x = top[row], left[column]
             canvas[y : y + height, x : x + width] = image
@@ -236,7 +236,7 @@ def mosaic(
     return top + (height - 1) / 2, left + (width - 1) / 2
 
 
-def _rgb(images: NDArray) -> NDArray:
+def rgb(images: NDArray) -> NDArray:
     """Return colors in [0, 1] for images [..., C]; pixels that are not finite become magenta."""
     if np.issubdtype(images.dtype, np.integer):
         images = images / np.iinfo(images.dtype).max

@@ -34,17 +34,12 @@ def to_pixels(images: ArrayLike) -> NDArray[np.uint8]:
     Returns:
       uint8 `[..., 3]`, or `[...]` where everything is gray; pixels that are not finite are magenta.
     """
+    from nvc_jax import _drawing as draw  # matplotlib is slow to import
+
     values = np.asarray(images)
-    if np.issubdtype(values.dtype, np.integer):
-        values = values / np.float32(np.iinfo(values.dtype).max)
-    finite = np.isfinite(values).all(axis=-1)
-    if values.shape[-1] != 3:
-        values = values.mean(axis=-1, keepdims=True, dtype=np.float32)
-    if finite.all():
-        pixels = np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)
-        return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
-    colors = np.where(finite[..., None], np.clip(values, 0, 1), (1.0, 0.0, 1.0))
-    return np.round(255 * colors).astype(np.uint8)
+    pixels = np.round(255 * draw.rgb(values)).astype(np.uint8)
+    gray = values.shape[-1] != 3 and np.isfinite(values).all()
+    return pixels[..., 0] if gray else pixels
 
 
 def shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
