@@ -103,7 +103,7 @@ WEIGHTS: Variants = {
 }
 
 ANCHORS: Variants = {
-    **{f"K = {k}, D = 10": {"model.num_anchors": str(k)} for k in (5, 10, 20, 50, 100, 200)},
+    **{f"K = {k}, D = 10": {"model.num_anchors": str(k)} for k in (5, 10, 20, 50, 200)},
     **{f"K = 10, D = {d}": {"model.latent_dim": str(d)} for d in (2, 4, 32, 64)},
     "one anchor (VAE), D = 2": {**ONE_ANCHOR, "model.latent_dim": "2"},
     "one anchor (VAE), D = 64": {**ONE_ANCHOR, "model.latent_dim": "64"},
