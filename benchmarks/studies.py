@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from benchmarks.methods import METHODS, ONE_ANCHOR
@@ -19,12 +20,14 @@ class Study(NamedTuple):
       columns: measures; the first one is drawn.
       variants: by name.
       recipe: config that they change.
+      smaller: what makes its network fit for many runs.
     """
 
     question: str
     columns: tuple[str, ...]
     variants: Variants
     recipe: str = "mnist"
+    smaller: Mapping[str, str] = MappingProxyType({})
 
 
 CLUSTERING = (
@@ -116,6 +119,7 @@ STUDIES = {
         ("iou", *CLUSTERING),
         TERMS_3D,
         "cad_voxels",
+        {"model.channels": "16,32", "model.blocks": "1"},
     ),
     "init": Study(
         "How should anchors begin?",

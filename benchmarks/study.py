@@ -27,7 +27,7 @@ from benchmarks import cost, peers
 from benchmarks.studies import STUDIES, Study
 from benchmarks.table import Measure, Row, Rows, cell, evaluated, method_row, trained
 from nvc_jax import cli
-from nvc_jax.config import load_config
+from nvc_jax.config import load_config, override
 from nvc_jax.data import open_source, random_subset
 from nvc_jax.tasks import open_examples
 from nvc_jax.trained import load
@@ -52,9 +52,11 @@ def smaller_data(data: Path, source: str, examples: int, folder: Path) -> Path:
     return place
 
 
-def configure(recipe: str, data: Path, steps: int) -> ml_collections.ConfigDict:
+def configure(study: Study, data: Path, steps: int) -> ml_collections.ConfigDict:
     """The recipe that variants change, for the data and length of a study."""
-    config = load_config(recipe)
+    config = load_config(study.recipe)
+    for name, value in study.smaller.items():
+        override(config, name, value)
     config.data.dir = str(data.absolute())
     if config.task == "image":
         config.data.source, config.data.validation_fraction = "npz", 0.0
@@ -156,13 +158,15 @@ def main(arguments: list[str]) -> int:
     if of_images:
         data = smaller_data(data, flags.source, flags.examples, flags.workdir)
         stem = stem if data.name.startswith("mnist") else f"{stem}-{flags.data.name}"
-    config = configure(chosen.recipe, data, flags.steps)
+    config = configure(chosen, data, flags.steps)
     rows = Rows(flags.docs / f"{stem}.csv", chosen.columns)
     table = run_variants(rows, config, chosen.variants, flags.seeds, how, flags.workdir / stem)
     used = f"{flags.examples:,} training images" if of_images else "the training shapes"
+    smaller = "".join(f", {name}={value}" for name, value in chosen.smaller.items())
     given = f"FOLDER --examples={flags.examples}" if of_images else "FILE.npz"
     notes = [
-        f"{used.capitalize()} of {flags.data.stem} without labels, {flags.steps:,} steps, all test examples; "
+        f"`configs/{chosen.recipe}.py`{smaller}; {used} of {flags.data.stem} without labels, {flags.steps:,} steps; "
+        "all test examples; seconds: processor time of the training on a CPU, else wall-clock time; "
         f"mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))}.",
         "",
         f"    python -m benchmarks.study {flags.name} --data={given} --steps={flags.steps}",

@@ -59,7 +59,7 @@ def test_exponents_are_slopes():
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_variant_is_another_recipe(name, tmp_path):
-    recipe = study.configure(STUDIES[name].recipe, tmp_path, 100)
+    recipe = study.configure(STUDIES[name], tmp_path, 100)
     made = set()
     for changes in STUDIES[name].variants.values():
         config = recipe.copy_and_resolve_references()
