@@ -30,6 +30,7 @@ from nvc_jax import cli
 from nvc_jax.config import load_config, override
 from nvc_jax.data import open_source, random_subset
 from nvc_jax.tasks import open_examples
+from nvc_jax.errors import DivergedError
 from nvc_jax.trained import load
 from nvc_jax.training.schedules import scale_steps
 
@@ -66,8 +67,16 @@ def configure(study: Study, data: Path, steps: int) -> ml_collections.ConfigDict
 
 
 def measure(config: ml_collections.ConfigDict, directory: Path) -> Row:
-    """Trains and evaluates; also the reconstruction error of training images, to see over-fitting."""
-    row = trained(config, directory) | evaluated(directory, [("eval.kmeans_inputs", "false")])
+    """Trains and evaluates; also the reconstruction error of training images, to see over-fitting.
+
+    A run that diverges has no measures.
+    """
+    try:
+        row = trained(config, directory)
+    except DivergedError as error:
+        print(f"diverged: {error}", flush=True)
+        return {"steps": config.train.num_steps}
+    row |= evaluated(directory, [("eval.kmeans_inputs", "false")])
     model = load(directory)
     seen = random_subset(open_examples(config, "train"), config.eval.max_train_examples, 0)
     row["train_reconstruction"] = float(model.encode(seen)["reconstruction"].mean())
@@ -167,7 +176,7 @@ def main(arguments: list[str]) -> int:
     notes = [
         f"`configs/{chosen.recipe}.py`{smaller}; {used} of {flags.data.stem} without labels, {flags.steps:,} steps; "
         "all test examples; seconds: processor time of the training on a CPU, else wall-clock time; "
-        f"mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))}.",
+        f"mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))}. Nothing stands where a seed diverged.",
         "",
         f"    python -m benchmarks.study {flags.name} --data={given} --steps={flags.steps}",
     ]

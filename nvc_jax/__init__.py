@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvc_jax import anchors, losses
 from nvc_jax.bottleneck import Latent, NebulaBottleneck
-from nvc_jax.errors import UserError
+from nvc_jax.errors import DivergedError, UserError
 from nvc_jax.losses import nvc_loss
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "DivergedError",
     "Latent",
     "NebulaBottleneck",
     "NebulaClustering",

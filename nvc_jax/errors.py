@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""Exceptions that a sentence explains."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class UserError(ValueError):
 
     `train.py` and `eval.py` print the sentence without a traceback and exit with a code that is not 0.
     """
+
+
+class DivergedError(UserError):
+    """A training that was ended because its steps were not finite any more; sweeps may go on with the next."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from nvc_jax.config import from_json
 from nvc_jax.data import FieldSpec, Source, eval_batches, train_batches
-from nvc_jax.errors import UserError
+from nvc_jax.errors import DivergedError
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
 from nvc_jax.training.experiment import Experiment, abstract_state, init_state, make_experiment
 from nvc_jax.training.logging import Progress
@@ -123,7 +123,7 @@ def train_in_memory(
       The last state, on the host.
 
     Raises:
-      UserError: if too many steps in a row were not finite.
+      DivergedError: if too many steps in a row were not finite.
     """
     config = compiled.config.copy_and_resolve_references()
     config.seed = seed
@@ -145,7 +145,7 @@ def train_in_memory(
         batches.close()
     state = jax.device_get(state)
     if state.skipped_in_a_row >= compiled.experiment.max_skipped:
-        raise UserError(
+        raise DivergedError(
             f"Stopped at step {int(state.step)}: {compiled.experiment.max_skipped} steps in a row "
             "were not finite; lower the learning rate."
         )

@@ -15,7 +15,7 @@ import numpy as np
 
 from nvc_jax.config import differences, leaves
 from nvc_jax.data import IterableSource, Source, subset, train_batches
-from nvc_jax.errors import UserError
+from nvc_jax.errors import DivergedError, UserError
 from nvc_jax.tasks import Learned, open_examples, open_training
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
@@ -83,8 +83,8 @@ def train(
       The last state and how the run ended.
 
     Raises:
-      UserError: for mistakes in config, data or directory; also when too many steps in a row were
-        not finite.
+      UserError: for mistakes in config, data or directory.
+      DivergedError: when too many steps in a row were not finite.
     """
     path = Path(directory).absolute()
     config = _with_absolute_paths(config)
@@ -317,7 +317,7 @@ class _Run:
             return
         state = parallel.unreplicate(self.state)
         guilty = [name for name, bad in zip(CULPRITS, state.culprits, strict=True) if bad]
-        raise UserError(
+        raise DivergedError(
             f"Stopped at step {int(state.step)}: {self.experiment.max_skipped} steps in a row were "
             f"not finite, because of {' and '.join(guilty)}; check the data for NaN, or lower "
             "optimizer.learning_rate."

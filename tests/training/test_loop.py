@@ -12,7 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nvc_jax.data import ArraySource
-from nvc_jax.errors import UserError
+from nvc_jax.errors import DivergedError, UserError
 from nvc_jax.tasks.image import ImageTask
 from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, Checkpoints
@@ -163,7 +163,9 @@ def test_nan_in_every_step_ends_the_run_with_finite_checkpoints(
     config.train.log_every = 100
     config.train.checkpoint_every = every
     images = np.full_like(make_images(50), np.nan)
-    with pytest.raises(UserError, match=r"step 5: 5 steps in a row .* because of reconstruction"):
+    with pytest.raises(
+        DivergedError, match=r"step 5: 5 steps in a row .* because of reconstruction"
+    ):
         train(config, tmp_path, train_data=ArraySource(images))
     assert Checkpoints(tmp_path).steps() == steps
     last = read_metrics(tmp_path / "metrics.jsonl")[-1]
