@@ -137,6 +137,21 @@ def draw(path: Path, table: Table, column: str) -> None:
     figure.savefig(path, dpi=120)
 
 
+def conditions(study: Study, flags: argparse.Namespace) -> list[str]:
+    """Lines on what was run: recipe, data, length, seeds, command."""
+    of_images = load_config(study.recipe).task == "image"
+    used = f"{flags.examples:,} training images" if of_images else "the training shapes"
+    given = f"FOLDER --examples={flags.examples}" if of_images else "FILE.npz"
+    smaller = "".join(f", {name}={value}" for name, value in study.smaller.items())
+    return [
+        f"`configs/{study.recipe}.py`{smaller}: {flags.steps:,} steps on {used} of {flags.data.stem}, without labels.",
+        f"Scores are of all test examples, mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))};",
+        "nothing stands where a seed diverged. Seconds: of the training, on a CPU processor time, else wall-clock time.",
+        "",
+        f"    python -m benchmarks.study {flags.name} --data={given} --steps={flags.steps}",
+    ]
+
+
 def main(arguments: list[str]) -> int:
     """Runs what is missing of a study and writes its page."""
     parser = argparse.ArgumentParser(
@@ -170,17 +185,7 @@ def main(arguments: list[str]) -> int:
     config = configure(chosen, data, flags.steps)
     rows = Rows(flags.docs / f"{stem}.csv", chosen.columns)
     table = run_variants(rows, config, chosen.variants, flags.seeds, how, flags.workdir / stem)
-    used = f"{flags.examples:,} training images" if of_images else "the training shapes"
-    smaller = "".join(f", {name}={value}" for name, value in chosen.smaller.items())
-    given = f"FOLDER --examples={flags.examples}" if of_images else "FILE.npz"
-    notes = [
-        f"`configs/{chosen.recipe}.py`{smaller}; {used} of {flags.data.stem} without labels, {flags.steps:,} steps; "
-        "all test examples; seconds: processor time of the training on a CPU, else wall-clock time; "
-        f"mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))}. Nothing stands where a seed diverged.",
-        "",
-        f"    python -m benchmarks.study {flags.name} --data={given} --steps={flags.steps}",
-    ]
-    write_page(flags.docs / f"{stem}.md", chosen.question, notes, table, rows)
+    write_page(flags.docs / f"{stem}.md", chosen.question, conditions(chosen, flags), table, rows)
     return 0
 
 
