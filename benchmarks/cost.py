@@ -7,6 +7,7 @@ beyond its inputs and outputs; everything is measured on random numbers.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -112,8 +113,9 @@ def main(docs: Path) -> int:
     lines = [
         "# What does every term cost?",
         "",
-        f"Value and gradient, medians of {ROUNDS}, on {jax.devices()[0].device_kind}; random numbers. "
-        "Memory is temporary: beyond inputs and outputs.",
+        f"Value and gradient, medians of {ROUNDS}, on {jax.devices()[0].device_kind} ({os.cpu_count()} cores in the "
+        "machine); random numbers. "
+        "Memory is temporary: beyond inputs and outputs. Exponents are pulled down by what a call costs at any size.",
         "",
         "    python -m benchmarks.study cost",
         "",
