@@ -86,12 +86,14 @@ INIT: Variants = {
     for name, changes in INITS.items()
 }
 
+WEAK = {"loss.triplet.value": "1.0", "loss.triplet_margin": "1.0"}
+"""The values of `default_config`."""
 WEIGHTS: Variants = {
     "KL 1, triplet 20 with margin 10": {},
     "KL 0.1": {"loss.kl.value": "0.1"},
     "KL 10": {"loss.kl.value": "10.0"},
-    "triplet 1": {"loss.triplet.value": "1.0"},
-    "triplet 1 with margin 1": {"loss.triplet.value": "1.0", "loss.triplet_margin": "1.0"},
+    "triplet 1 with margin 1": WEAK,
+    "triplet 1 with margin 1, equal shares off": {**WEAK, **UNBALANCED},
     "triplet 100": {"loss.triplet.value": "100.0"},
     "weights without ramps": {"loss.kl.steps": "0", "loss.triplet.steps": "0"},
     "without warm-up": {
