@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ Data = tuple[np.ndarray, np.ndarray]
 DATA: dict[str, Callable[[], Data]] = {
     "digits": lambda: datasets.load_digits(return_X_y=True),
     "digits, as images": lambda: _images(),
+    "digits, uneven": lambda: _uneven(),
     "blobs": lambda: datasets.make_blobs(500, centers=3, random_state=170)[:2],
     "moons": lambda: datasets.make_moons(500, noise=0.05, random_state=0),
     "circles": lambda: datasets.make_circles(500, factor=0.5, noise=0.05, random_state=0),
@@ -42,8 +44,19 @@ def _images() -> Data:
     return x.reshape(-1, 8, 8), y
 
 
-def _nebula(x: np.ndarray, count: int, seed: int) -> np.ndarray:
-    return NebulaClustering(count, random_state=seed).fit_predict(x)
+def _uneven() -> Data:
+    """Of every digit 0.65 times as many as of the one before, at least 12, at random: 178 zeros, 12 nines."""
+    x, y = datasets.load_digits(return_X_y=True)
+    draw = np.random.default_rng(0)
+    some = [
+        draw.permutation(np.flatnonzero(y == c))[: max(12, int(178 * 0.65**c))] for c in range(10)
+    ]
+    kept = np.concatenate(some)
+    return x[kept], y[kept]
+
+
+def _nebula(x: np.ndarray, count: int, seed: int, **options: Any) -> np.ndarray:
+    return NebulaClustering(count, random_state=seed, **options).fit_predict(x)
 
 
 def _kmeans(x: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -64,6 +77,7 @@ def _scaled(x: np.ndarray) -> np.ndarray:
 
 METHODS = {
     "NebulaClustering": _nebula,
+    "NebulaClustering, balanced=False": partial(_nebula, balanced=False),
     "KMeans": _kmeans,
     "GaussianMixture": _mixture,
 }
