@@ -88,6 +88,7 @@ INIT: Variants = {
 
 WEAK = {"loss.triplet.value": "1.0", "loss.triplet_margin": "1.0"}
 """The values of `default_config`."""
+UNCHANGED = {f"augment.{way}": "0.0" for way in ("shift", "rotation", "scale", "shear")}
 WEIGHTS: Variants = {
     "KL 1, triplet 20 with margin 10": {},
     "KL 0.1": {"loss.kl.value": "0.1"},
@@ -101,9 +102,9 @@ WEIGHTS: Variants = {
         "loss.kl.begin": "0",
         "loss.triplet.begin": "0",
     },
-    "without augmentation": {
-        f"augment.{way}": "0.0" for way in ("shift", "rotation", "scale", "shear")
-    },
+    "without augmentation": UNCHANGED,
+    "without augmentation, triplet 1 with margin 1": {**UNCHANGED, **WEAK},
+    "without augmentation, reconstruction": {**UNCHANGED, **METHODS["ae"]},
     "anchors chosen by the augmented view": {"augment.assign_from": "augmented"},
 }
 
