@@ -75,7 +75,7 @@ def _scaled(x: np.ndarray) -> np.ndarray:
     return scaling_of(rows, "auto").apply(rows).astype(np.float64)
 
 
-METHODS = {
+METHODS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "NebulaClustering": _nebula,
     "NebulaClustering, balanced=False": partial(_nebula, balanced=False),
     "KMeans": _kmeans,

@@ -90,7 +90,8 @@ def skip_fields(app: Sphinx, what: str, name: str, obj: Any, *_: Any) -> bool | 
 
 def setup(app: Sphinx) -> None:
     """Connects the functions above."""
-    GoogleDocstring._consume_returns_section = returns_without_type
+    parser: Any = GoogleDocstring  # which has no hook for this
+    parser._consume_returns_section = returns_without_type
     app.add_role("code_or_name", code_or_name)
     app.connect("autodoc-process-signature", tidy_signature)
     app.connect("autodoc-skip-member", skip_fields)
