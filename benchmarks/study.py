@@ -137,9 +137,8 @@ def draw(path: Path, table: Table, column: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def conditions(study: Study, flags: argparse.Namespace) -> list[str]:
+def conditions(study: Study, flags: argparse.Namespace, of_images: bool) -> list[str]:
     """Lines on what was run: recipe, data, length, seeds, command."""
-    of_images = load_config(study.recipe).task == "image"
     used = f"{flags.examples:,} training images" if of_images else "the training shapes"
     given = f"FOLDER --examples={flags.examples}" if of_images else "FILE.npz"
     smaller = "".join(f", {name}={value}" for name, value in study.smaller.items())
@@ -185,7 +184,8 @@ def main(arguments: list[str]) -> int:
     config = configure(chosen, data, flags.steps)
     rows = Rows(flags.docs / f"{stem}.csv", chosen.columns)
     table = run_variants(rows, config, chosen.variants, flags.seeds, how, flags.workdir / stem)
-    write_page(flags.docs / f"{stem}.md", chosen.question, conditions(chosen, flags), table, rows)
+    lines = conditions(chosen, flags, of_images)
+    write_page(flags.docs / f"{stem}.md", chosen.question, lines, table, rows)
     return 0
 
 

@@ -223,7 +223,7 @@ def mosaic(
     left = np.arange(columns) * (width + gap)
     left[1:] += round(first_gap * width)
     canvas = np.ones((top[-1] + height, left[-1] + width, 3))
-    for row, line in enumerate(rgb(images)):
+    for row, line in enumerate(colors(images)):
         for column, image in enumerate(line):
             y, x = top[row], left[column]
             canvas[y : y + height, x : x + width] = image
@@ -236,15 +236,18 @@ def mosaic(
     return top + (height - 1) / 2, left + (width - 1) / 2
 
 
-def rgb(images: NDArray) -> NDArray:
-    """Return colors in [0, 1] for images [..., C]; pixels that are not finite become magenta."""
+def colors(images: NDArray) -> NDArray:
+    """Return colors in [0, 1] for images [..., C]: [..., 3], or [..., 1] where all is gray.
+
+    Pixels that are not finite become magenta.
+    """
     if np.issubdtype(images.dtype, np.integer):
-        images = images / np.iinfo(images.dtype).max
-    channels = images.shape[-1]
-    if channels != 3:
-        images = np.repeat(images.mean(axis=-1, keepdims=True), 3, axis=-1)
+        images = images / np.float32(np.iinfo(images.dtype).max)
     finite = np.isfinite(images).all(axis=-1, keepdims=True)
-    return np.where(finite, np.clip(images, 0.0, 1.0), (1.0, 0.0, 1.0))
+    if images.shape[-1] != 3:
+        images = images.mean(axis=-1, keepdims=True, dtype=np.float32)
+    images = np.clip(images, 0.0, 1.0)
+    return images if finite.all() else np.where(finite, images, (1.0, 0.0, 1.0))
 
 
 def perplexity(counts: NDArray) -> float:

@@ -248,6 +248,7 @@ def test_nearest_sentences_by_hand():
 def test_translation_methods_differ_in_the_latent_alone(tmp_path):
     recipe = translation.configure(tmp_path)
     assert recipe.train.eval_every == recipe.train.num_steps  # translating takes time
+    assert recipe.optimizer.schedule == "cosine"
     for changes in translation.LATENTS.values():
         assert all(
             name.startswith(
@@ -271,6 +272,7 @@ def test_products_of_a_transformer_step_by_hand():
 @pytest.mark.parametrize("task", shapes.TABLES)
 def test_methods_share_network_data_and_steps(task):
     recipe = shapes.configure(task, "shapes.npz")
+    assert 0 < recipe.anchors.warmup_steps < recipe.train.num_steps
     for changes in METHODS.values():
         config = recipe.copy_and_resolve_references()
         for name, value in changes.items():

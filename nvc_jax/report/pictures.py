@@ -36,10 +36,8 @@ def to_pixels(images: ArrayLike) -> NDArray[np.uint8]:
     """
     from nvc_jax import _drawing as draw  # matplotlib is slow to import
 
-    values = np.asarray(images)
-    pixels = np.round(255 * draw.rgb(values)).astype(np.uint8)
-    gray = values.shape[-1] != 3 and np.isfinite(values).all()
-    return pixels[..., 0] if gray else pixels
+    pixels = np.round(255 * draw.colors(np.asarray(images))).astype(np.uint8)
+    return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
 
 
 def shrink(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
