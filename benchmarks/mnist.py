@@ -23,6 +23,10 @@ VARIANTS: dict[str, dict[str, str]] = {
     "nvc-unbalanced": {"anchors.balanced": "false"},
     "nvc-no-triplet": {"loss.triplet.value": "0.0"},
     "nvc-augmented-view": {"augment.assign_from": "augmented"},
+    "nvc-triplet-100": {"loss.triplet.value": "100.0"},
+    "nvc-kl-10": {"loss.kl.value": "10.0"},
+    "nvc-without-ramps": {"loss.kl.steps": "0", "loss.triplet.steps": "0"},
+    "nvc-random-anchors": {"anchors.init": "normal"},
 }
 COLUMNS = (
     "cluster_accuracy_hungarian",

@@ -109,10 +109,33 @@ WEIGHTS: Variants = {
 }
 
 ANCHORS: Variants = {
-    **{f"K = {k}, D = 10": {"model.num_anchors": str(k)} for k in (5, 10, 20, 50, 200)},
+    **{f"K = {k}, D = 10": {"model.num_anchors": str(k)} for k in (5, 8, 10, 12, 20, 50, 200)},
     **{f"K = 10, D = {d}": {"model.latent_dim": str(d)} for d in (2, 4, 32, 64)},
     "one anchor (VAE), D = 2": {**ONE_ANCHOR, "model.latent_dim": "2"},
     "one anchor (VAE), D = 64": {**ONE_ANCHOR, "model.latent_dim": "64"},
+}
+
+TRAINING: Variants = {
+    "learning rate 2e-3, batches of 512": {},
+    "learning rate 5e-4": {"optimizer.learning_rate": "5e-4"},
+    "learning rate 1e-3": {"optimizer.learning_rate": "1e-3"},
+    "learning rate 5e-3": {"optimizer.learning_rate": "5e-3"},
+    "learning rate 1e-3, constant": {
+        "optimizer.learning_rate": "1e-3",
+        "optimizer.schedule": "constant",
+    },
+    "learning rate 1e-3, batches of 256": {
+        "optimizer.learning_rate": "1e-3",
+        "train.batch_size": "256",
+    },
+    "MLP 256-128": {"model.hidden": "256,128"},
+    "MLP 1024-512-256": {"model.hidden": "1024,512,256"},
+    "anchors stay where k-means put them": {"anchors.train": "false"},
+    "anchor scale 0.3": {"loss.anchor_scale": "0.3"},
+    "anchor scale 3": {"loss.anchor_scale": "3.0"},
+    "triplet margin 1": {"loss.triplet_margin": "1.0"},
+    "triplet margin 100": {"loss.triplet_margin": "100.0"},
+    "the decoder draws the augmented view": {"augment.target": "augmented"},
 }
 
 STUDIES = {
@@ -134,6 +157,17 @@ STUDIES = {
         ("cluster_accuracy_hungarian", "nmi", "kmeans_accuracy_hungarian", "anchors_used", "kl"),
         WEIGHTS,
     ),
+    "training": Study(
+        "How should one train, and where should anchors and margin lie?",
+        (
+            "cluster_accuracy_hungarian",
+            "nmi",
+            "kmeans_accuracy_hungarian",
+            "anchors_used",
+            "reconstruction",
+        ),
+        TRAINING,
+    ),
     "anchors": Study(
         "How many anchors, and how many latent dimensions?",
         (
@@ -141,6 +175,7 @@ STUDIES = {
             "nmi",
             "kmeans_accuracy_hungarian",
             "anchors_used",
+            "silhouette",
             "reconstruction",
             "train_reconstruction",
         ),

@@ -2,7 +2,7 @@
 
     python -m benchmarks.study terms --data=FOLDER_WITH_MNISTS_FOUR_FILES --workdir=runs/studies
 
-`terms`, `weights`, `init` and `anchors` change one thing at a time in configs/mnist.py, `terms-3d` in
+`terms`, `weights`, `init`, `anchors` and `training` change one thing at a time in configs/mnist.py, `terms-3d` in
 configs/cad_voxels.py (--data=furniture.npz), see benchmarks/studies.py; `peers` compares with other ways to
 cluster, see benchmarks/peers.py; `cost` measures time and memory of every term, see benchmarks/cost.py, and
 needs no data. Runs are shorter than the recipe's: for `--steps` steps, images on `--examples` of the

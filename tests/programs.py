@@ -13,10 +13,17 @@ from nvc_jax.config import to_json
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def environment(**changes: str) -> dict[str, str]:
-    """Of a program that shares the tests' cache of compiled functions."""
+def environment(devices: int | None = None, **changes: str) -> dict[str, str]:
+    """Of a program that shares the tests' cache of compiled functions.
+
+    It has as many fake devices as the tests have, or `devices`.
+    """
+    flags = os.environ["XLA_FLAGS"]
+    if devices is not None:  # the last one of a flag counts
+        flags = f"{flags} --xla_force_host_platform_device_count={devices}"
     return {
         **os.environ,
+        "XLA_FLAGS": flags,
         "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

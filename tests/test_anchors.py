@@ -15,8 +15,6 @@ from nvc_jax import anchors
 from nvc_jax.errors import UserError
 from tests.numeric import blocks_of, normal, numpy_distances, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def test_assign_takes_the_nearest_and_the_lowest_of_ties():
     a = jnp.array([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0]])

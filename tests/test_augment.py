@@ -15,8 +15,6 @@ from scipy import ndimage
 from nvc_jax import augment
 from tests.numeric import normal
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 IDENTITY: dict[str, Any] = {"shift": (0.0, 0.0), "rotation": 0.0, "zoom": 1.0, "shear": 0.0}
 affine = jax.jit(augment.affine)
 warp = jax.jit(augment.warp, static_argnames=("shift", "rotation", "scale", "shear"))

@@ -15,8 +15,6 @@ from nvc_jax.config import leaves, load_config, override
 from nvc_jax.data.shapes import write_shapes
 from nvc_jax.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 COLUMNS = ("iou", "nmi")
 
 

@@ -14,8 +14,6 @@ from nvc_jax.chamfer import chamfer_distance, f_score, nearest_squared_distances
 from nvc_jax.errors import UserError
 from tests.numeric import normal, numeric_gradient, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 VARIANTS = ("l1", "l2")
 jitted_score = jax.jit(f_score)
 X = np.array([[[0, 0, 0], [3, 4, 0]]], np.float32)

@@ -13,8 +13,6 @@ import pytest
 from nvc_jax.decoding import beam_search, greedy
 from nvc_jax.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 V, L = 4, 4  # padding, another token, begin, end
 NEVER = -1e9  # a logit
 

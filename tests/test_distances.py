@@ -12,8 +12,6 @@ from nvc_jax import distances
 from nvc_jax.errors import UserError
 from tests.numeric import blocks_of, normal, numpy_distances, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def gradients(x, a, weight):
     """Of `Σ weight·d²` by float64 differences."""

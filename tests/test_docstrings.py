@@ -14,8 +14,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def examples(node: ast.AST, name: str = "") -> Iterator[str]:
     """Dotted names of what has an example in its docstring, "" for the module itself."""

@@ -20,8 +20,6 @@ from nvc_jax.networks.images import IMAGE_NETWORKS
 from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.step import train_step
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 X = np.random.default_rng(0).normal(size=(12, 3))
 A = np.random.default_rng(1).normal(size=(4, 3))
 LABELS = np.arange(12) % 4

@@ -21,7 +21,7 @@ from nvc_jax import NebulaClustering, UserError, metrics
 from nvc_jax.estimator_recipe import make_config, scaling_of
 from nvc_jax.estimator_report import gather_report
 
-pytestmark = pytest.mark.usefixtures("compile_quickly", "optax_may_promote")
+pytestmark = pytest.mark.usefixtures("optax_may_promote")
 
 # One small config nearly everywhere: every other one, and every other shape, is compiled anew.
 SMALL = {

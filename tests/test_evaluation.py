@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +26,8 @@ from nvc_jax.training.experiment import abstract_state, make_experiment
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import replace_anchors
 from nvc_jax.training.workdir import OWN_NAMES, read_spec
+from tests.programs import ROOT, environment
 
-ROOT = Path(__file__).resolve().parent.parent
 FIGURES = {
     "anchor_examples",
     "anchor_usage",
@@ -194,10 +192,14 @@ def test_nothing_to_show_is_no_failure(run, tmp_path, monkeypatch):
 def test_one_device_gives_the_numbers_of_eight(run, results, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    environment = {**os.environ, "XLA_FLAGS": ""}
     command = [sys.executable, str(ROOT / "eval.py"), f"--workdir={copy}", "--nofigures"]
     done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        command,
+        env=environment(devices=1),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert "cluster_accuracy_hungarian" in done.stdout

@@ -24,8 +24,6 @@ from nvc_jax.training.loop import train
 from nvc_jax.training.schedules import scale_steps
 from tests.markdown import python_blocks
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 

@@ -14,8 +14,6 @@ from nvc_jax import losses
 from nvc_jax.errors import UserError
 from tests.numeric import blocks_of, normal, numeric_gradient, numpy_distances, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def log_density(z, mean, variance):
     return -0.5 * (np.square(z - mean) / variance + np.log(2 * np.pi * variance))

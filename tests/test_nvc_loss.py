@@ -16,8 +16,6 @@ from nvc_jax.bottleneck import Latent
 from nvc_jax.errors import UserError
 from tests.numeric import blocks_of, normal, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def make_latent(size, dim=2, num_anchors=3, seed=0, assignment=None):
     mean, anchors = normal(seed, size, dim), normal(seed + 1, num_anchors, dim)
@@ -237,7 +235,7 @@ def test_large_batches_in_blocks_equal_the_plain_computation(form):
         jax.tree.map(jnp.divide, gradient, largest),
         jax.tree.map(jnp.divide, right, largest),
         rtol=0,
-        atol=1e-6,
+        atol=3e-6,
     )
 
 

@@ -15,8 +15,6 @@ from nvc_jax.config import load_config, override
 from nvc_jax.losses import anchor_kl
 from tests.numeric import normal
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def test_divergence_from_one_component_is_the_kl_from_it():
     mean, logvar, sample = normal(0, 4, 3), normal(1, 4, 3), normal(2, 4, 3)

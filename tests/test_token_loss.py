@@ -13,8 +13,6 @@ from nvc_jax.errors import UserError
 from nvc_jax.token_loss import TokenSums, cross_entropy
 from tests.numeric import normal, numeric_gradient
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 TARGETS = np.array([[3, 1, 4, 0], [2, 0, 0, 0], [0, 0, 0, 0]], np.int32)
 TOKENS = [3, 1, 0]
 

@@ -14,8 +14,6 @@ from nvc_jax import losses
 from nvc_jax.errors import UserError
 from tests.numeric import blocks_of, normal, numeric_gradient, numpy_distances, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def hard(x, labels, margin=1.0, squared=False):
     return losses.triplet_hinge(x, labels, margin, "hard", squared)

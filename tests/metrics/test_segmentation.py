@@ -13,8 +13,6 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from nvc_jax import metrics
 from nvc_jax.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 # Category 0 has the parts 0 and 1, category 1 the parts 2, 3 and 4.
 PARTS = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1]], bool)
 part_iou_counts = jax.jit(metrics.part_iou_counts)

@@ -14,8 +14,6 @@ from nvc_jax import metrics
 from nvc_jax.errors import UserError
 from tests.numeric import temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 occupancy_counts = jax.jit(metrics.occupancy_counts, static_argnums=2)
 class_counts = jax.jit(metrics.class_counts, static_argnums=2)
 

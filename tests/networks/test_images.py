@@ -14,8 +14,6 @@ import pytest
 from nvc_jax.errors import UserError
 from nvc_jax.networks.images import IMAGE_NETWORKS, make_autoencoder
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def make(network, shape, axis_name=None, **changes):
     options = {"hidden": (12, 6), "batch_norm": False, "dtype": "float32", "remat": False}

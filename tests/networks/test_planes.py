@@ -12,8 +12,6 @@ import pytest
 from nvc_jax.errors import UserError
 from nvc_jax.networks.planes import depth_to_space, make_plane_autoencoder, space_to_depth
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def options(**changes):
     plain = {

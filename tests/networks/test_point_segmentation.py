@@ -24,8 +24,6 @@ from nvc_jax.networks.point_segmentation import (
 from tests.networks.test_images import fill
 from tests.numeric import blocks_of, normal, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 OPTIONS = {
     "hidden": (5, 6, 7, 8),
     "decoder_hidden": (9, 10),

@@ -16,8 +16,6 @@ from nvc_jax.networks.points import POINT_NETWORKS, FoldingDecoder, make_point_a
 from tests.networks.test_images import fill
 from tests.numeric import normal, temporary_bytes
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 OPTIONS = {
     "hidden": (5, 6, 7, 8),
     "decoder_hidden": (9, 10),

@@ -19,8 +19,6 @@ from nvc_jax.networks.transformer import Embedding, make_transformer, positions
 from tests.networks.test_images import fill
 from tests.numeric import normal, numeric_gradient
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 VOCAB = 11
 OPTIONS = {
     "width": 8,

@@ -22,8 +22,6 @@ from nvc_jax.networks.voxels import (
 from tests.networks.test_images import fill
 from tests.numeric import normal
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 SHAPE = (16, 8, 24)
 LOW = {"patch3d": (2, 1, 3), "conv3d": (4, 2, 6)}  # what two stages make of it
 

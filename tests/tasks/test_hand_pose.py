@@ -23,8 +23,6 @@ from nvc_jax.tasks.hand_pose import turn_hands
 from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 SIDE = 16
 
 

@@ -17,8 +17,6 @@ from nvc_jax.errors import UserError
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.image import from_range, to_range
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 SHAPE = (4, 3, 2)
 
 

@@ -12,8 +12,6 @@ from nvc_jax.errors import UserError
 from nvc_jax.tasks import labels
 from tests.numeric import normal
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def config_of(num_classes=3, class_weights=()):
     config = default_config()

@@ -24,8 +24,6 @@ from nvc_jax.tasks.planar_reconstruction import PlaneMaps, mirror, rays_of
 from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 SIZE = (16, 24)
 ROOMS = Rooms("train", 4, SIZE)
 BATCH = ROOMS.gather(np.arange(4))

@@ -23,8 +23,6 @@ from nvc_jax.tasks.point_completion import keep_observed
 from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 PARTIAL, COMPLETE = 24, 32
 CANDIDATES = 2
 

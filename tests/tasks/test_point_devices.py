@@ -17,8 +17,6 @@ from nvc_jax.training.step import train_step
 from tests.tasks import test_point_completion as completion
 from tests.tasks import test_point_segmentation as segmentation
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 # The runs of these modules have compiled the step of eight devices already.
 CASES = {
     "completion": (completion.run_config, completion.boxes),

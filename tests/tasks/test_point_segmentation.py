@@ -21,8 +21,6 @@ from nvc_jax.tasks.point_segmentation import PointLogits
 from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 POINTS = 24
 NUM_PARTS = PARTS_OF_CLASS.shape[1]
 SCENES = {"data__compose_scenes": True, "model__num_classes": 3}

@@ -21,8 +21,6 @@ from tests.tasks.test_labels import numpy_cross_entropy
 from tests.tasks.test_voxel_completion import CUBE, boxes, config_of, outputs_of, short, spec_of
 from tests.tasks.test_voxel_completion import task_of as volume_task_of
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def task_of(spec=None, **changes):
     return volume_task_of(

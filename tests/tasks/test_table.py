@@ -12,8 +12,6 @@ from nvc_jax.errors import UserError
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.table import swap_features
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 def make(shape=(3,), dtype="float32", **changes):
     config = default_config()

@@ -22,8 +22,6 @@ from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.loop import train
 from nvc_jax.training.step import train_step
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 GERMAN = [f"{who} {verb} {what} ." for who in ("Der Hund", "Die Frau", "Ein Kind", "Anna")
           for verb in ("sieht", "kauft") for what in ("das Haus", "den Ball", "zwei Äpfel", "nichts")]  # fmt: skip
 ENGLISH = [f"{who} {verb} {what}." for who in ("The dog", "The woman", "A child", "Anna")

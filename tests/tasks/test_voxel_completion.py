@@ -29,8 +29,6 @@ from tests.networks.test_images import fill
 from tests.numeric import normal
 from tests.training.test_devices import largest_change, over
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 CUBE = (8, 8, 8)
 
 

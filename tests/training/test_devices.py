@@ -24,8 +24,6 @@ from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.state import find_anchors, replace_anchors
 from nvc_jax.training.step import eval_step, revive_step, train_step
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 SIZE = 16
 KIND = np.array([0, 0, 1, 3, 2, 0, 3, 3, 1, 1, 2, 0, 3, 2, 2, 1])
 ONE_OF_EACH = np.array([0, 2, 4, 3])

@@ -19,8 +19,6 @@ from nvc_jax.training.state import find_anchors
 from nvc_jax.training.step import revive_step, train_step
 from tests.numeric import normal
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 @pytest.mark.parametrize("num_pieces", [1, 2, 4])
 def test_square_of_a_sum_by_hand(num_pieces):

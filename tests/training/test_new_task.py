@@ -18,8 +18,6 @@ from nvc_jax.training.logging import read_metrics
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import find_anchors
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 
 class VectorModel(nn.Module):
     size: int

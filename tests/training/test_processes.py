@@ -25,16 +25,13 @@ LIMIT = 120
 
 
 def start(*command, devices=2, extra=None):
-    changes = {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time goes to compilation
-        "PYTHON": sys.executable,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        **(extra or {}),
-    }
     return subprocess.Popen(
-        [*map(str, command)], env=environment(**changes), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [*map(str, command)],
+        env=environment(devices, **{"PYTHON": sys.executable, **(extra or {})}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(process, limit=LIMIT):

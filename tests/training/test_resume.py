@@ -156,11 +156,11 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_only(config, data, whole, c
     assert Checkpoints(copy).steps() == [20]
 
 
-def child(code, *arguments, flags):
+def child(code, *arguments, devices=None):
     """A Python process of its own that shares the cache of compiled functions."""
     return subprocess.Popen(
         [sys.executable, *code, *map(str, arguments)],
-        env=environment(XLA_FLAGS=flags),
+        env=environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -194,7 +194,7 @@ def test_killed_without_warning_and_resumed(config, data, whole, make_images, tm
         np.save(tmp_path / name, images)
     names = ("config.json", "run", "train.npy", "validation.npy")
     arguments = [tmp_path / name for name in names]
-    process = child(["-c", KILLED], *arguments, flags=os.environ["XLA_FLAGS"])
+    process = child(["-c", KILLED], *arguments)
     _, error = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, error
     steps = Checkpoints(tmp_path / "run").steps()
@@ -211,7 +211,7 @@ def test_terminated_program_on_one_device_resumes_saves_and_exits(
     process = child(
         [str(ROOT / "train.py")], f"--config={write_config(config, tmp_path)}", f"--workdir={copy}",
         "--resume=must", "--config.train.num_steps=10000000", "--config.train.checkpoint_every=0",
-        "--config.train.eval_every=0", flags="",
+        "--config.train.eval_every=0", devices=1,
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while max(step for step, _ in timeless(copy)) < 28 and time.monotonic() < deadline:
