@@ -60,16 +60,16 @@ def _nebula(x: np.ndarray, count: int, seed: int, **options: Any) -> np.ndarray:
 
 
 def _kmeans(x: np.ndarray, count: int, seed: int) -> np.ndarray:
-    return KMeans(count, n_init=10, random_state=seed).fit_predict(_scaled(x))
+    return KMeans(count, n_init=10, random_state=seed).fit_predict(scaled(x))
 
 
 def _mixture(x: np.ndarray, count: int, seed: int) -> np.ndarray:
     # A little more on the diagonal than by default: pixels that never vary have no variance.
     model = GaussianMixture(count, n_init=3, reg_covar=1e-3, random_state=seed)
-    return model.fit_predict(_scaled(x))
+    return model.fit_predict(scaled(x))
 
 
-def _scaled(x: np.ndarray) -> np.ndarray:
+def scaled(x: np.ndarray) -> np.ndarray:
     """Rows, scaled as the estimator does."""
     rows = x.reshape(len(x), -1)
     return scaling_of(rows, "auto").apply(rows).astype(np.float64)

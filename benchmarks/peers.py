@@ -28,6 +28,7 @@ from nvc_jax.training.experiment import make_experiment
 
 QUESTION = "How does NVC compare with other ways to cluster?"
 COLUMNS = ("cluster_accuracy_hungarian", "nmi", "ari")
+STEPS = 700
 LEARNING_RATE = {"vade": 1e-3, "dec": 1e-4}
 NUM_CLUSTERS = 10
 """Of every method: the digits, or the kinds of clothes, and the anchors of the recipe."""

@@ -21,6 +21,7 @@ class Study(NamedTuple):
       variants: by name.
       recipe: config that they change.
       smaller: what makes its network fit for many runs.
+      steps: length of a run.
     """
 
     question: str
@@ -28,6 +29,7 @@ class Study(NamedTuple):
     variants: Variants
     recipe: str = "mnist"
     smaller: Mapping[str, str] = MappingProxyType({})
+    steps: int = 500
 
 
 CLUSTERING = (
@@ -139,13 +141,14 @@ TRAINING: Variants = {
 }
 
 STUDIES = {
-    "terms": Study("Which term of the loss does what?", CLUSTERING, TERMS),
+    "terms": Study("Which term of the loss does what?", CLUSTERING, TERMS, steps=700),
     "terms-3d": Study(
         "Which term of the loss does what, on voxels of furniture?",
         ("iou", *CLUSTERING),
         TERMS_3D,
         "cad_voxels",
         {"model.channels": "16,32", "model.blocks": "1"},
+        steps=400,
     ),
     "init": Study(
         "How should anchors begin?",

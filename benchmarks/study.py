@@ -5,8 +5,8 @@
 `terms`, `weights`, `init`, `anchors` and `training` change one thing at a time in configs/mnist.py, `terms-3d` in
 configs/cad_voxels.py (--data=furniture.npz), see benchmarks/studies.py; `peers` compares with other ways to
 cluster, see benchmarks/peers.py; `cost` measures time and memory of every term, see benchmarks/cost.py, and
-needs no data. Runs are shorter than the recipe's: for `--steps` steps, images on `--examples` of the
-training images; scores are of all test examples.
+needs no data. Runs are shorter than the recipe's: some hundred steps, images on `--examples` of the training
+images; scores are of all test examples.
 
 Every finished row is a line of DOCS/NAME.csv and is not computed again; to compute all of them on another
 machine, choose another DOCS. At the end, DOCS/NAME.md and DOCS/NAME.png are written anew. Work
@@ -165,17 +165,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--docs", type=Path, default=Path("docs/studies"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22, 23])
     parser.add_argument("--examples", type=int, default=10_000)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, help="of every run, in place of the study's")
     flags = parser.parse_args(arguments)
     if flags.name == "cost":
         return cost.main(flags.docs)
     if flags.data is None:
         parser.error(f"{flags.name} needs --data")
     if flags.name == "peers":
-        chosen = Study(peers.QUESTION, peers.COLUMNS, peers.VARIANTS)
+        chosen = Study(peers.QUESTION, peers.COLUMNS, peers.VARIANTS, steps=peers.STEPS)
         how: Measure | Mapping[str, Measure] = peers.MEASURES
     else:
         chosen, how = STUDIES[flags.name], measure
+    flags.steps = flags.steps or chosen.steps
     of_images = load_config(chosen.recipe).task == "image"
     data, stem = flags.data, flags.name
     if of_images:
