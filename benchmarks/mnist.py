@@ -27,6 +27,8 @@ VARIANTS: dict[str, dict[str, str]] = {
     "nvc-kl-10": {"loss.kl.value": "10.0"},
     "nvc-without-ramps": {"loss.kl.steps": "0", "loss.triplet.steps": "0"},
     "nvc-random-anchors": {"anchors.init": "normal"},
+    "nvc-rate-5e-3": {"optimizer.learning_rate": "5e-3"},
+    "nvc-constant-rate": {"optimizer.learning_rate": "1e-3", "optimizer.schedule": "constant"},
 }
 COLUMNS = (
     "cluster_accuracy_hungarian",

@@ -57,6 +57,18 @@ def test_the_loop_with_a_bottleneck(capsys):
     assert accuracy > 0.3  # 0.1 by chance
 
 
+def test_an_array(capsys):
+    first, numbers = (
+        code.replace("random_state=0)", "random_state=0, max_iter=40, hidden=(16,))")
+        for code in python_blocks(DOCS / "estimator.md")
+    )
+    names = run(first, X="X = load_digits().data[:200]")
+    assert names["model"].predict(names["X"]).shape == (200,) and Path("digits.html").is_file()
+    run(numbers, names, **{"for n_clusters": "for n_clusters in (5, 10):"})
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [int(n) for n, _ in printed] == [5, 10] and all(-1 < float(s) < 1 for _, s in printed)
+
+
 def test_a_task(monkeypatch):
     data, reader, task, recipe = python_blocks(DOCS / "task.md")
     run(data)
