@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -44,8 +45,8 @@ def kmeans(seen: np.ndarray, held_out: np.ndarray, count: int, seed: int) -> Fit
 
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int, int], Fitted]] = {
-    "NebulaClustering": lambda *given: nebula(*given, balanced=True),
-    "NebulaClustering, balanced=False": lambda *given: nebula(*given, balanced=False),
+    "NebulaClustering": partial(nebula, balanced=True),
+    "NebulaClustering, balanced=False": partial(nebula, balanced=False),
     "KMeans": kmeans,
 }
 
