@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -104,13 +104,22 @@ def row(name: str, method: str, runs: list[tuple[float, float, float]]) -> str:
     return "| " + " | ".join([*cells, times]) + " |"
 
 
+def parse_flags(
+    description: str | None, data: Iterable[str], methods: Iterable[str]
+) -> argparse.Namespace:
+    """Which data, methods and seeds a table is to have: all of them and three by default."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", choices=list(data), default=list(data))
+    parser.add_argument("--methods", nargs="+", choices=list(methods), default=list(methods))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    return parser.parse_args()
+
+
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    flags = parser.parse_args()
+    flags = parse_flags(__doc__, DATA, METHODS)
     print("| data | method | adjusted Rand index | Hungarian accuracy | seconds of each seed |")
     print("|---|---|---:|---:|---|")
     for name in flags.data:

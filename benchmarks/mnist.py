@@ -2,8 +2,9 @@
 
     python -m benchmarks.mnist --data=FOLDER_WITH_THE_FOUR_FILES
 
-Everything but the loss weights and the number of anchors is that of configs/mnist.py. Every finished run is
-a line of WORKDIR/mnist.csv and is not done again.
+Methods differ in loss weights and anchors alone; all else is that of configs/mnist.py. `--methods` also has
+changes of the studies (benchmarks/studies.py), here at full length. Every finished run is a line of
+WORKDIR/mnist.csv and is not done again.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ import sys
 from pathlib import Path
 
 from benchmarks.methods import METHODS
+from benchmarks.studies import INITS, NO_TRIPLET, TRAINING, UNBALANCED, WEIGHTS, Variants
 from benchmarks.table import add_flags, run_table, train_and_evaluate
 from nvc_jax import cli
 from nvc_jax.config import load_config
 
-VARIANTS: dict[str, dict[str, str]] = {
+VARIANTS: Variants = {
     **METHODS,
     "nvc-k30": {"model.num_anchors": "30"},
-    "nvc-unbalanced": {"anchors.balanced": "false"},
-    "nvc-no-triplet": {"loss.triplet.value": "0.0"},
-    "nvc-augmented-view": {"augment.assign_from": "augmented"},
-    "nvc-triplet-100": {"loss.triplet.value": "100.0"},
-    "nvc-kl-10": {"loss.kl.value": "10.0"},
-    "nvc-without-ramps": {"loss.kl.steps": "0", "loss.triplet.steps": "0"},
-    "nvc-random-anchors": {"anchors.init": "normal"},
-    "nvc-rate-5e-3": {"optimizer.learning_rate": "5e-3"},
-    "nvc-constant-rate": {"optimizer.learning_rate": "1e-3", "optimizer.schedule": "constant"},
+    "nvc-unbalanced": UNBALANCED,
+    "nvc-no-triplet": NO_TRIPLET,
+    "nvc-augmented-view": WEIGHTS["anchors chosen by the augmented view"],
+    "nvc-triplet-100": WEIGHTS["triplet 100"],
+    "nvc-kl-10": WEIGHTS["KL 10"],
+    "nvc-without-ramps": WEIGHTS["weights without ramps"],
+    "nvc-random-anchors": INITS["normal"],
+    "nvc-rate-5e-3": TRAINING["learning rate 5e-3"],
+    "nvc-constant-rate": TRAINING["learning rate 1e-3, constant"],
 }
 COLUMNS = (
     "cluster_accuracy_hungarian",

@@ -9,7 +9,6 @@ the number with the greatest one. Labels are not used; the number of classes is 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,7 +16,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.model_selection import train_test_split
 
-from benchmarks.estimator import DATA, scaled
+from benchmarks.estimator import DATA, parse_flags, scaled
 from nvc_jax import NebulaClustering, metrics
 
 NUMBERS: dict[str, tuple[int, ...]] = {
@@ -72,13 +71,7 @@ def row(name: str, method: str, seeds: Sequence[int]) -> str:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", nargs="+", choices=NUMBERS, default=list(NUMBERS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    flags = parser.parse_args()
+    flags = parse_flags(__doc__, NUMBERS, METHODS)
     print(
         "| data | classes | method | mean silhouette by number of clusters | chosen by each seed |"
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.deep_clustering import Autoencoder, Clusters, train_dec, train_vade
 from benchmarks.methods import METHODS
-from benchmarks.studies import Variants
+from benchmarks.studies import Study
 from benchmarks.table import Measure, Row, train_to_the_end
 from benchmarks.timing import run_clock
 from nvc_jax import metrics
@@ -26,9 +26,6 @@ from nvc_jax.tasks import open_examples
 from nvc_jax.trained import load
 from nvc_jax.training.experiment import make_experiment
 
-QUESTION = "How does NVC compare with other ways to cluster?"
-COLUMNS = ("cluster_accuracy_hungarian", "nmi", "ari")
-STEPS = 700
 LEARNING_RATE = {"vade": 1e-3, "dec": 1e-4}
 NUM_CLUSTERS = 10
 """Of every method: the digits, or the kinds of clothes, and the anchors of the recipe."""
@@ -137,8 +134,12 @@ MEASURES: dict[str, Measure] = {
     "DEC": scored(partial(after_warmup, "dec")),
     "NVC": scored(nearest_anchors),
 }
-VARIANTS: Variants = {
-    name: METHODS.get({"autoencoder + k-means": "ae", "VAE + k-means": "vae"}.get(name, ""), {})
-    for name in MEASURES
-}
-"""What each changes in the recipe."""
+STUDY = Study(
+    "How does NVC compare with other ways to cluster?",
+    ("cluster_accuracy_hungarian", "nmi", "ari"),
+    {
+        name: METHODS.get({"autoencoder + k-means": "ae", "VAE + k-means": "vae"}.get(name, ""), {})
+        for name in MEASURES
+    },
+    steps=700,
+)

@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
     if flags.data is None:
         parser.error(f"{flags.name} needs --data")
     if flags.name == "peers":
-        chosen = Study(peers.QUESTION, peers.COLUMNS, peers.VARIANTS, steps=peers.STEPS)
+        chosen = peers.STUDY
         how: Measure | Mapping[str, Measure] = peers.MEASURES
     else:
         chosen, how = STUDIES[flags.name], measure

@@ -223,8 +223,8 @@ def test_unknown_names_are_told(options):
         losses.nvc_loss(np.zeros(2), latent, latent.anchors, weights, **options)
 
 
-@pytest.mark.parametrize("form", ["ratio", "hinge", "anchor"])
-def test_large_batches_in_blocks_equal_the_plain_computation(form):
+@pytest.mark.parametrize(("form", "atol"), [("ratio", 1e-6), ("hinge", 3e-6), ("anchor", 1e-6)])
+def test_large_batches_in_blocks_equal_the_plain_computation(form, atol):
     latent, reconstruction = make_latent(1_100, num_anchors=1_000), np.abs(normal(9, 1_100))
     found, gradient = step(reconstruction, latent, WEIGHTS, triplet_form=form)
     with blocks_of(1_100):
@@ -235,7 +235,7 @@ def test_large_batches_in_blocks_equal_the_plain_computation(form):
         jax.tree.map(jnp.divide, gradient, largest),
         jax.tree.map(jnp.divide, right, largest),
         rtol=0,
-        atol=3e-6,
+        atol=atol,
     )
 
 

@@ -99,6 +99,6 @@ def test_peers_that_share_a_recipe_keep_rows_of_their_own(tmp_path):
         for i, name in enumerate(peers.MEASURES)
     }
     table = study.run_variants(
-        rows, load_config("mnist"), peers.VARIANTS, (0,), made, tmp_path / "runs"
+        rows, load_config("mnist"), peers.STUDY.variants, (0,), made, tmp_path / "runs"
     )
     assert [row["nmi"] for (row,) in table.values()] == list(range(len(made)))
