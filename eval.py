@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from nvc_jax import cli
+from nvc_jax.programs import cli
 
 SUMMARY = ("cluster_accuracy_hungarian", "kmeans_accuracy_hungarian_inputs")
 
@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> int:
     if flags.translate:
         return translate(flags.workdir, flags.checkpoint, overrides)
 
-    from nvc_jax.evaluation import evaluate  # after the flags: a mistake in them is told at once
+    from nvc_jax.evaluation import (
+        evaluate,  # after the flags: a mistake in them is told at once
+    )
     from nvc_jax.training import parallel
 
     results = evaluate(
@@ -62,7 +64,7 @@ def main(arguments: list[str]) -> int:
 
 def translate(workdir: str, checkpoint: str, overrides: cli.Overrides) -> int:
     """Prints the translation of every line of standard input; returns the exit code."""
-    from nvc_jax.trained import load
+    from nvc_jax.evaluation import load
 
     model = load(workdir, checkpoint, overrides=overrides)
     lines = [line.removesuffix("\n") for line in sys.stdin]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from nvc_jax import cli
+from nvc_jax.programs import cli
 
 
 def main(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import median_seconds
-from nvc_jax.chamfer import CHAMFER, chamfer_distance
+from nvc_jax.metrics.chamfer import CHAMFER, chamfer_distance
 
 MIB = 2**20
 

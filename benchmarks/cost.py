@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.timing import median_seconds
 from nvc_jax import Latent, nvc_loss
-from nvc_jax.anchors import assign, balanced_assign
+from nvc_jax.model.anchors import assign, balanced_assign
 
 MIB = 2**20
 BASE = {"B": 1024, "K": 32, "D": 32}

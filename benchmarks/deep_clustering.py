@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nvc_jax.anchors import kmeans
 from nvc_jax.data import Source
-from nvc_jax.distances import squared_distances
+from nvc_jax.model.anchors import kmeans
+from nvc_jax.model.distances import squared_distances
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.state import TrainState
 

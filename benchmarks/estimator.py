@@ -22,7 +22,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
 from nvc_jax import NebulaClustering, metrics
-from nvc_jax.estimator_recipe import scaling_of
+from nvc_jax.estimator.recipe import scaling_of
 
 Data = tuple[np.ndarray, np.ndarray]
 

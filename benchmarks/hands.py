@@ -22,9 +22,9 @@ import numpy as np
 from benchmarks import retrieval
 from benchmarks.methods import METHODS
 from benchmarks.table import add_flags, run_table, train_and_evaluate
-from nvc_jax import cli
 from nvc_jax.config import load_config
-from nvc_jax.data.hand_joints import WRIST
+from nvc_jax.geometry.joints import WRIST
+from nvc_jax.programs import cli
 from nvc_jax.tasks import make_task, open_examples
 from nvc_jax.tasks.hand_pose import UNIT
 

@@ -25,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import median_seconds, seconds
-from nvc_jax import Latent, anchors, losses, nvc_loss
+from nvc_jax import Latent, nvc_loss
+from nvc_jax.model import anchors, losses
 
 MIB = 2**20
 WEIGHTS = {"kl": 1.0, "triplet": 1.0, "gravity": 1.0, "pull": 1.0}

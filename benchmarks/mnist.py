@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.methods import METHODS
 from benchmarks.studies import INITS, NO_TRIPLET, TRAINING, UNBALANCED, WEIGHTS, Variants
 from benchmarks.table import add_flags, run_table, train_and_evaluate
-from nvc_jax import cli
 from nvc_jax.config import load_config
+from nvc_jax.programs import cli
 
 VARIANTS: Variants = {
     **METHODS,

@@ -22,8 +22,8 @@ from benchmarks.table import Measure, Row, train_to_the_end
 from benchmarks.timing import run_clock
 from nvc_jax import metrics
 from nvc_jax.data import Source
+from nvc_jax.evaluation import load
 from nvc_jax.tasks import open_examples
-from nvc_jax.trained import load
 from nvc_jax.training.experiment import make_experiment
 
 LEARNING_RATE = {"vade": 1e-3, "dec": 1e-4}

@@ -25,14 +25,14 @@ import numpy as np
 
 from benchmarks.methods import METHODS
 from benchmarks.table import Row, add_flags, evaluated, run_table, trained
-from nvc_jax import cli
 from nvc_jax.config import load_config
 from nvc_jax.data import Source, random_subset
-from nvc_jax.data.plane_geometry import MAX_PLANES, pixel_rays
-from nvc_jax.plane_segmentation import Planes, planes_of_depth
+from nvc_jax.evaluation import TrainedModel, load
+from nvc_jax.geometry.plane_segmentation import Planes, planes_of_depth
+from nvc_jax.geometry.planes import MAX_PLANES, pixel_rays
+from nvc_jax.programs import cli
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.planar_reconstruction import PlanarReconstructionTask, summarize
-from nvc_jax.trained import TrainedModel, load
 
 MEASURES = (
     "plane_recall/0.05",

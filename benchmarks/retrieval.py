@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.chamfer import chamfer_distance
 from nvc_jax.data import Source, open_source
-from nvc_jax.metrics import UNKNOWN
+from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.metrics.chamfer import chamfer_distance
 from nvc_jax.networks.points import DecodedPoints
 from nvc_jax.tasks import Outputs, Task, make_task, open_examples
 from nvc_jax.tasks.clouds import histograms

@@ -25,10 +25,10 @@ import ml_collections
 from benchmarks import retrieval
 from benchmarks.methods import METHODS
 from benchmarks.table import Row, add_flags, evaluated, run_table, trained
-from nvc_jax import cli
 from nvc_jax.config import load_config
+from nvc_jax.evaluation import load
+from nvc_jax.programs import cli
 from nvc_jax.tasks import open_examples
-from nvc_jax.trained import load
 
 
 class Table(NamedTuple):

@@ -26,12 +26,12 @@ import numpy as np
 from benchmarks import cost, peers
 from benchmarks.studies import STUDIES, Study
 from benchmarks.table import Measure, Row, Rows, cell, evaluated, method_row, trained
-from nvc_jax import cli
 from nvc_jax.config import load_config, override
+from nvc_jax.core.errors import DivergedError
 from nvc_jax.data import open_source, random_subset
-from nvc_jax.errors import DivergedError
+from nvc_jax.evaluation import load
+from nvc_jax.programs import cli
 from nvc_jax.tasks import open_examples
-from nvc_jax.trained import load
 from nvc_jax.training.schedules import scale_steps
 
 Table = Mapping[str, Sequence[Row]]

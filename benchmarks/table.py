@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.timing import run_clock
 from nvc_jax.config import default_config, leaves, override
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.evaluation import evaluate
 from nvc_jax.training.loop import train
 from nvc_jax.training.schedules import scale_steps

@@ -21,8 +21,8 @@ import ml_collections
 from benchmarks import translation_memory
 from benchmarks.methods import METHODS
 from benchmarks.table import Row, add_flags, run_table, train_and_evaluate
-from nvc_jax import cli
 from nvc_jax.config import load_config
+from nvc_jax.programs import cli
 
 LATENTS: dict[str, dict[str, str]] = {
     "transformer": {**METHODS["ae"], "model.latent": "none"},

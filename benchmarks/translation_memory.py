@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nvc_jax import cli, metrics
+from nvc_jax import metrics
 from nvc_jax.config import default_config
-from nvc_jax.data.parallel_text import iterate_pairs, read_parallel
+from nvc_jax.data.text.parallel_text import iterate_pairs, read_parallel
+from nvc_jax.programs import cli
 
 Pairs = tuple[list[str], list[str]]
 """Source sentences, and their translations."""

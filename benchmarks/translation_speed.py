@@ -21,10 +21,10 @@ import numpy as np
 from benchmarks.gemm import Product, product_functions
 from benchmarks.timing import median_seconds
 from nvc_jax.config import load_config
-from nvc_jax.data.vocabulary import BEGIN_ID, END_ID
-from nvc_jax.decoding import beam_search, greedy
+from nvc_jax.data.text.vocabulary import BEGIN_ID, END_ID
+from nvc_jax.model.autoencoder import make_bottleneck
+from nvc_jax.networks.decoding import beam_search, greedy
 from nvc_jax.networks.transformer import make_transformer
-from nvc_jax.tasks.model import make_bottleneck
 from nvc_jax.tasks.translation import TranslationModel
 
 Decoder = Callable[[], jax.Array]
@@ -71,7 +71,7 @@ def training_step(
     model: TranslationModel, params: Any, batch: dict[str, np.ndarray]
 ) -> Callable[[], Any]:
     """A function that makes loss and gradient of a batch, without the optimizer's update."""
-    from nvc_jax.token_loss import cross_entropy
+    from nvc_jax.metrics.token_loss import cross_entropy
 
     def loss(params: Any, batch: Any) -> jax.Array:
         noise = {"noise": jax.random.key(0)}

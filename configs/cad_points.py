@@ -5,7 +5,7 @@ Command: python train.py --config=configs/cad_points.py --workdir=runs/cad_point
          python eval.py --workdir=runs/cad_points --config.data.oblique_views=1
 Result on the CAD models that docs/shapes.md tells about, 164 test models, seeds 0, 1, 2: Chamfer distance (l1)
 0.0240 ± 0.0000 with observed points kept; of the decoder's own points (seed 0) 0.0349; 8 or 9 of 12 anchors used.
-Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes.py; if it has no class
+Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes/shapes.py; if it has no class
 "other", add --config.data.unlabeled_class=.
 """
 

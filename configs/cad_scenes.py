@@ -5,7 +5,7 @@ Command: python train.py --config=configs/cad_scenes.py --workdir=runs/cad_scene
          python eval.py --workdir=runs/cad_scenes
 Result on the CAD models that docs/shapes.md tells about, 200 scenes of test models, seeds 0, 1, 2: mIoU 0.144 ± 0.012,
 where the commonest class has 0.048; 9 to 11 of 12 anchors used. More steps help: validation mIoU 0.153 after 600 of 1,200.
-Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes.py, with
+Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes/shapes.py, with
 --config.model.num_classes and --config.loss.class_weights.
 """
 

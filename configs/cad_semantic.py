@@ -5,7 +5,7 @@ Command: python train.py --config=configs/cad_semantic.py --workdir=runs/cad_sem
          python eval.py --workdir=runs/cad_semantic
 Result on the CAD models that docs/shapes.md tells about, 200 scenes of test models, seed 0: mIoU 0.168, IoU of
 what is not empty 0.701; 12 of 12 anchors used.
-Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes.py, with
+Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes/shapes.py, with
 --config.model.num_classes and --config.loss.class_weights of its classes and the empty one.
 """
 

@@ -6,7 +6,7 @@ Command: python train.py --config=configs/cad_voxels.py --workdir=runs/cad_voxel
 Device: 2 CPU cores, no accelerator; about 20 minutes of CPU time, and one for the evaluation.
 Result on the CAD models that docs/shapes.md tells about, 164 test models from 4 sides, seed 0: IoU
 0.630; 11 of 12 anchors used.
-Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes.py; if it has no class
+Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes/shapes.py; if it has no class
 "other", add --config.data.unlabeled_class=.
 """
 

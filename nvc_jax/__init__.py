@@ -11,10 +11,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nvc_jax import anchors, losses
-from nvc_jax.bottleneck import Latent, NebulaBottleneck
-from nvc_jax.errors import DivergedError, UserError
-from nvc_jax.losses import nvc_loss
+from nvc_jax.core.errors import DivergedError, UserError
+from nvc_jax.model import anchors, losses
+from nvc_jax.model.bottleneck import Latent, NebulaBottleneck
+from nvc_jax.model.losses import nvc_loss
 
 if TYPE_CHECKING:
     from nvc_jax import metrics, plots

@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 
 def weight_schedule(value: float = 0.0) -> ml_collections.ConfigDict:

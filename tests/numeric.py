@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax import distances
+from nvc_jax.model import distances
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from nvc_jax.config import (
     override,
     to_json,
 )
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 DEFAULTS = default_config().to_dict()
 

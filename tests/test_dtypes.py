@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from nvc_jax import NebulaBottleneck, anchors, losses, nvc_loss
-from nvc_jax.augment import warp
+from nvc_jax import NebulaBottleneck, nvc_loss
 from nvc_jax.config import default_config
 from nvc_jax.data import ArraySource
+from nvc_jax.model import anchors, losses
 from nvc_jax.networks.images import IMAGE_NETWORKS
+from nvc_jax.tasks.augment import warp
 from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.step import train_step
 

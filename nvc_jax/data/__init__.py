@@ -1,8 +1,7 @@
 """Data sources: arrays in, dict batches out."""
 
-from nvc_jax.data.loader import eval_batches, train_batches
-from nvc_jax.data.registry import SOURCES, open_source
-from nvc_jax.data.source import (
+from nvc_jax.data.base.loader import eval_batches, train_batches
+from nvc_jax.data.base.source import (
     ArraySource,
     FieldSource,
     FieldSpec,
@@ -10,7 +9,8 @@ from nvc_jax.data.source import (
     random_subset,
     subset,
 )
-from nvc_jax.data.stream import IterableSource
+from nvc_jax.data.base.stream import IterableSource
+from nvc_jax.data.registry import SOURCES, open_source
 
 __all__ = [
     "SOURCES",

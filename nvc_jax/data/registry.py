@@ -7,38 +7,38 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nvc_jax.data.arrays import read_npy, read_npz
-from nvc_jax.data.binvox import read_binvox
-from nvc_jax.data.completion3d import read_completion3d
-from nvc_jax.data.digits import read_digits
-from nvc_jax.data.epn import read_epn
-from nvc_jax.data.folder import read_folder
-from nvc_jax.data.furniture import PARTS_OF_CLASS, read_furniture
-from nvc_jax.data.gettext_catalogs import read_gettext
-from nvc_jax.data.hands import read_hands
-from nvc_jax.data.icvl import read_icvl
-from nvc_jax.data.idx import read_idx
-from nvc_jax.data.iwslt14 import read_iwslt14
-from nvc_jax.data.modelnet_hdf5 import read_modelnet_hdf5
-from nvc_jax.data.msra15 import read_msra15
-from nvc_jax.data.nyu_depth import read_nyu_depth
-from nvc_jax.data.nyu_hands import read_nyu_hands
-from nvc_jax.data.parallel_text import read_parallel
-from nvc_jax.data.pcn import read_pcn
-from nvc_jax.data.phrases import read_phrases
-from nvc_jax.data.plane_rcnn import read_plane_rcnn
-from nvc_jax.data.planenet import read_planenet
-from nvc_jax.data.recgan import read_recgan
-from nvc_jax.data.rhd import read_rhd
-from nvc_jax.data.rooms import read_rooms
-from nvc_jax.data.s3dis import read_s3dis
-from nvc_jax.data.shapenet_part import part_table, read_shapenet_part
-from nvc_jax.data.shapes import read_pairs, read_shapes
-from nvc_jax.data.source import Source, split_off
-from nvc_jax.data.stb import read_stb
-from nvc_jax.data.tfds import read_tfds
-from nvc_jax.data.tfds_text import read_tfds_text
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import Source, split_off
+from nvc_jax.data.base.tfds import read_tfds
+from nvc_jax.data.hands.icvl import read_icvl
+from nvc_jax.data.hands.msra15 import read_msra15
+from nvc_jax.data.hands.nyu_hands import read_nyu_hands
+from nvc_jax.data.hands.rhd import read_rhd
+from nvc_jax.data.hands.stb import read_stb
+from nvc_jax.data.hands.synthetic import read_hands
+from nvc_jax.data.images.arrays import read_npy, read_npz
+from nvc_jax.data.images.digits import read_digits
+from nvc_jax.data.images.folder import read_folder
+from nvc_jax.data.images.idx import read_idx
+from nvc_jax.data.planes.nyu_depth import read_nyu_depth
+from nvc_jax.data.planes.plane_rcnn import read_plane_rcnn
+from nvc_jax.data.planes.planenet import read_planenet
+from nvc_jax.data.planes.rooms import read_rooms
+from nvc_jax.data.shapes.binvox import read_binvox
+from nvc_jax.data.shapes.completion3d import read_completion3d
+from nvc_jax.data.shapes.epn import read_epn
+from nvc_jax.data.shapes.furniture import PARTS_OF_CLASS, read_furniture
+from nvc_jax.data.shapes.modelnet_hdf5 import read_modelnet_hdf5
+from nvc_jax.data.shapes.pcn import read_pcn
+from nvc_jax.data.shapes.recgan import read_recgan
+from nvc_jax.data.shapes.s3dis import read_s3dis
+from nvc_jax.data.shapes.shapenet_part import part_table, read_shapenet_part
+from nvc_jax.data.shapes.shapes import read_pairs, read_shapes
+from nvc_jax.data.text.gettext_catalogs import read_gettext
+from nvc_jax.data.text.iwslt14 import read_iwslt14
+from nvc_jax.data.text.parallel_text import read_parallel
+from nvc_jax.data.text.phrases import read_phrases
+from nvc_jax.data.text.tfds_text import read_tfds_text
 
 SPLITS = ("train", "validation", "test")
 
@@ -115,7 +115,7 @@ def open_source(options: Any, split: str) -> Source:
     if options.from_python:
         raise UserError(
             f"The model was trained on data given from Python, so that there is no {split} data to open: "
-            "call nvc_jax.evaluation.evaluate with test_data and train_data, or name a source with "
+            "call nvc_jax.evaluation.results.evaluate with test_data and train_data, or name a source with "
             "--config.data.source and set --config.data.from_python=false."
         )
     if options.source not in SOURCES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.metrics.segmentation import (
     class_miou,
     instance_miou,
@@ -16,7 +17,6 @@ from nvc_jax.metrics.segmentation import (
 )
 from nvc_jax.metrics.translation import Score, bleu, bleu_tokenized_lowercase, chrf
 from nvc_jax.metrics.volumes import (
-    UNKNOWN,
     ClassMeans,
     Sweep,
     class_counts,

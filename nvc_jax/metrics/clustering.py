@@ -22,7 +22,7 @@ from sklearn.metrics import (
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 Id = int | str
 MappingKind = Literal["hungarian", "majority"]

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nvc_jax.data.plane_geometry import NON_PLANAR, plane_depth, split_planes
-from nvc_jax.data.source import UNKNOWN
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.geometry.planes import NON_PLANAR, plane_depth, split_planes
 
 DEPTH_THRESHOLDS = tuple(np.round(np.arange(13) * 0.05, 2).tolist())
 """0, 0.05 … 0.6 m."""

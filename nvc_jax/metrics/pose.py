@@ -20,8 +20,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nvc_jax.data.hand_joints import WRIST
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.geometry.joints import WRIST
 
 AUC_THRESHOLDS: Mapping[str, NDArray[np.float64]] = {
     "auc_20_50": np.linspace(20, 50, 20),

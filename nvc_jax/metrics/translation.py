@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 
 class Score(NamedTuple):

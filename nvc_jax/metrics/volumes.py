@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nvc_jax.data.source import UNKNOWN
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.geometry.labels import UNKNOWN
 
 Counts = tuple[jax.Array, jax.Array]
 

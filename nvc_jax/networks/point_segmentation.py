@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.distances import map_rows, squared_distances
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.model.distances import map_rows, squared_distances
 from nvc_jax.networks.layers import MLP, Block, Dense, apply_stage, module_options
 from nvc_jax.networks.points import JoinedLayer, PointNetEncoder, SharedMLP
 

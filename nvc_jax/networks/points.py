@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.networks.layers import MLP, Block, Dense, apply_stage, module_options
 
 POINT_NETWORKS = ("pointnet", "pcn")

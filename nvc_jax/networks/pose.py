@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.data.hand_joints import NUM_JOINTS
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.geometry.joints import NUM_JOINTS
 from nvc_jax.networks.layers import MLP, Dense, module_options
 from nvc_jax.networks.planes import PATCH, ImageEncoder
 

@@ -9,7 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.networks.attention import Dropout, KeyValue
 from nvc_jax.networks.layers import module_options
 from nvc_jax.networks.transformer_layers import DecoderLayer, EncoderLayer, LayerNorm

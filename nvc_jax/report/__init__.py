@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nvc_jax.core.files import replace_file
 from nvc_jax.report.content import Report
 from nvc_jax.report.html import to_html
-from nvc_jax.training.logging import replace_file
 
 __all__ = ["Report", "to_html", "write_report"]
 

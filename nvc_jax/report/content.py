@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nvc_jax.anchor_report import nearest_members
 from nvc_jax.report import pictures
+from nvc_jax.report.anchors import nearest_members
 from nvc_jax.report.content import Report
 
 SIDE = 96

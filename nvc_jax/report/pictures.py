@@ -34,7 +34,7 @@ def to_pixels(images: ArrayLike) -> NDArray[np.uint8]:
     Returns:
       uint8 `[..., 3]`, or `[...]` where everything is gray; pixels that are not finite are magenta.
     """
-    from nvc_jax import _drawing as draw  # matplotlib is slow to import
+    from nvc_jax.plots import drawing as draw  # matplotlib is slow to import
 
     pixels = np.round(255 * draw.colors(np.asarray(images))).astype(np.uint8)
     return pixels if pixels.shape[-1] == 3 else pixels[..., 0]

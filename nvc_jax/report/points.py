@@ -40,7 +40,7 @@ def page_data(report: Report) -> dict[str, Any]:
       `points` (None where there are none) and `views` of the latent space, `curves`, `colors` of
       curves and `signs` of markers.
     """
-    from nvc_jax import _drawing as draw  # matplotlib is slow to import
+    from nvc_jax.plots import drawing as draw  # matplotlib is slow to import
 
     points, views = _latent(report)
     return {
@@ -107,7 +107,7 @@ def _group(
       names: shown.
       ids: in the page's address; the numbers of the styles where they are not given.
     """
-    from nvc_jax import _drawing as draw
+    from nvc_jax.plots import drawing as draw
 
     looks = [draw.group_style(index) for index in styles]
     return {
@@ -121,7 +121,7 @@ def _group(
 
 def _views(report: Report, shown: np.ndarray) -> list[dict[str, Any]]:
     """Projections into the plane: PCA of all points and, if asked for, t-SNE of the first ones."""
-    from nvc_jax import _drawing as draw
+    from nvc_jax.plots import drawing as draw
 
     views: list[dict[str, Any]] = []
     limits = {"PCA": len(shown), "t-SNE": report.tsne_examples}
@@ -186,7 +186,7 @@ def _sheets(
 
 def _curves(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The training log as panels of lines, grouped and scaled as `plots.training_curves` does."""
-    from nvc_jax import _drawing as draw
+    from nvc_jax.plots import drawing as draw
 
     panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:

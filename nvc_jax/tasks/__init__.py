@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import ml_collections
 
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSpec, Source, open_source
-from nvc_jax.errors import UserError
 from nvc_jax.tasks.base import Outputs, Task
 from nvc_jax.tasks.hand_pose import HandPoseTask
 from nvc_jax.tasks.image import ImageTask

@@ -8,25 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax.bottleneck import Latent
-from nvc_jax.data.source import FieldSpec, Source, check_batch_fields
-from nvc_jax.errors import UserError
-
-
-@flax.struct.dataclass
-class Outputs:
-    """What a model returns: the decoder's `output`, and the `latent` it was decoded from.
-
-    The output is an array `[B, ...]` or a structure of such arrays, as the task likes it.
-    """
-
-    output: Any
-    latent: Latent
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec, Source, check_batch_fields
+from nvc_jax.model.autoencoder import Outputs
 
 
 def check_fields(

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.data.clouds import resample
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.shapes.clouds import resample
 
 CELLS = 8  # of the histogram along an axis
 

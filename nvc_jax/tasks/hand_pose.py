@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.augment import affine
-from nvc_jax.data.hand_crops import crop_camera
-from nvc_jax.data.hand_joints import NUM_JOINTS, WRIST
-from nvc_jax.data.source import FieldSource, FieldSpec, Source
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
+from nvc_jax.data.hands.crops import crop_camera
+from nvc_jax.geometry.joints import NUM_JOINTS, WRIST
 from nvc_jax.metrics import pose as pose_metrics
+from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.pose import make_pose_network
+from nvc_jax.tasks.augment import affine
 from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.model import LatentModel, make_bottleneck
 from nvc_jax.tasks.planar_reconstruction import rays_of
 
 UNIT = 100.0
@@ -208,19 +208,20 @@ class HandPoseTask(Task):
 
     def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """See `Task`; the images with their joints."""
-        from nvc_jax import plots_hands  # matplotlib is slow to import
+        from nvc_jax.plots import hands as plots_hands  # matplotlib is slow to import
 
         return plots_hands.overlay(batch["image"], batch["camera"], batch["joints"])
 
     def render(self, presented: np.ndarray) -> np.ndarray:
         """See `Task`; skeletons."""
-        from nvc_jax import plots_hands  # matplotlib is slow to import
+        from nvc_jax.plots import hands as plots_hands  # matplotlib is slow to import
 
         return plots_hands.render_skeletons(presented)
 
     def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
         """`poses` and, of the examples shown, `pck`."""
-        from nvc_jax import plots, plots_hands  # matplotlib is slow to import
+        from nvc_jax import plots  # matplotlib is slow to import
+        from nvc_jax.plots import hands as plots_hands  # matplotlib is slow to import
 
         image, camera = batch["image"], batch["camera"]
         rows = {

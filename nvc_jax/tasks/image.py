@@ -12,12 +12,12 @@ import ml_collections
 import numpy as np
 import optax
 
-from nvc_jax.augment import warp
-from nvc_jax.data.source import ArraySource, FieldSpec, Source
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import ArraySource, FieldSpec, Source
+from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.images import make_autoencoder
+from nvc_jax.tasks.augment import warp
 from nvc_jax.tasks.base import Outputs, Task
-from nvc_jax.tasks.model import LatentModel, make_bottleneck
 
 LIKELIHOODS = ("squared_error", "binary_cross_entropy")
 STORED = (np.dtype(np.uint8), np.dtype(np.uint16))

@@ -10,8 +10,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from nvc_jax.errors import UserError
-from nvc_jax.metrics.volumes import UNKNOWN, iou
+from nvc_jax.core.errors import UserError
+from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.metrics.volumes import iou
 
 
 def check_num_classes(config: ml_collections.ConfigDict) -> int:

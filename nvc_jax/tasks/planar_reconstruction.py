@@ -14,16 +14,17 @@ import ml_collections
 import numpy as np
 import optax
 
-from nvc_jax.anchors import assign
-from nvc_jax.data.plane_geometry import MAX_PLANES, NON_PLANAR, pixel_rays, points_of_depth
-from nvc_jax.data.source import UNKNOWN, FieldSource, FieldSpec, Source
-from nvc_jax.errors import UserError
-from nvc_jax.export import export_points
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
+from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.geometry.plane_segmentation import Planes, planes_of_map
+from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, pixel_rays, points_of_depth
 from nvc_jax.metrics import planes as plane_metrics
+from nvc_jax.model.anchors import assign
+from nvc_jax.model.autoencoder import SkipModel, content_keys, draw_positions, make_bottleneck
 from nvc_jax.networks.planes import PATCH, make_plane_autoencoder
-from nvc_jax.plane_segmentation import Planes, planes_of_map
+from nvc_jax.plots.export import export_points
 from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.model import SkipModel, content_keys, draw_positions, make_bottleneck
 
 FOCAL_LENGTH = 0.9
 """Over the width of an image: of the camera that is assumed where none is known."""
@@ -124,7 +125,7 @@ class PlanarReconstructionTask(Task):
     """A plane for every pixel by its distance from the true one, its depth and its planarity.
 
     Planes and masks of an image are then found among these, without labels, see
-    nvc_jax/plane_segmentation.py.
+    nvc_jax/geometry/plane_segmentation.py.
     """
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
@@ -285,7 +286,7 @@ class PlanarReconstructionTask(Task):
     def present(self, output: Any) -> np.ndarray:
         """Records `[N]` of `planes` `[20, 3]`, `segmentation` and `depth` `[H, W]`, `camera` `[4]`.
 
-        Their conventions are those of the sources, see nvc_jax/data/plane_geometry.py. `anchor`, int32
+        Their conventions are those of the sources, see nvc_jax/geometry/planes.py. `anchor`, int32
         `[H / 4, W / 4]`, is the nearest anchor of every square of pixels; 0 with one latent an image.
         """
         maps = jax.tree.map(np.asarray, output)
@@ -314,13 +315,13 @@ class PlanarReconstructionTask(Task):
 
     def render(self, presented: np.ndarray) -> np.ndarray:
         """See `Task`; planes in the color of their direction, paler with depth."""
-        from nvc_jax import plots_planes  # matplotlib is slow to import
+        from nvc_jax.plots import planes as plots_planes  # matplotlib is slow to import
 
         return plots_planes.render_layout(presented)
 
     def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
         """`planes` and `recall`, of the examples shown."""
-        from nvc_jax import plots_planes  # matplotlib is slow to import
+        from nvc_jax.plots import planes as plots_planes  # matplotlib is slow to import
 
         pairs = zip(batch["planes"], batch["segmentation"], strict=True)
         rays = (pixel_rays(camera, *self.size) for camera in batch["camera"])
@@ -335,7 +336,7 @@ class PlanarReconstructionTask(Task):
 
     def export(self, presented: np.ndarray, stem: Path) -> Path | None:
         """See `Task`; the pixels that lie on planes, as points in the color of their plane, PLY."""
-        from nvc_jax import plots_planes  # matplotlib is slow to import
+        from nvc_jax.plots import planes as plots_planes  # matplotlib is slow to import
 
         planar = presented["segmentation"] < NON_PLANAR
         if not planar.any():

@@ -12,22 +12,22 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.augment import turn_points
-from nvc_jax.chamfer import (
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSource, FieldSpec, Source, select
+from nvc_jax.data.shapes.stretch import with_stretched_copies
+from nvc_jax.data.shapes.views import PartialClouds
+from nvc_jax.metrics.chamfer import (
     CHAMFER,
     chamfer_distance,
     f_score,
     nearest_squared_distances,
 )
-from nvc_jax.data.source import FieldSource, FieldSpec, Source, select
-from nvc_jax.data.stretch import with_stretched_copies
-from nvc_jax.data.views import PartialClouds
-from nvc_jax.errors import UserError
-from nvc_jax.export import export_points
+from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.points import DecodedPoints, make_point_autoencoder
+from nvc_jax.plots.export import export_points
+from nvc_jax.tasks.augment import turn_points
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 from nvc_jax.tasks.clouds import as_clouds, histograms
-from nvc_jax.tasks.model import LatentModel, make_bottleneck
 
 
 class PointCompletionTask(Task):
@@ -127,7 +127,7 @@ class PointCompletionTask(Task):
 
     def render(self, presented: np.ndarray) -> np.ndarray:
         """See `Task`."""
-        from nvc_jax import plots_3d  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         return plots_3d.render_points(presented)
 
@@ -137,7 +137,8 @@ class PointCompletionTask(Task):
 
     def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
         """`completions`."""
-        from nvc_jax import plots, plots_3d  # matplotlib is slow to import
+        from nvc_jax import plots  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         clouds = {"input": batch["partial"], "completion": decoded, "truth": batch["complete"]}
         rows = {

@@ -12,10 +12,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.augment import turn_points
-from nvc_jax.data.registry import SOURCES
-from nvc_jax.data.scenes import SceneClouds, scene_options
-from nvc_jax.data.source import (
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import (
     FieldSource,
     FieldSpec,
     Source,
@@ -23,14 +21,16 @@ from nvc_jax.data.source import (
     point_class_names_of,
     select,
 )
-from nvc_jax.data.stretch import with_stretched_copies
-from nvc_jax.errors import UserError
+from nvc_jax.data.registry import SOURCES
+from nvc_jax.data.shapes.scenes import SceneClouds, scene_options
+from nvc_jax.data.shapes.stretch import with_stretched_copies
 from nvc_jax.metrics import segmentation, volumes
+from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.point_segmentation import make_point_segmentation
 from nvc_jax.tasks import labels
+from nvc_jax.tasks.augment import turn_points
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 from nvc_jax.tasks.clouds import as_clouds, histograms
-from nvc_jax.tasks.model import LatentModel, make_bottleneck
 
 
 @flax.struct.dataclass
@@ -204,6 +204,6 @@ class PointSegmentationTask(Task):
     @staticmethod
     def _render(batch: Mapping[str, np.ndarray], point_label: np.ndarray) -> np.ndarray:
         """Pictures of clouds with the given classes."""
-        from nvc_jax import plots_3d  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         return plots_3d.render_points(batch["points"], point_label)

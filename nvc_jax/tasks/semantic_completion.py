@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.data.scenes import SceneVolumes, scene_options
-from nvc_jax.data.source import FieldSpec, Source, point_class_names_of, select
-from nvc_jax.data.stretch import with_stretched_copies
-from nvc_jax.export import export_points
+from nvc_jax.data.base.source import FieldSpec, Source, point_class_names_of, select
+from nvc_jax.data.shapes.scenes import SceneVolumes, scene_options
+from nvc_jax.data.shapes.stretch import with_stretched_copies
 from nvc_jax.metrics import volumes
+from nvc_jax.plots.export import export_points
 from nvc_jax.tasks import labels
 from nvc_jax.tasks.base import Outputs
 from nvc_jax.tasks.voxel_completion import VolumeTask
@@ -90,13 +90,13 @@ class SemanticCompletionTask(VolumeTask):
 
     def render(self, presented: np.ndarray) -> np.ndarray:
         """Pictures of volumes as `present` gives them."""
-        from nvc_jax import plots_3d  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         return plots_3d.render_volumes(presented)
 
     def export(self, presented: np.ndarray, stem: Path) -> Path | None:
         """See `Task`; the centers of occupied voxels in the color of their class, as PLY."""
-        from nvc_jax import plots_3d  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         occupied = np.argwhere(presented > 0)
         if not len(occupied):

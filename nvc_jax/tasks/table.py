@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.data.source import FieldSource, FieldSpec, Source
+from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
+from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.images import MLPDecoder
 from nvc_jax.networks.layers import MLP, module_options
 from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.model import LatentModel, make_bottleneck
 
 
 def swap_features(x: jax.Array, keys: jax.Array, share: float) -> jax.Array:

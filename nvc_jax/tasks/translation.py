@@ -12,18 +12,18 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.bottleneck import Latent, NebulaBottleneck, example_keys
-from nvc_jax.data.buckets import BucketedBatches, TokenPairs
-from nvc_jax.data.parallel_text import iterate_pairs, pair_source
-from nvc_jax.data.source import FieldSpec, Source
-from nvc_jax.data.vocabulary import BEGIN_ID, PADDING_ID, Vocabulary, train_vocabulary
-from nvc_jax.decoding import beam_search, greedy
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec, Source
+from nvc_jax.data.text.buckets import BucketedBatches, TokenPairs
+from nvc_jax.data.text.parallel_text import iterate_pairs, pair_source
+from nvc_jax.data.text.vocabulary import BEGIN_ID, PADDING_ID, Vocabulary, train_vocabulary
+from nvc_jax.metrics.token_loss import cross_entropy
 from nvc_jax.metrics.translation import bleu, chrf
+from nvc_jax.model.autoencoder import content_keys, draw_positions, make_bottleneck, make_latents
+from nvc_jax.model.bottleneck import Latent, NebulaBottleneck, example_keys
+from nvc_jax.networks.decoding import beam_search, greedy
 from nvc_jax.networks.transformer import Transformer, make_transformer
 from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.model import content_keys, draw_positions, make_bottleneck, make_latents
-from nvc_jax.token_loss import cross_entropy
 
 LATENTS = ("sentence", "token", "none")
 VOCABULARY_FILE = "vocabulary.model"

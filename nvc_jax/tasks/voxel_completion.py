@@ -13,18 +13,18 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.augment import upright_symmetry
-from nvc_jax.data.source import FieldSource, FieldSpec, Source, class_names_of, select
-from nvc_jax.data.stretch import with_stretched_copies
-from nvc_jax.data.views import SIDES, PartialVolumes
-from nvc_jax.errors import UserError
-from nvc_jax.export import export_voxels
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSource, FieldSpec, Source, class_names_of, select
+from nvc_jax.data.shapes.stretch import with_stretched_copies
+from nvc_jax.data.shapes.views import SIDES, PartialVolumes
+from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.metrics import volumes
-from nvc_jax.metrics.volumes import UNKNOWN
+from nvc_jax.model.autoencoder import SkipModel, make_bottleneck
 from nvc_jax.networks.voxels import make_volume_autoencoder
+from nvc_jax.plots.export import export_voxels
+from nvc_jax.tasks.augment import upright_symmetry
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 from nvc_jax.tasks.labels import expected_iou, named
-from nvc_jax.tasks.model import SkipModel, make_bottleneck
 
 CERTAIN = 100.0  # logit of a voxel that is occupied without doubt
 POOLED_SIDE = 8  # of the volumes that a baseline without a network is given
@@ -108,7 +108,7 @@ class VolumeTask(Task):
 
     def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """See `Task`; the complete volumes."""
-        from nvc_jax import plots_3d  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         return plots_3d.render_volumes(batch["complete"])
 
@@ -118,7 +118,8 @@ class VolumeTask(Task):
 
     def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
         """`completions`."""
-        from nvc_jax import plots, plots_3d  # matplotlib is slow to import
+        from nvc_jax import plots  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         rows = {
             "input": plots_3d.render_volumes(batch["partial"]),
@@ -221,7 +222,7 @@ class VoxelCompletionTask(VolumeTask):
 
     def render(self, presented: np.ndarray) -> np.ndarray:
         """See `Task`; voxels of `eval.threshold` or more are drawn."""
-        from nvc_jax import plots_3d  # matplotlib is slow to import
+        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
 
         return plots_3d.render_volumes(presented >= self.threshold)
 

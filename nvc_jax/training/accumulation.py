@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 Forward = Callable[[Any, Any], tuple[Any, Any]]
 Loss = Callable[[Any, Any, Any], tuple[jax.Array, Any]]

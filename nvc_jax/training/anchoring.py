@@ -6,10 +6,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax import anchors as anchor_lib
+from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, random_subset
+from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.training.experiment import Experiment
-from nvc_jax.training.logging import logger
 from nvc_jax.training.state import TrainState, replace_anchors
 
 

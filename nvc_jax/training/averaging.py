@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.state import TrainState
 

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.training import parallel
 
 LATEST, BEST, DISCARDED = "checkpoints", "best", "discarded"

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from nvc_jax import anchors as anchor_lib
 from nvc_jax.data import Source, eval_batches
+from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.training import parallel
 
 EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]

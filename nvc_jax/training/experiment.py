@@ -12,12 +12,12 @@ import ml_collections
 import numpy as np
 import optax
 
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
-from nvc_jax.losses import TERMS
+from nvc_jax.core.errors import UserError
+from nvc_jax.core.logs import logger
+from nvc_jax.data.base.source import FieldSpec
+from nvc_jax.model.losses import TERMS
 from nvc_jax.tasks import Learned, make_task
 from nvc_jax.tasks.base import Task
-from nvc_jax.training.logging import logger
 from nvc_jax.training.optimizer import make_optimizer
 from nvc_jax.training.schedules import Schedule, make_learning_rate, make_weight_schedule
 from nvc_jax.training.state import TrainState, make_state

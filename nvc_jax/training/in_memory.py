@@ -16,8 +16,8 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.config import from_json
+from nvc_jax.core.errors import DivergedError
 from nvc_jax.data import FieldSpec, Source, eval_batches, train_batches
-from nvc_jax.errors import DivergedError
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
 from nvc_jax.training.experiment import Experiment, abstract_state, init_state, make_experiment
 from nvc_jax.training.logging import Progress

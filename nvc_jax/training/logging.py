@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
-import os
 import socket
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +19,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.files import explained, replace_file
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_FOLDER = "tensorboard"
-
-logger = logging.getLogger("nvc_jax")
-
-
-def setup_logging(process_index: int = 0) -> None:
-    """Sends the library's messages to the standard error, above a progress bar.
-
-    Args:
-      process_index: rank among the processes of a run; all but the first only warn.
-    """
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-            tqdm.write(prefix + self.format(record), file=sys.stderr)
-
-    if not logger.handlers:
-        logger.addHandler(Handler())
-    logger.setLevel(logging.INFO if process_index == 0 else logging.WARNING)
-    logger.propagate = False
-    # What orbax's threads report there is raised in the main thread, and told by it, as well.
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    sys.unraisablehook = _pass_over_late_callbacks
-
-
-def _pass_over_late_callbacks(raised: Any) -> None:
-    """Silences what tensorstore says of the other writes after one of them failed."""
-    if str(raised.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(raised)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -83,7 +51,7 @@ def purge_after(workdir: Path, step: int) -> None:
         replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
     # The legacy loader gives events as they were written; the other turns scalars into tensors.
     for events in sorted((workdir / EVENTS_FOLDER).glob("events.out.tfevents.*")):
-        with _explained(events):
+        with explained(events):
             loaded = list(LegacyEventFileLoader(str(events)).Load())
         if all(event.step <= step for event in loaded):
             continue
@@ -93,35 +61,6 @@ def purge_after(workdir: Path, step: int) -> None:
             if event.step <= step:
                 writer.write(event.SerializeToString())
         replace_file(events, content.getvalue())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file so that it is whole or as before.
-
-    Raises:
-      UserError: if the system refuses.
-    """
-    partial = path.with_name(f"partial.{path.name}")
-    with _explained(path):
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Tells why something could not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} could not be written ({error.strerror or error}): checkpoints are untouched; "
-            "check space and permissions."
-        ) from error
 
 
 class MetricWriter:
@@ -141,7 +80,7 @@ class MetricWriter:
         nanoseconds = time.time_ns()  # a run resumed within a second has a file of its own
         name = f"events.out.tfevents.{nanoseconds // 10**9}.{socket.gethostname()}.{nanoseconds}"
         self._workdir = workdir
-        with _explained(workdir):
+        with explained(workdir):
             folder.mkdir(exist_ok=True)
             self._lines = open(workdir / METRICS_FILE, "a")  # noqa: SIM115 - closed by close()
             self._events = open(folder / name, "wb")  # noqa: SIM115 - closed by close()
@@ -150,7 +89,7 @@ class MetricWriter:
     def _write(self, event: Event) -> None:
         """Writes one TensorBoard event."""
         event.wall_time = time.time()
-        with _explained(self._workdir):
+        with explained(self._workdir):
             RecordWriter(self._events).write(event.SerializeToString())
             self._events.flush()
 
@@ -169,7 +108,7 @@ class MetricWriter:
         values = {name: float(value) for name, value in values.items()}
         named = values if prefix == "train" else {f"{prefix}/{k}": v for k, v in values.items()}
         line = {"step": step, **{k: v if np.isfinite(v) else None for k, v in named.items()}}
-        with _explained(self._workdir):
+        with explained(self._workdir):
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
         self._write_values(
@@ -208,7 +147,7 @@ class MetricWriter:
 
     def close(self) -> None:
         """Closes the files."""
-        with _explained(self._workdir):
+        with explained(self._workdir):
             self._lines.close()
             self._events.close()
 

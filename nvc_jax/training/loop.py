@@ -14,15 +14,16 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.config import differences, leaves
+from nvc_jax.core.errors import DivergedError, UserError
+from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, subset, train_batches
-from nvc_jax.errors import DivergedError, UserError
 from nvc_jax.tasks import Learned, open_examples, open_training
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
 from nvc_jax.training.checkpoint import BEST, Checkpoints
 from nvc_jax.training.encoding import encode_source, latent_health, means_of
 from nvc_jax.training.experiment import Experiment, init_state, make_experiment
-from nvc_jax.training.logging import MetricWriter, Progress, logger, purge_after
+from nvc_jax.training.logging import MetricWriter, Progress, purge_after
 from nvc_jax.training.monitoring import show_examples, show_latents
 from nvc_jax.training.optimizer import describe_groups
 from nvc_jax.training.state import CULPRITS, TrainState, find_anchors

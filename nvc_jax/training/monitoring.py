@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.core.logs import logger
 from nvc_jax.tasks import Task
-from nvc_jax.training.logging import MetricWriter, logger
+from nvc_jax.training.logging import MetricWriter
 
 
 def show_latents(
     writer: MetricWriter, step: int, encoded: Mapping[str, np.ndarray], anchors: np.ndarray
 ) -> None:
     """Histograms of the means and assignments of `encode_source`, and a scatter with the anchors."""
-    from nvc_jax import plots_latents  # matplotlib is slow to import and needed only here
+    from nvc_jax.plots.figures import (
+        latents as plots_latents,  # matplotlib is slow to import and needed only here
+    )
 
     for name in ("mean", "assignment"):
         writer.histogram(step, f"validation/{name}", encoded[name])

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import optax
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 AXIS = "devices"
 """Name of the mapped axis; `None` in its place means: one device, no collectives."""

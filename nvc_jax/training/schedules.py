@@ -11,8 +11,8 @@ import optax
 from jax.typing import ArrayLike
 
 from nvc_jax.config import leaves
-from nvc_jax.errors import UserError
-from nvc_jax.losses import TERMS
+from nvc_jax.core.errors import UserError
+from nvc_jax.model.losses import TERMS
 
 Schedule = Callable[[ArrayLike], ArrayLike]
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvc_jax.losses import TERMS
+from nvc_jax.model.losses import TERMS
 
 CULPRITS = (*TERMS, "gradient")
 """What a non-finite step can be blamed on: a loss term, or the gradient of finite terms."""

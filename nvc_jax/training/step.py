@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nvc_jax import anchors as anchor_lib
-from nvc_jax.losses import TERMS, anchor_kl, nvc_loss
+from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.model.losses import TERMS, anchor_kl, nvc_loss
 from nvc_jax.training import parallel
 from nvc_jax.training.accumulation import map_pieces, value_and_grad_in_pieces
 from nvc_jax.training.experiment import Experiment

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.core.logs import logger
 from nvc_jax.training.checkpoint import Checkpoints
-from nvc_jax.training.logging import logger
 from nvc_jax.training.state import TrainState
 
 

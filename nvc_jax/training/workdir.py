@@ -18,11 +18,12 @@ import ml_collections
 import numpy as np
 
 from nvc_jax import config as config_lib
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.core.files import replace_file
+from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, DISCARDED, LATEST, Checkpoints
-from nvc_jax.training.logging import EVENTS_FOLDER, METRICS_FILE, replace_file
+from nvc_jax.training.logging import EVENTS_FOLDER, METRICS_FILE
 
 CONFIG_FILE = "config.json"
 SPEC_FILE = "spec.json"

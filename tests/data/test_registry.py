@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import SOURCES, open_source
-from nvc_jax.errors import UserError
 
 
 def write(folder, count):

@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.datasets import make_blobs
 
 from nvc_jax import metrics
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 
 def _best_over_permutations(labels, clusters):

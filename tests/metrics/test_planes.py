@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import entropy
 from sklearn.metrics import rand_score
 
-from nvc_jax.data.plane_geometry import pixel_rays
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.geometry.planes import pixel_rays
 from nvc_jax.metrics import planes
 
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from nvc_jax import metrics
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 # Category 0 has the parts 0 and 1, category 1 the parts 2, 3 and 4.
 PARTS = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1]], bool)

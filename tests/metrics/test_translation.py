@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nvc_jax import metrics
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 
 HYPOTHESES = ["The cat sat on the mat, did it?", 'He said: "go home" and left.']
 REFERENCES = ["The cat sat on the mat, didn't it?", 'He said: "go home!" and left.']

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import jaccard_score
 
 from nvc_jax import metrics
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from tests.numeric import temporary_bytes
 
 occupancy_counts = jax.jit(metrics.occupancy_counts, static_argnums=2)

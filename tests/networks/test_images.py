@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.networks.images import IMAGE_NETWORKS, make_autoencoder
 
 

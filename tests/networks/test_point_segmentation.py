@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.networks.point_segmentation import (
     SEGMENTATION_NETWORKS,
     EdgeConv,

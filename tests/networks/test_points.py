@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.networks.points import POINT_NETWORKS, FoldingDecoder, make_point_autoencoder
 from tests.networks.test_images import fill
 from tests.numeric import normal, temporary_bytes

@@ -11,10 +11,10 @@ import ml_collections
 import numpy as np
 import pytest
 
-from nvc_jax.bottleneck import example_keys
-from nvc_jax.decoding import beam_search, greedy
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.model.bottleneck import example_keys
 from nvc_jax.networks.attention import Dropout, attend
+from nvc_jax.networks.decoding import beam_search, greedy
 from nvc_jax.networks.transformer import Embedding, make_transformer, positions
 from tests.networks.test_images import fill
 from tests.numeric import normal, numeric_gradient

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.networks.voxels import (
     VOLUME_NETWORKS,
     depth_to_space,

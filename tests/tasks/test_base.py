@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.tasks.base import check_fields
 
 EXPECTED = {"points": ("[P, 3]", "float32"), "point_label": ("[P]", "uint8")}

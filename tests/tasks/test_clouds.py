@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.tasks.clouds import CELLS, as_clouds, histograms
 
 

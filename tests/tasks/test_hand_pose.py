@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config
-from nvc_jax.data.hand_crops import crop_camera, encode_depth
-from nvc_jax.data.hand_model import capsules, draw_angles, draw_person, forward_kinematics
-from nvc_jax.data.hand_renderer import cast_capsules
-from nvc_jax.data.hands import Hands
-from nvc_jax.data.plane_geometry import pixel_rays
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
-from nvc_jax.evaluation import evaluate
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec
+from nvc_jax.data.hands.crops import crop_camera, encode_depth
+from nvc_jax.data.hands.renderer import cast_capsules
+from nvc_jax.data.hands.skeleton import capsules, draw_angles, draw_person, forward_kinematics
+from nvc_jax.data.hands.synthetic import Hands
+from nvc_jax.evaluation import evaluate, load
+from nvc_jax.geometry.planes import pixel_rays
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.hand_pose import turn_hands
-from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
 SIDE = 16

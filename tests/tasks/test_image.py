@@ -12,8 +12,8 @@ import pytest
 
 from nvc_jax import nvc_loss
 from nvc_jax.config import default_config
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.image import from_range, to_range
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.tasks import labels
 from tests.numeric import normal
 

@@ -14,14 +14,13 @@ from matplotlib.figure import Figure
 
 from nvc_jax import plots
 from nvc_jax.config import default_config
-from nvc_jax.data.plane_geometry import invert_planes, pixel_rays
-from nvc_jax.data.rooms import Rooms
-from nvc_jax.data.source import FieldSource
-from nvc_jax.errors import UserError
-from nvc_jax.evaluation import evaluate
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSource
+from nvc_jax.data.planes.rooms import Rooms
+from nvc_jax.evaluation import evaluate, load
+from nvc_jax.geometry.planes import invert_planes, pixel_rays
 from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.planar_reconstruction import PlaneMaps, mirror, rays_of
-from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
 SIZE = (16, 24)

@@ -11,16 +11,15 @@ import pytest
 from scipy.spatial import cKDTree
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nvc_jax import chamfer as chamfer_lib
 from nvc_jax.config import default_config
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSource
-from nvc_jax.data.source import FieldSpec, class_names_of
-from nvc_jax.errors import UserError
-from nvc_jax.evaluation import evaluate
+from nvc_jax.data.base.source import FieldSpec, class_names_of
+from nvc_jax.evaluation import evaluate, load
+from nvc_jax.metrics import chamfer as chamfer_lib
 from nvc_jax.networks.points import DecodedPoints
 from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.point_completion import keep_observed
-from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
 PARTIAL, COMPLETE = 24, 32

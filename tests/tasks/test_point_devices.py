@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax import chamfer
 from nvc_jax.data import FieldSource
+from nvc_jax.metrics import chamfer
 from nvc_jax.training import parallel
 from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.step import train_step

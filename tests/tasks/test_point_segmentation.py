@@ -11,14 +11,13 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nvc_jax.config import default_config
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSource
-from nvc_jax.data.furniture import CLASS_NAMES, PARTS_OF_CLASS
-from nvc_jax.data.source import FieldSpec, point_class_names_of
-from nvc_jax.errors import UserError
-from nvc_jax.evaluation import evaluate
+from nvc_jax.data.base.source import FieldSpec, point_class_names_of
+from nvc_jax.data.shapes.furniture import CLASS_NAMES, PARTS_OF_CLASS
+from nvc_jax.evaluation import evaluate, load
 from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.point_segmentation import PointLogits
-from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 
 POINTS = 24

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.data.source import FieldSource
-from nvc_jax.errors import UserError
-from nvc_jax.evaluation import evaluate
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSource
+from nvc_jax.evaluation import evaluate, load
 from nvc_jax.tasks import TASKS, Outputs
 from nvc_jax.tasks.semantic_completion import SemanticCompletionTask
-from nvc_jax.trained import load
 from nvc_jax.training.loop import train
 from tests.numeric import normal
 from tests.tasks.test_labels import numpy_cross_entropy

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSpec
-from nvc_jax.errors import UserError
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.table import swap_features
 

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
-from nvc_jax.evaluation import evaluate
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec
+from nvc_jax.evaluation import evaluate, load
 from nvc_jax.metrics.translation import bleu
 from nvc_jax.tasks import Outputs, make_task, open_examples, open_training
 from nvc_jax.tasks.translation import masked_mean
-from nvc_jax.trained import load
 from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.loop import train
 from nvc_jax.training.step import train_step

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 
 from nvc_jax import plots
 from nvc_jax.config import default_config
-from nvc_jax.data.source import FieldSource, FieldSpec, class_names_of
-from nvc_jax.errors import UserError
-from nvc_jax.evaluation import evaluate
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSource, FieldSpec, class_names_of
+from nvc_jax.evaluation import evaluate, load
 from nvc_jax.tasks import TASKS, Outputs, make_task
-from nvc_jax.trained import load
 from nvc_jax.training import parallel
 from nvc_jax.training.experiment import abstract_state, make_experiment
 from nvc_jax.training.logging import read_metrics

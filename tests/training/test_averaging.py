@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.training.averaging import average_checkpoints, average_params
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.state import make_state

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.training.checkpoint import BEST, Checkpoints
 from nvc_jax.training.state import TrainState, find_anchors, make_state
 

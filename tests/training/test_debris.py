@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import ArraySource
-from nvc_jax.errors import UserError
 from nvc_jax.training import workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.logging import MetricWriter, purge_after, read_metrics
 from nvc_jax.training.loop import train
-from tests.programs import ROOT, environment, write_config
+from tests.processes import ROOT, environment, write_config
 
 LAST = 3
 """Step of the debris; the newest whole checkpoint is of the step before it."""

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.data import ArraySource
-from nvc_jax.losses import TERMS, nvc_loss
+from nvc_jax.model.losses import TERMS, nvc_loss
 from nvc_jax.training import parallel
 from nvc_jax.training import step as step_lib
 from nvc_jax.training.encoding import encode_source, means_of

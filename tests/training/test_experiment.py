@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.state import find_anchors
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nvc_jax.training import logging as run_logging
+from nvc_jax.core import logs as run_logging
 from nvc_jax.training.logging import MetricWriter, Progress, purge_after, read_metrics
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from nvc_jax.core.errors import DivergedError, UserError
 from nvc_jax.data import ArraySource
-from nvc_jax.errors import DivergedError, UserError
 from nvc_jax.tasks.image import ImageTask
 from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, Checkpoints

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import ArraySource
-from nvc_jax.errors import UserError
 from nvc_jax.training.accumulation import map_pieces, value_and_grad_in_pieces
 from nvc_jax.training.experiment import abstract_state, init_state, make_experiment
 from nvc_jax.training.state import find_anchors

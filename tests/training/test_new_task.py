@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nvc_jax import NebulaBottleneck
-from nvc_jax.data.source import FieldSpec
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.tasks import TASKS, Outputs, Task
 from nvc_jax.training.checkpoint import BEST, Checkpoints
 from nvc_jax.training.logging import read_metrics

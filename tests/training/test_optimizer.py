@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from nvc_jax.config import default_config
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.training.optimizer import describe_groups, make_optimizer
 
 RATE = 0.1

@@ -17,7 +17,7 @@ import pytest
 
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
-from tests.programs import ROOT, environment, write_config
+from tests.processes import ROOT, environment, write_config
 
 LAUNCH = ROOT / "scripts" / "launch_local.sh"
 RATES = {"steps_per_second", "examples_per_second"}
@@ -206,7 +206,7 @@ def test_a_mistake_of_one_ends_both_with_its_message(program, tmp_path, join, se
 FAILING = """
 import sys
 import numpy as np
-from nvc_jax import cli
+from nvc_jax.programs import cli
 from nvc_jax.config import load_config
 from nvc_jax.data import ArraySource
 def main(arguments):

@@ -23,7 +23,7 @@ from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import find_anchors
-from tests.programs import ROOT, environment, write_config
+from tests.processes import ROOT, environment, write_config
 
 RATES = {"steps_per_second", "examples_per_second"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import default_config, ramp, weight_schedule
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.training.schedules import make_learning_rate, make_weight_schedule, scale_steps
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import ramp
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import ArraySource
-from nvc_jax.errors import UserError
-from nvc_jax.losses import TERMS
+from nvc_jax.model.losses import TERMS
 from nvc_jax.tasks import TASKS
 from nvc_jax.tasks.image import ImageTask
 from nvc_jax.training import parallel

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax.errors import UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.training import parallel
 from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.loop import train

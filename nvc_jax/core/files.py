@@ -1,0 +1,39 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from nvc_jax.core.errors import UserError
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file so that it is whole or as before.
+
+    Raises:
+      UserError: if the system refuses.
+    """
+    partial = path.with_name(f"partial.{path.name}")
+    with explained(path):
+        try:
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Tells why something could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror or error}): checkpoints are untouched; "
+            "check space and permissions."
+        ) from error

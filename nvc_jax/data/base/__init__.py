@@ -1,0 +1,1 @@
+"""Sources of any kind of data, files, batches."""

@@ -1,0 +1,172 @@
+"""Batches from a source: the order is a function of (seed, epoch), and nothing is kept between.
+
+Global position p of a run holds example `permutation(seed, p // N)[p % N]`: every example comes
+exactly once an epoch, a batch may reach over into the next epoch, and a run resumes at any step.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import Source, is_in_memory
+from nvc_jax.data.base.stream import IterableSource
+from nvc_jax.data.text.buckets import BucketedBatches
+
+
+class _Positions:
+    """Which examples a step's global batch holds."""
+
+    def __init__(self, size: int, batch_size: int, seed: int):
+        self._size, self._batch_size, self._seed = size, batch_size, seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The epoch's permutation; the last two are kept."""
+        if epoch not in self._orders:
+            rng = np.random.default_rng([self._seed, epoch])
+            kept = dict(list(self._orders.items())[-1:])
+            self._orders = {**kept, epoch: rng.permutation(self._size)}
+        return self._orders[epoch]
+
+    def ids(self, step: int) -> np.ndarray:
+        """Example numbers of the global batch of a step, int64 `[batch_size]`."""
+        position = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        epochs, offsets = np.divmod(position, self._size)
+        return np.concatenate(
+            [self._order(int(epoch))[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
+        )
+
+
+class _Batches(grain.sources.RandomAccessDataSource):
+    """This process's share of the batch of every step, by step."""
+
+    def __init__(self, source: Source, positions: _Positions, first: int, size: int, steps: int):
+        self._source, self._positions = source, positions
+        self._first, self._size, self._steps = first, size, steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        ids = self._positions.ids(int(step))[self._first : self._first + self._size]
+        return self._source.gather(ids)
+
+
+def train_batches(
+    source: Source | IterableSource | BucketedBatches,
+    batch_size: int,
+    *,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 1,
+    num_workers: int = 0,
+) -> Any:
+    """Endless training batches of this process.
+
+    Args:
+      source: the examples; an `IterableSource` and `BucketedBatches` have batch sizes of their own.
+      batch_size: global batch size, a multiple of `process_count`.
+      seed: of the order.
+      start_step: step of the first batch.
+      process_index: rank of this process.
+      process_count: number of processes; their shares are disjoint and complete.
+      num_threads: threads that read ahead; 0 reads in the caller's thread, as arrays in memory
+        always do, for which a change of threads takes longer than the reading.
+      num_workers: processes that read ahead, through Grain; they never use JAX.
+
+    Returns:
+      A generator of dicts of arrays `[batch_size / process_count, ...]`, to be closed.
+
+    Raises:
+      UserError: if the batch cannot be shared evenly by the processes.
+    """
+    if isinstance(source, IterableSource):
+        return source.batches(start_step)
+    if isinstance(source, BucketedBatches):
+        return source.batches(start_step, process_index, process_count)
+    size = _share(batch_size, process_count)
+    positions = _Positions(len(source), batch_size, seed)
+    reader = _Batches(source, positions, process_index * size, size, 2**31 - 1)
+    return _iterate(reader, start_step, 0 if is_in_memory(source) else num_threads, num_workers)
+
+
+def _iterate(
+    reader: _Batches, start_step: int, num_threads: int, num_workers: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Reads ahead through Grain, or plainly."""
+    if num_threads == 0 and num_workers == 0:
+        for step in range(start_step, len(reader)):
+            yield reader[step]
+        return
+    dataset = grain.MapDataset.source(reader)[start_step:]
+    options = grain.ReadOptions(
+        num_threads=max(num_threads, 1), prefetch_buffer_size=2 * max(num_threads, 1)
+    )
+    iterable = dataset.to_iter_dataset(options)
+    if num_workers > 0:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which our programs do not use
+        workers = grain.MultiprocessingOptions(num_workers=num_workers)
+        iterable = iterable.mp_prefetch(workers, worker_init_fn=_ignore_interrupt)
+    iterator = iter(iterable)
+    try:
+        yield from iterator
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def _ignore_interrupt(worker: int, num_workers: int) -> None:
+    """Leaves Ctrl-C to the main process, which still needs its readers when it stops in order."""
+    del worker, num_workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _share(batch_size: int, process_count: int) -> int:
+    """One process's part of a batch."""
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(
+            f"A batch of {batch_size} examples cannot be shared by {process_count} processes: use a "
+            f"multiple of {process_count}."
+        )
+    return batch_size // process_count
+
+
+def eval_batches(
+    source: Source, batch_size: int, *, process_index: int = 0, process_count: int = 1
+) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of one shape that hold every example exactly once.
+
+    Args:
+      source: the examples.
+      batch_size: global batch size, a multiple of `process_count`.
+      process_index: rank of this process.
+      process_count: number of processes.
+
+    Yields:
+      Dicts of arrays with `id` (int32) and `mask` (bool, False for padding) beside the fields; the
+      padding repeats the last example.
+
+    Raises:
+      UserError: if the batch cannot be shared evenly by the processes.
+    """
+    size = _share(batch_size, process_count)
+    for start in range(0, len(source), batch_size):
+        first = start + process_index * size
+        position = np.arange(first, first + size)
+        ids = np.minimum(position, len(source) - 1)
+        yield {
+            **source.gather(ids),
+            "id": ids.astype(np.int32),
+            "mask": position < len(source),
+        }

@@ -1,0 +1,303 @@
+"""What a data source is, and those made of arrays.
+
+The batch schema. Every batch has `label`, int32 `[b]`, −1 where there is none; evaluation batches
+have `id` and `mask` too. Beside it come the fields of one kind of data:
+
+- images: `image` `[b, H, W, C]` as stored (uint8, uint16 or float);
+- shapes, of which examples are made: `voxels` uint8 `[b, X, Y, Z]` (0 empty, 1 solid), `points`,
+  `normals` float32 `[b, P, 3]`, `point_label` uint8 `[b, P]`;
+- completion of volumes: `partial` uint8 `[b, X, Y, Z]` (1 where a surface was seen) and `complete`
+  uint8 `[b, X, Y, Z]`: occupancy or class, 0 empty, 255 unknown;
+- completion of point clouds: `partial` float32 `[b, N, 3]`, `complete` float32 `[b, M, 3]`;
+- text, of which examples are made: `source_text` and `target_text`, objects of type str `[b]`;
+- translation: `source` int32 `[b, S]` and `target` int32 `[b, T]`, tokens and an end, padded with 0;
+- segmentation of point clouds: `points` float32 `[b, P, C]` (x, y, z, then whatever there is) and
+  `point_label` uint8 `[b, P]`, 255 unknown;
+- hands: `image` uint8 `[b, S, S, C]`, `joints` float32 `[b, 21, 3]` (mm, a right hand, in the order of
+  `nvc_jax/geometry/joints.py`), `visible` `[b, 21]`, `camera` float32 `[b, 4]` (fx, fy, cx, cy in
+  pixels) and `center` float32 `[b, 3]` (mm), that of the crop;
+- planes: `image` uint8 `[b, H, W, 3]`, `planes` float32 `[b, 20, 3]`, `segmentation` uint8
+  `[b, H, W]` (20 on no plane, 255 unknown), `depth` float32 `[b, H, W]` (m, 0 unknown), `camera`;
+  conventions in `nvc_jax/geometry/planes.py`.
+
+Cameras look along z, with x to the right and y down. The axes of a volume are x, y, z in this order, y up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from nvc_jax.core.errors import UserError
+
+
+class FieldSpec(NamedTuple):
+    """Shape (without the batch axis) and dtype of one field."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Examples by number. `spec` describes the fields that `gather` returns."""
+
+    spec: dict[str, FieldSpec]
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Examples `ids` (int64 `[n]`) as arrays `[n, ...]`."""
+
+
+class FieldSource:
+    """Examples in arrays of any fields.
+
+    Args:
+      fields: arrays `[N, ...]` by name. `label`, integers `[N]`, may be missing: then there is none.
+      where: what the arrays are called in messages.
+      class_names: name of every label, where there are names.
+      point_class_names: name of every class of points or voxels.
+
+    Raises:
+      UserError: for arrays of different lengths, labels that are no integers, or no example.
+    """
+
+    in_memory = True
+
+    def __init__(
+        self,
+        fields: Mapping[str, np.ndarray],
+        where: str = "the data",
+        class_names: Sequence[str] = (),
+        point_class_names: Sequence[str] = (),
+    ):
+        lengths = {name: len(values) for name, values in fields.items()}
+        if len(set(lengths.values())) != 1:
+            raise UserError(f"{where}: the fields have one length, got {lengths}.")
+        size = next(iter(lengths.values()))
+        if not size:
+            raise UserError(f"{where}: there is no example in it.")
+        label = fields.get("label", np.full(size, -1, np.int32))
+        if label.shape != (size,) or label.dtype.kind not in "uib":
+            raise UserError(
+                f"{where}: labels are integers [{size}], one an example, got shape {label.shape} of "
+                f"{label.dtype}."
+            )
+        self._fields = {**fields, "label": label.astype(np.int32)}
+        self.class_names, self.point_class_names = tuple(class_names), tuple(point_class_names)
+        self.spec = {k: FieldSpec(tuple(v.shape[1:]), v.dtype) for k, v in self._fields.items()}
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._fields["label"])
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        return {name: np.asarray(values[ids]) for name, values in self._fields.items()}
+
+
+class ArraySource:
+    """Examples in arrays, which may be memory-mapped.
+
+    Args:
+      image: `[N, H, W, C]`, or `[N, H, W]` for one channel; uint8, uint16 or floats.
+      label: int `[N]`, or None.
+      where: what the arrays are called in messages.
+
+    Raises:
+      UserError: for a wrong rank, dtype or number of labels, or no example.
+
+    Example:
+      >>> source = ArraySource(np.zeros((3, 28, 28), np.uint8))
+      >>> len(source), source.spec["image"].shape, source.gather(np.arange(2))["label"].tolist()
+      (3, (28, 28, 1), [-1, -1])
+    """
+
+    in_memory = True
+
+    def __init__(self, image: np.ndarray, label: np.ndarray | None = None, where: str = "the data"):
+        # Other integers would be scaled by a maximum that their values never come near.
+        if image.dtype.kind != "f" and image.dtype not in (np.uint8, np.uint16):
+            raise UserError(
+                f"{where}: images are uint8, uint16 or floats, got dtype {image.dtype}; convert "
+                "them first."
+            )
+        if image.ndim == 3:
+            image = image[..., None]
+        if image.ndim != 4:
+            raise UserError(
+                f"{where}: images are [N, H, W] or [N, H, W, C], got shape {image.shape}; "
+                "reshape flat vectors to images first."
+            )
+        if not len(image):
+            raise UserError(f"{where}: there is no example in it, got shape {image.shape}.")
+        if label is not None and (label.shape != image.shape[:1] or label.dtype.kind not in "uib"):
+            raise UserError(
+                f"{where}: labels are integers [{len(image)}], one an image, got shape "
+                f"{label.shape} of {label.dtype}."
+            )
+        self._image, self._label = image, label
+        self.spec = {
+            "image": FieldSpec(image.shape[1:], image.dtype),
+            "label": FieldSpec((), np.dtype(np.int32)),
+        }
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._image)
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        image = np.asarray(self._image[ids])
+        if self._label is None:
+            return {"image": image, "label": np.full(len(ids), -1, np.int32)}
+        return {"image": image, "label": np.asarray(self._label[ids], np.int32)}
+
+
+class DerivedSource:
+    """What a source that is made of another one takes from it: `in_memory` and names of classes."""
+
+    def __init__(self, source: Source):
+        self._source, self.in_memory = source, is_in_memory(source)
+        self.class_names = class_names_of(source)
+        self.point_class_names = point_class_names_of(source)
+
+
+class _Subset(DerivedSource):
+    """Some examples of another source."""
+
+    def __init__(self, source: Source, ids: np.ndarray):
+        super().__init__(source)
+        self._ids, self.spec = ids, source.spec
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        return self._source.gather(self._ids[ids])
+
+
+def is_in_memory(source: Source) -> bool:
+    """Whether gathering is cheaper than handing batches from thread to thread."""
+    return getattr(source, "in_memory", False)
+
+
+def class_names_of(source: Source) -> tuple[str, ...]:
+    """Name of every label of a source; nothing where there are no names."""
+    return tuple(getattr(source, "class_names", ()))
+
+
+def point_class_names_of(source: Source) -> tuple[str, ...]:
+    """Name of every class of points or voxels of a source; nothing where there are no names."""
+    return tuple(getattr(source, "point_class_names", ()))
+
+
+def subset(source: Source, ids: np.ndarray) -> Source:
+    """The examples `ids` (int64 `[n]`) of a source, as a source."""
+    return _Subset(source, np.asarray(ids, np.int64))
+
+
+class _Selected(DerivedSource):
+    """Some fields of another source."""
+
+    def __init__(self, source: Source, names: Sequence[str]):
+        super().__init__(source)
+        self.spec = {name: source.spec[name] for name in names if name in source.spec}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        batch = self._source.gather(ids)
+        return {name: batch[name] for name in self.spec}
+
+
+def select(source: Source, names: Sequence[str]) -> Source:
+    """A source of only those fields of another one, as far as it has them."""
+    return _Selected(source, names)
+
+
+def random_subset(source: Source, limit: int, seed: int) -> Source:
+    """At most `limit` examples of a source, drawn without replacement and kept in order."""
+    if len(source) <= limit:
+        return source
+    drawn = np.random.default_rng(seed).permutation(len(source))[:limit]
+    return subset(source, np.sort(drawn))
+
+
+def split_off(source: Source, fraction: float, *, held_out: bool, name: str) -> Source:
+    """Cuts a source in two by a fixed permutation that looks at no label.
+
+    Args:
+      source: the examples.
+      fraction: share of the held-out part, from 0 to below 1.
+      held_out: True for the held-out part, False for the rest.
+      name: the configuration key the fraction came from, for messages.
+
+    Returns:
+      The part.
+
+    Raises:
+      UserError: if a part would be empty.
+    """
+    count = round(fraction * len(source)) if 0 <= fraction < 1 else len(source)
+    if count == len(source) or (held_out and count == 0):
+        raise UserError(
+            f"{name} = {fraction} leaves a part of {len(source)} examples empty: use a share "
+            "between 0 and 1."
+        )
+    order = np.random.default_rng(0).permutation(len(source))
+    return subset(source, np.sort(order[:count] if held_out else order[count:]))
+
+
+def every_nth(source: Source, split: str, every: int) -> Source:
+    """A split of data that come as one file: example i tests where i % every is 0.
+
+    Args:
+      source: all examples.
+      split: `test` (i % every = 0), `validation` (i % every = 1) or `train` (the rest).
+      every: `data.holdout_every`.
+
+    Returns:
+      The examples of the split, in order.
+
+    Raises:
+      UserError: if `every` is below 3, or the split would be empty.
+    """
+    if every < 3:
+        raise UserError(f"data.holdout_every is {every}: use 3 or more.")
+    remainder = np.arange(len(source)) % every
+    chosen = {"test": remainder == 0, "validation": remainder == 1, "train": remainder > 1}[split]
+    if not chosen.any():
+        raise UserError(
+            f"The {split} split is empty: {len(source)} examples are too few for "
+            f"data.holdout_every = {every}."
+        )
+    return subset(source, np.flatnonzero(chosen))
+
+
+def check_batch_fields(batch: Mapping[str, np.ndarray], spec: Mapping[str, FieldSpec]) -> None:
+    """Compares a batch with the expected fields.
+
+    Raises:
+      UserError: listing names, shapes and dtypes that were got and expected.
+    """
+    got = {k: FieldSpec(tuple(v.shape[1:]), v.dtype) for k, v in batch.items()}
+    if all(got.get(name) == field for name, field in spec.items()):
+        return
+    raise UserError(f"The batch does not fit: expected {_listing(spec)}; got {_listing(got)}.")
+
+
+def _listing(spec: Mapping[str, FieldSpec]) -> str:
+    """Fields as text, `image [b, 28, 28, 1] uint8`."""
+    return (
+        ", ".join(
+            f"{name} [{', '.join(['b', *map(str, field.shape)])}] {field.dtype}"
+            for name, field in sorted(spec.items())
+        )
+        or "nothing"
+    )

@@ -1,0 +1,179 @@
+"""Folders of PNG and JPEG files; the class is the name of the sub-folder."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.files import check_image_size, existing_folder
+from nvc_jax.data.base.source import FieldSpec, Source, split_off
+
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
+_logger = logging.getLogger("nvc_jax")
+
+
+class FolderSource:
+    """Images decoded as they are asked for.
+
+    Every file is decoded once at the start, so that a damaged one is named before training.
+
+    Args:
+      folder: the folder; files lie in it or in one sub-folder a class.
+      image_size: (height, width) to resize to; (0, 0): all images must have one size.
+      channels: 1 or 3; 0: 1 if every image is grey, else 3. Transparency is laid on black.
+      class_names: the classes in the order of their labels; None: the sub-folders, sorted.
+      strict: stop at the first file that cannot be read.
+      num_threads: decoding threads.
+
+    Attributes:
+      class_names: the label is the position in it; −1 for a file in no sub-folder.
+      skipped: names of the files left out.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        image_size: tuple[int, int] = (0, 0),
+        channels: int = 0,
+        class_names: list[str] | None = None,
+        strict: bool = False,
+        num_threads: int = 2,
+    ):
+        existing_folder(folder)
+        if channels not in (0, 1, 3):
+            raise UserError(f"data.channels is {channels}: use 1, 3, or 0 for what is stored.")
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        images = [path for path in files if path.suffix.lower() in _SUFFIXES]
+        self._size, self._threads = check_image_size(image_size), num_threads
+        with ThreadPoolExecutor(num_threads) as pool:
+            looks = list(pool.map(_look, images))
+        bad = [path for path, look in zip(images, looks, strict=True) if look is None]
+        self.skipped = [str(path) for path in bad]
+        if bad and strict:
+            raise UserError(f"Files that cannot be read (data.strict): {', '.join(self.skipped)}.")
+        if bad:
+            _logger.warning("Left out %d unreadable: %s.", len(bad), ", ".join(self.skipped))
+        good = [(p, look) for p, look in zip(images, looks, strict=True) if look is not None]
+        if not good:
+            raise UserError(
+                f"data.dir = {str(folder)!r}: there is no readable PNG or JPEG file in it, got "
+                f"{len(files)} files."
+            )
+        self._check_sizes(good)
+        self.files = [path for path, _ in good]
+        self._channels = channels or (3 if any(look[1] for _, look in good) else 1)
+        deep = any(look[2] for _, look in good) and self._channels == 1
+        names = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in self.files]
+        self.class_names = sorted(set(names) - {""}) if class_names is None else class_names
+        ids = {name: i for i, name in enumerate(self.class_names)}
+        self._label = np.array([ids.get(name, -1) for name in names], np.int32)
+        height, width = self._size if self._size != (0, 0) else good[0][1][0]
+        self.spec = {
+            "image": FieldSpec((height, width, self._channels), np.dtype("u2" if deep else "u1")),
+            "label": FieldSpec((), np.dtype(np.int32)),
+        }
+
+    def _check_sizes(self, good: list[Any]) -> None:
+        """All images of one size, unless they are resized."""
+        first, size = good[0][0], good[0][1][0]
+        for path, look in good:
+            if self._size == (0, 0) and look[0] != size:
+                raise UserError(
+                    f"Images differ in size: {first} is {size}, {path} is {look[0]} (height, "
+                    "width); set data.image_size."
+                )
+
+    def __len__(self) -> int:
+        """Number of readable images."""
+        return len(self.files)
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            images = list(pool.map(lambda i: self._decode(self.files[i]), ids))
+        return {"image": np.stack(images), "label": self._label[ids]}
+
+    def _decode(self, path: Path) -> np.ndarray:
+        """One image `[H, W, C]` in the source's dtype."""
+        dtype = self.spec["image"].dtype
+        with Image.open(path) as file:
+            image: Image.Image = file
+            deep = image.mode.startswith("I")
+            if image.mode in ("RGBA", "LA", "PA", "P"):
+                image = image.convert("RGBA")
+                black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+                image = Image.alpha_composite(black, image).convert("RGB")
+            if deep and dtype == np.uint16:
+                values = np.asarray(image).clip(0, 65535).astype(np.float32)
+                return np.rint(np.asarray(self._resize(Image.fromarray(values))))[..., None].astype(
+                    dtype
+                )
+            if deep:
+                values = np.asarray(image).clip(0, 65535)
+                image = Image.fromarray((values // 257).astype(np.uint8))
+            image = image.convert("L" if self._channels == 1 else "RGB")
+            pixels = np.asarray(self._resize(image), dtype)
+        if dtype == np.uint16:
+            pixels = pixels * np.uint16(257)
+        return pixels if pixels.ndim == 3 else pixels[..., None]
+
+    def _resize(self, image: Image.Image) -> Image.Image:
+        """The image in the wanted size."""
+        if self._size in ((0, 0), (image.height, image.width)):
+            return image
+        return image.resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR)
+
+
+def _look(path: Path) -> tuple[tuple[int, int], bool, bool] | None:
+    """((height, width), has color, has 16 bits) of a file that decodes; None for one that fails."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            color = image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I")
+            return (image.height, image.width), color, image.mode.startswith("I")
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ):
+        return None
+
+
+def read_folder(options: Any, split: str) -> Source:
+    """Reads `dir/train` and `dir/test`; without them, a fixed fifth of `dir` is the test split.
+
+    Args:
+      options: `config.data`.
+      split: `train` or `test`.
+
+    Returns:
+      uint8 images (uint16 if grey and stored with 16 bits).
+
+    Raises:
+      UserError: for a missing folder, unequal sizes, or no readable file.
+    """
+    folder = Path(options.dir)
+    parts = [folder / name for name in ("train", "test")]
+    has_splits = all(part.is_dir() for part in parts)
+    # A class that one of the parts lacks must not shift the labels of the others.
+    classes = {p.name for part in parts for p in part.iterdir() if p.is_dir()} if has_splits else ()
+    source = FolderSource(
+        folder / split if has_splits else folder,
+        image_size=tuple(options.image_size),
+        channels=options.channels,
+        class_names=sorted(classes) if has_splits else None,
+        strict=options.strict,
+        num_threads=options.num_threads,
+    )
+    if has_splits:
+        return source
+    return split_off(source, 0.2, held_out=split == "test", name="the share of test images")

@@ -1,0 +1,150 @@
+"""Completion of point clouds from PCD files: PCN's data, and GRNet's edition with its views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.files import FileSource, read_content
+from nvc_jax.data.shapes.clouds import completion_source, parse_table
+
+# GRNet's edition says val; PCN's own files say valid.
+_FOLDERS = {"train": ("train",), "validation": ("val", "valid"), "test": ("test",)}
+
+
+def read_pcn(options: Any, split: str) -> FileSource:
+    """Reads pairs of clouds, `{train,val,test}/{partial,complete}/<class>/<model>.pcd`.
+
+    A model with several views has its partial clouds in `partial/<class>/<model>/<view>.pcd`, each
+    of which is an example. Points that are not finite or at the origin, which is padding, are left
+    out. Clouds keep their place and scale.
+
+    Args:
+      options: `config.data`; `num_points` is what both clouds are resampled to (16,384 for the
+        published protocol), in a way that depends on the example alone.
+      split: `train`, `validation` or `test`.
+
+    Returns:
+      `partial` and `complete`, float32 `[num_points, 3]`, and `label`, the number of the class
+      among all folders of classes, sorted. Files are read as they are asked for.
+
+    Raises:
+      UserError: for a missing folder, file or partner, and for a damaged file. PCN's `.lmdb` files
+        of the training split are not read, since they hold pickled objects.
+
+    Reference: Yuan et al., "PCN: Point Completion Network", 3DV 2018; Xie et al., "GRNet", ECCV
+    2020.
+    """
+    return completion_source(
+        options,
+        _FOLDERS[split],
+        splits=[name for names in _FOLDERS.values() for name in names],
+        target="complete",
+        suffix=".pcd",
+        parse=_read_pcd,
+    )
+
+
+def _read_pcd(path: Path) -> np.ndarray:
+    """One file."""
+    return parse_pcd(read_content(path), str(path))
+
+
+def parse_pcd(content: bytes, where: str) -> np.ndarray:
+    """Reads the points of a PCD file, version 0.7, with DATA ascii or binary.
+
+    Args:
+      content: the file.
+      where: what it is called in messages.
+
+    Returns:
+      float32 `[POINTS, 3]`, x, y and z as stored; NaN where there was no measurement.
+
+    Raises:
+      UserError: for another format, a header that lacks something, or fewer or more points than
+        it says.
+
+    Reference: Point Cloud Library, "The PCD (Point Cloud Data) file format".
+    """
+    header, body = _split_header(content, where)
+    names = header.get("FIELDS", [])
+    try:
+        points = int(header["POINTS"][0])
+        counts = [int(count) for count in header.get("COUNT", ["1"] * len(names))]
+        kinds = [
+            np.dtype(f"<{kind.lower()}{size}")
+            for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)
+        ]
+        columns = list(zip(names, kinds, counts, strict=True))
+        first = {name: sum(counts[:i]) for i, (name, _, count) in enumerate(columns) if count == 1}
+        xyz = [first[name] for name in "xyz"]
+        valid = points >= 0 and min(counts) > 0 and all(kind.kind in "fiu" for kind in kinds)
+    except (KeyError, IndexError, ValueError, TypeError):
+        valid = False
+    if not valid:
+        raise UserError(
+            f"{where} is not a PCD file of points: expected FIELDS with x, y, z, and as many of SIZE, "
+            "TYPE and COUNT, and POINTS; fetch it again."
+        )
+    storage = " ".join(header["DATA"])
+    if storage == "ascii":
+        table = parse_table(body, sum(counts), where)
+        _check_points(len(table), points, where)
+        return _to_float32(table[:, xyz])
+    if storage != "binary":
+        raise UserError(
+            f"{where} has DATA {storage}: only ascii and binary are read; convert it, for example "
+            "with pcl_convert_pcd_ascii_binary."
+        )
+    # A row's size in Python's integers: a damaged COUNT must not ask for memory.
+    size = sum(kind.itemsize * count for _, kind, count in columns)
+    _check_points(len(body) / size, points, where)
+    starts = np.cumsum([0] + [kind.itemsize * count for _, kind, count in columns]).tolist()
+    chosen = [names.index(name) for name in "xyz"]
+    row = np.dtype(
+        {
+            "names": ["x", "y", "z"],
+            "formats": [kinds[i] for i in chosen],
+            "offsets": [starts[i] for i in chosen],
+            "itemsize": size,
+        }
+    )
+    table = np.frombuffer(body, row)
+    return np.stack([_to_float32(table[name]) for name in "xyz"], axis=-1)
+
+
+def _split_header(content: bytes, where: str) -> tuple[dict[str, list[str]], bytes]:
+    """The header's lines by their first word, and what follows the line DATA."""
+    header: dict[str, list[str]] = {}
+    start = 0
+    while "DATA" not in header:
+        end = content.find(b"\n", start)
+        line = content[start : end if end >= 0 else None]
+        if len(line) > 10_000 or end < 0:
+            raise UserError(
+                f"{where} is not a PCD file or is cut short: its header has no line DATA; fetch it "
+                "again."
+            )
+        words = line.decode("ascii", "replace").split()
+        if words and not words[0].startswith("#"):
+            header[words[0]] = words[1:]
+        start = end + 1
+    return header, content[start:]
+
+
+def _check_points(got: float, expected: int, where: str) -> None:
+    """As many points as the header says."""
+    if got != expected:
+        raise UserError(
+            f"{where} is cut short or too long: its header says {expected} points, got {got:g}; fetch "
+            "it again."
+        )
+
+
+def _to_float32(values: np.ndarray) -> np.ndarray:
+    """The values; those too large become infinite, and are left out like what is not finite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)

@@ -1,0 +1,261 @@
+"""Synthetic scenes: models side by side on a floor, seen from one viewpoint.
+
+Scene s is a function of the seed, s and the models alone; it is composed when it is asked for, once.
+Composed scenes stay in memory: 2 bytes a voxel (32 KiB for one of 32 × 16 × 32), 13 a point (26 KiB
+for one of 2,048).
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import DerivedSource, FieldSpec, Source
+from nvc_jax.data.shapes.clouds import resample
+from nvc_jax.data.shapes.solids import crop, resize
+from nvc_jax.data.shapes.views import (
+    ELEVATION,
+    camera,
+    oblique_rotation,
+    oblique_view,
+    oblique_viewpoint,
+    require_field,
+    visible_points,
+)
+from nvc_jax.geometry.labels import UNKNOWN
+
+VOLUME_SIDE = (10, 14)
+"""Longest side of a model in a scene of voxels, in voxels."""
+
+CLOUD_SCALE = (0.35, 0.6)
+"""Scale of a model in a scene of points, whose floor is 2 wide; models are 1 long."""
+
+_TURN = np.pi / 4  # how far the camera of a scene of voxels stands from +z at most
+_GRID = 100  # places on the floor of a scene of points, per unit
+_LAYOUTS, _PLACES = 20, 50  # tries, of the whole scene and of one model
+
+
+class _Scenes(DerivedSource, abc.ABC):
+    """What scenes of voxels and of points share; see `Source`."""
+
+    def __init__(
+        self, source: Source, num_scenes: int, models_per_scene: tuple[int, int], seed: int
+    ):
+        fewest, most = models_per_scene
+        if num_scenes < 1 or not 1 <= fewest <= most:
+            raise UserError(
+                f"There is 1 scene or more, of 1 model or more each, got {num_scenes} scenes of "
+                f"{fewest} to {most} models."
+            )
+        super().__init__(source)
+        self._num_scenes, self._seed = num_scenes, seed
+        self._models_per_scene = fewest, most
+        self._composed: dict[int, dict[str, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        """Number of scenes."""
+        return self._num_scenes
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        scenes = [self._scene(int(i)) for i in ids]
+        fields = {name: np.stack([scene[name] for scene in scenes]) for name in scenes[0]}
+        return {**fields, "label": np.full(len(scenes), -1, np.int32)}
+
+    def _scene(self, number: int) -> dict[str, np.ndarray]:
+        if number not in self._composed:
+            rng = np.random.default_rng((self._seed, number))
+            count = int(rng.integers(*self._models_per_scene, endpoint=True))
+            count = min(count, len(self._source))
+            models = self._source.gather(rng.choice(len(self._source), count, replace=False))
+            if models["label"].max() >= UNKNOWN - 1:
+                raise UserError(
+                    f"Scenes have {UNKNOWN - 1} classes at most, got label {models['label'].max()}."
+                )
+            self._composed[number] = self._compose(number, models, rng)
+        return self._composed[number]
+
+    @abc.abstractmethod
+    def _compose(
+        self, number: int, models: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """The fields of one scene."""
+
+
+class SceneVolumes(_Scenes):
+    """Scenes of voxels, seen from above at the front.
+
+    Models are turned by quarters and stand at least a voxel from each other. Fields: `partial`
+    uint8 `[X, Y, Z]`, the surface seen; `complete` uint8 `[X, Y, Z]`, 0 empty, else 1 + the label of
+    the model there, or 255 where it has none; and `label`, −1. The floor itself is left out.
+    `point_class_names` are "empty" and the names of the models' classes.
+
+    Args:
+      source: models with `voxels`.
+      num_scenes: number of scenes.
+      size: X, Y, Z.
+      models_per_scene: fewest and most; there are fewer where no place is left.
+      seed: of all that is random.
+
+    Raises:
+      UserError: for a source without volumes, or numbers below 1.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        num_scenes: int,
+        size: tuple[int, int, int] = (32, 16, 32),
+        models_per_scene: tuple[int, int] = (2, 4),
+        seed: int = 0,
+    ):
+        require_field(source, "voxels", "[X, Y, Z]", 3)
+        super().__init__(source, num_scenes, models_per_scene, seed)
+        self.point_class_names = ("empty", *self.class_names) if self.class_names else ()
+        if min(size) < 1:
+            raise UserError(f"A scene is 1 voxel or more along every axis, got {tuple(size)}.")
+        self._size = tuple(size)
+        volume = FieldSpec(self._size, np.dtype(np.uint8))
+        label = FieldSpec((), np.dtype(np.int32))
+        self.spec = {"partial": volume, "complete": volume, "label": label}
+
+    def _compose(
+        self, number: int, models: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        solids = []
+        for voxels in models["voxels"]:
+            turned = np.rot90(crop(voxels != 0), int(rng.integers(4)), axes=(0, 2))
+            scale = rng.integers(*VOLUME_SIDE, endpoint=True) / max(turned.shape)
+            scale = min(scale, *(np.array(self._size) / turned.shape))
+            size = np.maximum(1, np.round(np.array(turned.shape) * scale)).astype(int)
+            solids.append(resize(turned, size))
+        sizes = np.array([solid.shape for solid in solids])[:, [0, 2]]
+        places = _place(sizes, np.array(self._size)[[0, 2]], rng)
+        complete = np.zeros(self._size, np.uint8)
+        for solid, place, label in zip(solids, places, models["label"], strict=True):
+            if place is not None:
+                width, height, depth = solid.shape
+                x, z = place
+                region = complete[x : x + width, :height, z : z + depth]
+                region[solid] = UNKNOWN if label < 0 else label + 1
+        azimuth = np.pi / 2 + rng.uniform(-_TURN, _TURN)
+        rotation = camera(azimuth, np.deg2rad(rng.uniform(*ELEVATION)))
+        return {"partial": oblique_view(complete, rotation), "complete": complete}
+
+
+class SceneClouds(_Scenes):
+    """Scenes of points that are seen from one viewpoint above.
+
+    The floor, which has no points, is [−1, 1]² at y = 0; models are turned by any angle. Fields:
+    `points` float32 `[P, 3]`; `point_label` uint8 `[P]`, the label of the model, 255 where it has
+    none; and `label`, −1. `point_class_names` are the names of the models' classes.
+
+    Args:
+      source: models with `points` in [−0.5, 0.5].
+      num_scenes: number of scenes.
+      num_points: `P`.
+      models_per_scene: fewest and most; there are fewer where no place is left.
+      seed: of all that is random.
+
+    Raises:
+      UserError: for a source without points, or numbers below 1; when a scene is composed, for a
+        model that is larger than the floor.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        num_scenes: int,
+        num_points: int = 2048,
+        models_per_scene: tuple[int, int] = (2, 5),
+        seed: int = 0,
+    ):
+        require_field(source, "points", "[P, 3]", 2)
+        super().__init__(source, num_scenes, models_per_scene, seed)
+        if num_points < 1:
+            raise UserError(f"A scene has 1 point or more, got {num_points}.")
+        self._num_points = num_points
+        self.point_class_names = self.class_names
+        self.spec = {
+            "points": FieldSpec((num_points, 3), np.dtype(np.float32)),
+            "point_label": FieldSpec((num_points,), np.dtype(np.uint8)),
+            "label": FieldSpec((), np.dtype(np.int32)),
+        }
+
+    def _compose(
+        self, number: int, models: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        clouds = []
+        for points in models["points"]:
+            turned = points[:, :3] @ _yaw(rng.uniform(0, 2 * np.pi)) * rng.uniform(*CLOUD_SCALE)
+            clouds.append(turned - turned.min(axis=0))
+        sizes = np.array([cloud.max(axis=0) for cloud in clouds])[:, [0, 2]]
+        if sizes.max() > 2:
+            raise UserError(
+                f"A model of the scene is {sizes.max() / CLOUD_SCALE[1]:.3g} wide or more: scenes are "
+                "made of models that are 1 long; divide the points by their extent."
+            )
+        places = _place(np.ceil(sizes * _GRID).astype(int), np.full(2, 2 * _GRID), rng)
+        labels = np.where(models["label"] < 0, UNKNOWN, models["label"]).astype(np.uint8)
+        points, point_label = [], []
+        for cloud, place, label in zip(clouds, places, labels, strict=True):
+            if place is not None:
+                x, z = place / _GRID - 1
+                points.append(cloud + np.array([x, 0, z]))
+                point_label.append(np.full(len(cloud), label))
+        scene, classes = np.concatenate(points), np.concatenate(point_label)
+        rotation = oblique_rotation(number, 0, self._seed)
+        seen = visible_points(scene, oblique_viewpoint(scene, rotation))
+        drawn = seen[resample(scene[seen], self._num_points, rng)]
+        return {"points": scene[drawn].astype(np.float32), "point_label": classes[drawn]}
+
+
+def scene_options(options: Any, split: str) -> dict[str, Any]:
+    """What scenes of every kind take from `config.data`, as keywords of their sources."""
+    return {
+        "num_scenes": options.num_scenes if split == "train" else options.num_heldout_scenes,
+        "models_per_scene": tuple(options.models_per_scene),
+        "seed": options.view_seed,
+    }
+
+
+def _yaw(angle: float) -> np.ndarray:
+    """Rotation `[3, 3]` about the vertical axis."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+
+
+def _place(
+    sizes: np.ndarray, floor: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray | None]:
+    """Places rectangles on a floor at random, at least 1 apart.
+
+    Args:
+      sizes: whole numbers `[n, 2]`, none above the floor's.
+      floor: its size, whole numbers `[2]`.
+      rng: source of the draw.
+
+    Returns:
+      Lower corner `[2]` of every rectangle, None where no place was found.
+    """
+    best: list[np.ndarray | None] = []
+    for _ in range(_LAYOUTS):
+        layout: list[np.ndarray | None] = []
+        low, high = np.empty((0, 2)), np.empty((0, 2))
+        for size in sizes:
+            tries = rng.integers(0, floor - size, (_PLACES, 2), endpoint=True)
+            apart = (tries[:, None] > high) | (tries[:, None] + size < low)
+            free = tries[apart.any(axis=2).all(axis=1)]
+            layout.append(free[0] if len(free) else None)
+            if len(free):
+                low, high = np.append(low, free[:1], 0), np.append(high, free[:1] + size, 0)
+        if sum(p is not None for p in layout) > sum(p is not None for p in best):
+            best = layout
+        if len(low) == len(sizes):
+            break
+    return best

@@ -1,0 +1,108 @@
+"""More shapes to train on: copies of stored ones, stretched along their axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.source import DerivedSource, Source
+from nvc_jax.data.shapes.solids import crop, resize
+
+
+class StretchedShapes(DerivedSource):
+    """Shapes and stretched copies of them: example c·N + n is copy c of shape n of N.
+
+    Copy 0 is the shape itself. In the others every axis has a factor of its own, `exp(u)` with u
+    uniform in [−amount, amount]; then the shape is scaled, and placed in the middle, such that its
+    longest side is as long as before. A copy is a function of the seed, c and n alone, and is made
+    when it is asked for.
+
+    Args:
+      source: shapes with `voxels` `[X, Y, Z]` or `points` `[P, 3]`, or both.
+      copies: stretched copies of every shape, 0 or more.
+      amount: largest logarithm of a factor, from 0 to 1.
+      seed: of the factors.
+
+    Raises:
+      UserError: for another number of copies or amount.
+    """
+
+    def __init__(self, source: Source, *, copies: int, amount: float, seed: int = 0):
+        if copies < 0 or not 0.0 <= amount <= 1.0:
+            raise UserError(
+                "Shapes have 0 or more stretched copies, by an amount from 0 to 1, got "
+                f"{copies} and {amount}."
+            )
+        super().__init__(source)
+        self._copies, self._amount, self._seed = copies, amount, seed
+        self.spec = source.spec
+
+    def __len__(self) -> int:
+        """Number of shapes and copies."""
+        return len(self._source) * (1 + self._copies)
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        copies, shapes = np.divmod(np.asarray(ids), len(self._source))
+        batch = {name: values.copy() for name, values in self._source.gather(shapes).items()}
+        for i in np.flatnonzero(copies):
+            rng = np.random.default_rng((self._seed, int(shapes[i]), int(copies[i])))
+            factors = np.exp(rng.uniform(-self._amount, self._amount, 3))
+            if "voxels" in batch:
+                batch["voxels"][i] = stretch_voxels(batch["voxels"][i], factors)
+            if "points" in batch:
+                batch["points"][i], scale = stretch_points(batch["points"][i], factors)
+            if "normals" in batch:
+                normals = batch["normals"][i] / scale
+                length = np.linalg.norm(normals, axis=1, keepdims=True)
+                batch["normals"][i] = normals / np.maximum(length, 1e-12)
+        return batch
+
+
+def with_stretched_copies(source: Source, options: Any, split: str) -> Source:
+    """Adds the copies that `config.data` asks for, to the training split alone."""
+    if split != "train" or options.stretched_copies == 0:
+        return source
+    copies, amount = options.stretched_copies, options.stretch
+    return StretchedShapes(source, copies=copies, amount=amount, seed=options.view_seed)
+
+
+def stretch_voxels(voxels: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Stretches what is occupied, in the middle of the volume, with its longest side as it was.
+
+    Args:
+      voxels: `[X, Y, Z]`, occupied where not 0.
+      factors: `[3]`, above 0, of which only ratios matter.
+
+    Returns:
+      0 and 1, of the same shape and dtype. A side that would be longer than the volume ends at its
+      walls.
+    """
+    solid = crop(voxels != 0)
+    sides = np.array(solid.shape)
+    stretched = sides * factors
+    wanted = np.round(stretched * sides.max() / stretched.max())
+    size = np.clip(wanted, 1, voxels.shape).astype(int)
+    low = (np.array(voxels.shape) - size) // 2
+    result = np.zeros_like(voxels)
+    result[tuple(slice(a, a + n) for a, n in zip(low, size, strict=True))] = resize(solid, size)
+    return result
+
+
+def stretch_points(points: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Stretches a cloud about the middle of its bounding box, with its longest side as it was.
+
+    Args:
+      points: floats `[P, 3]`.
+      factors: `[3]`, above 0, of which only ratios matter.
+
+    Returns:
+      (points `[P, 3]` of the same dtype, what they were multiplied by, `[3]`).
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    middle, sides = (low + high) / 2, high - low
+    longest = (sides * factors).max()
+    scale: Any = factors * (sides.max() / longest if longest > 0 else 1.0)
+    return ((points - middle) * scale + middle).astype(points.dtype), scale

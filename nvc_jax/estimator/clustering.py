@@ -1,0 +1,371 @@
+"""Nebula Variational Coding as an estimator of scikit-learn, for people who have an array.
+
+from nvc_jax import NebulaClustering
+
+model = NebulaClustering(n_clusters=10, random_state=0).fit(X)
+model.labels_, model.predict(X_new), model.transform(X_new)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from nvc_jax.config import from_json, to_json
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import FieldSpec, Source
+from nvc_jax.data.base.source import FieldSource
+from nvc_jax.estimator.file import damaged, read_estimator, read_state, write_estimator
+from nvc_jax.estimator.recipe import Scaling, make_config, scaling_of
+from nvc_jax.training.in_memory import (
+    Compiled,
+    compile_config,
+    decode_in_memory,
+    encode_in_memory,
+    train_in_memory,
+)
+from nvc_jax.training.state import TrainState, find_anchors
+
+FLOATS = (np.float64, np.float32)
+
+
+class NebulaClustering(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+):
+    """Clusters rows of a table, or images, in the latent space of an autoencoder, without labels.
+
+    A variational autoencoder is warmed up, k-means on its codes gives the anchors, and then a KL term
+    draws every example to its nearest anchor and a triplet term away from the others. The nearest
+    anchor is the cluster.
+
+    Inputs are `[N, F]` tables of any real dtype, or images `[N, H, W]` and `[N, H, W, C]`. They are
+    scaled inside, see `scaling`; whatever is decoded comes back in their units and shape, as float32.
+
+    Args:
+      n_clusters: number of anchors.
+      latent_dim: number of dimensions of the latent space.
+      hidden: widths of the encoder's layers; the decoder mirrors them.
+      max_iter: number of training steps, a batch each; all of them are taken.
+      batch_size: examples a step. Small data come several times in a batch.
+      learning_rate: peak of Adam's learning rate.
+      reconstruction_weight: of the reconstruction error, where the KL term has weight 1. More keeps more
+        of what differs within a cluster.
+      triplet_weight: of the term that keeps clusters apart.
+      balanced: draw examples to anchors in equal shares of every training batch. Turn it off where
+        clusters are of very different sizes.
+      augment: strength of the random changes of training inputs, of which the unchanged ones are
+        reconstructed. 1: of a row 0.3 of the features are taken from other rows; images are shifted,
+        turned, scaled and sheared a little. 0: none.
+      scaling: of a table's features. `features`: one by one to standard deviation 1; `global`: all
+        by the same number; `auto`: the latter if no range is above 4 times the median range, as
+        where they share a unit or were scaled before. Images are scaled to 0 … 1 together.
+      random_state: seed; an int gives the same result at every fit.
+      verbose: show a progress bar.
+
+    Attributes:
+      cluster_centers_: float32 `[n_clusters, latent_dim]`, the anchors, in the latent space.
+      labels_: int32 `[N]`, cluster of every example of the last fit.
+      n_iter_: number of training steps taken.
+      input_shape_: shape of an example.
+      n_features_in_: number of features of a row, or of values of an image.
+      feature_names_in_: names of a data frame's columns, where they are strings.
+
+    Reference: Wang, Tan, Navab and Tombari, "Self-supervised Latent Space Optimization with Nebula
+    Variational Coding", TPAMI 2022.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        latent_dim: int = 10,
+        hidden: tuple[int, ...] = (256, 128),
+        max_iter: int = 1000,
+        batch_size: int = 256,
+        learning_rate: float = 2e-3,
+        reconstruction_weight: float = 1.0,
+        triplet_weight: float = 20.0,
+        balanced: bool = True,
+        augment: float = 1.0,
+        scaling: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ):
+        self.n_clusters = n_clusters
+        self.latent_dim = latent_dim
+        self.hidden = hidden
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.reconstruction_weight = reconstruction_weight
+        self.triplet_weight = triplet_weight
+        self.balanced = balanced
+        self.augment = augment
+        self.scaling = scaling
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks: codes are float32; images are taken too."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def fit(self, X: Any, y: object = None) -> NebulaClustering:
+        """Trains from the beginning.
+
+        Args:
+          X: `[N, F]`, `[N, H, W]` or `[N, H, W, C]`, finite, N at least `n_clusters`.
+          y: ignored.
+
+        Raises:
+          UserError: a ValueError, for data or parameters that do not fit.
+        """
+        x = self._check_input(X, reset=True)
+        if len(x) < self.n_clusters:
+            raise UserError(f"n_samples={len(x)} is below n_clusters={self.n_clusters}.")
+        self._config = to_json(
+            make_config(self.get_params(deep=False), _network_shape(x.shape[1:]))
+        )
+        self._scaling = scaling_of(x.reshape(len(x), *_network_shape(x.shape[1:])), self.scaling)
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        compiled = self._compiled()
+        return self._train(x, compiled.init(self._seed), compiled.config.train.num_steps)
+
+    def partial_fit(self, X: Any, y: object = None) -> NebulaClustering:
+        """Goes on training with other examples, once through them; the first call is `fit`.
+
+        Scaling and parameters stay those of the first call, the learning rate that of its end.
+
+        Args:
+          X: as for `fit`, of any number of examples from the second call on.
+          y: ignored.
+        """
+        if not hasattr(self, "_state"):
+            return self.fit(X)
+        x = self._check_input(X, reset=False)
+        size = self._compiled().config.train.batch_size
+        return self._train(x, self._state, -(-len(x) // size))
+
+    def _train(self, x: np.ndarray, state: TrainState, steps: int) -> NebulaClustering:
+        """Takes steps from a state, and sets what is known after a fit."""
+        compiled, source = self._compiled(), self._source(x)
+        state = train_in_memory(
+            compiled, state, source, steps, seed=self._seed, progress=bool(self.verbose)
+        )
+        self._keep(state, encode_in_memory(compiled, state, source)["assignment"])
+        return self
+
+    def _keep(self, state: TrainState, labels: np.ndarray) -> None:
+        """Sets what is known after a fit."""
+        self._state, self.labels_ = state, labels
+        self.n_iter_ = int(state.step)
+        self.cluster_centers_ = np.asarray(find_anchors(state.params))
+        self._n_features_out = self.cluster_centers_.shape[1]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Cluster of every example, the nearest anchor of its code, int32 `[N]`."""
+        return self._encode(self._input(X))["assignment"]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes: means of the latent distribution, float32 `[N, latent_dim]`."""
+        return self._encode(self._input(X))["mean"]
+
+    def inverse_transform(self, X: Any) -> np.ndarray:
+        """Decodes latent vectors `[N, latent_dim]`, such as `cluster_centers_`, to examples."""
+        check_is_fitted(self)
+        sample = check_array(X, dtype=FLOATS)
+        if sample.shape[1] != self._n_features_out:
+            raise UserError(
+                f"Latent vectors have {self._n_features_out} dimensions, got {sample.shape[1]}."
+            )
+        compiled = self._compiled()
+        output = decode_in_memory(compiled, self._state, sample)
+        shown = self._scaling.undo(compiled.experiment.task.present(output))
+        return shown.reshape(len(sample), *self.input_shape_)
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """What the decoder makes of the codes of examples, float32, of the shape of `X`."""
+        return self.inverse_transform(self.transform(X))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """How normal every example is: outliers have the smallest values.
+
+        `−(reconstruction_weight·error + KL(own latent distribution ‖ N(nearest anchor, 1)) + log n_clusters)`
+        with the error of what is decoded from the mean, on scaled examples: but for that and a constant, a
+        lower bound of the log-density under an even mixture of what is decoded around the anchors.
+
+        Args:
+          X: as for `fit`.
+
+        Returns:
+          float64 `[N]`.
+        """
+        return self._scores(self._encode(self._input(X)))
+
+    def _scores(self, encoded: dict[str, np.ndarray]) -> np.ndarray:
+        """`score_samples` of encoded examples."""
+        config = self._compiled().config
+        error = config.loss.reconstruction.value * encoded["reconstruction"].astype(np.float64)
+        return -(error + encoded["kl"] + math.log(config.model.num_anchors))
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Mean of `score_samples`: greater is better, and `y` is ignored."""
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(
+        self, n_samples: int = 1, *, anchor: int | None = None, random_state: Any = None
+    ) -> np.ndarray:
+        """Decodes draws from `N(anchor, 1)`.
+
+        Args:
+          n_samples: how many.
+          anchor: from 0 to `n_clusters` − 1; None: each draw is around any anchor, all as likely.
+          random_state: of the draws; None: the estimator's.
+
+        Returns:
+          Examples, float32 `[n_samples, ...]`.
+
+        Raises:
+          UserError: if there is no such anchor.
+        """
+        check_is_fitted(self)
+        count, dim = self.cluster_centers_.shape
+        if anchor is not None and not 0 <= anchor < count:
+            raise UserError(f"There is no anchor {anchor}: they go from 0 to {count - 1}.")
+        rng = check_random_state(self.random_state if random_state is None else random_state)
+        chosen = rng.randint(count, size=n_samples) if anchor is None else [anchor] * n_samples
+        return self.inverse_transform(
+            self.cluster_centers_[chosen] + rng.standard_normal((n_samples, dim))
+        )
+
+    def report(self, path: str | Path, X: Any, y: Any = None) -> Path:
+        """Writes a page to look at: latent space, anchors, reconstructions; it opens offline.
+
+        The estimator does not keep the examples, so they are given again, or others.
+
+        Args:
+          path: the file, `.html`, which is replaced.
+          X: as for `fit`.
+          y: labels `[N]`, numbers or strings, to color by and to tell how pure anchors are; or None.
+
+        Returns:
+          The path.
+        """
+        from nvc_jax.estimator.report import gather_report
+        from nvc_jax.report import write_report
+
+        return write_report(path, gather_report(self, X, y, f"NebulaClustering: {Path(path).stem}"))
+
+    def save(self, path: str | Path) -> Path:
+        """Writes everything to one npz file, which holds arrays and JSON and no code.
+
+        Args:
+          path: the file, which is replaced.
+
+        Returns:
+          The path. A `random_state` that is an object is saved as None.
+        """
+        check_is_fitted(self)
+        params = self.get_params(deep=False)
+        if isinstance(self.random_state, np.random.RandomState):
+            params["random_state"] = None
+        names = getattr(self, "feature_names_in_", None)
+        facts = {
+            "params": params,
+            "config": json.loads(self._config),
+            "input_shape": self.input_shape_,
+            "feature_names": None if names is None else names.tolist(),
+            "seed": self._seed,
+        }
+        arrays = {"labels": self.labels_, **self._scaling._asdict()}
+        write_estimator(Path(path), facts, arrays, self._state)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> NebulaClustering:
+        """Reads what `save` wrote. Runs no code found in the file.
+
+        Args:
+          path: the file.
+
+        Returns:
+          The fitted estimator.
+
+        Raises:
+          UserError: if the file is missing, damaged, or holds something else.
+        """
+        path = Path(path)
+        facts, arrays = read_estimator(path, ("labels", *Scaling._fields))
+        try:
+            model = cls(**{**facts["params"], "hidden": tuple(facts["params"]["hidden"])})
+            config, model._seed = json.dumps(facts["config"]), int(facts["seed"])
+            model.input_shape_ = tuple(facts["input_shape"])
+            names = facts["feature_names"]
+        except (ValueError, TypeError, KeyError):
+            raise damaged(path) from None
+        model._config = to_json(from_json(config, "the estimator's config"))
+        model.n_features_in_ = math.prod(model.input_shape_)
+        if names is not None:
+            model.feature_names_in_ = np.asarray(names, object)
+        model._scaling = Scaling(*(arrays[name] for name in Scaling._fields))
+        model._keep(read_state(path, model._compiled().empty_state()), arrays["labels"])
+        return model
+
+    def _check_input(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Finite floats of the right shape; `reset` learns the shape, or else it is compared."""
+        if np.asarray(X).ndim < 3:
+            x = validate_data(self, X, dtype=FLOATS, reset=reset)
+        else:
+            x = check_array(X, dtype=FLOATS, allow_nd=True)
+            if x.ndim > 4:
+                raise UserError(f"X is [N, F], [N, H, W] or [N, H, W, C], got shape {x.shape}.")
+            if reset and hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_  # of an earlier fit, to a data frame
+        if reset:
+            self.input_shape_, self.n_features_in_ = x.shape[1:], math.prod(x.shape[1:])
+        elif x.shape[1:] != self.input_shape_:
+            raise UserError(f"Examples have shape {self.input_shape_}, got {x.shape[1:]}.")
+        return x
+
+    def _input(self, X: Any) -> Source:
+        """A user's examples, checked against those of the fit, as a source."""
+        check_is_fitted(self)
+        return self._source(self._check_input(X, reset=False))
+
+    def _source(self, x: np.ndarray) -> Source:
+        """Checked examples as a scaled source."""
+        values = self._scaling.apply(x.reshape(len(x), *_network_shape(x.shape[1:])))
+        return FieldSource({_field(values.shape[1:]): values})
+
+    def _compiled(self) -> Compiled:
+        """The compiled functions of the fitted config."""
+        shape = _network_shape(self.input_shape_)
+        return compile_config(self._config, _field(shape), FieldSpec(shape, np.dtype(np.float32)))
+
+    def _encode(self, source: Source) -> dict[str, np.ndarray]:
+        """What evaluation gives for every example."""
+        return encode_in_memory(self._compiled(), self._state, source)
+
+
+def _network_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of an example as the network sees it: images have channels."""
+    return (*shape, 1) if len(shape) == 2 else shape
+
+
+def _field(shape: tuple[int, ...]) -> str:
+    """Name of the examples' field, by the shape that the network sees."""
+    return "features" if len(shape) == 1 else "image"

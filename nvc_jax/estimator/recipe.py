@@ -1,0 +1,138 @@
+"""What `NebulaClustering` does with an array before the library's core sees it: scaling, and a config."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from nvc_jax.config import default_config, ramp, weight_schedule
+from nvc_jax.core.errors import UserError
+
+SCALINGS = ("auto", "features", "global")
+WARMUP = 0.4
+"""Share of the steps that are those of a plain autoencoder, before anchors are set by k-means."""
+RAMP = 0.18
+"""Share of the steps over which the weights of the latent terms rise after that."""
+ALIKE = 4.0
+"""Features are taken to be of one unit where no range is more than so many times the median range."""
+EVAL_BATCH_SIZE = 512
+POSITIVE = (
+    "n_clusters",
+    "latent_dim",
+    "max_iter",
+    "batch_size",
+    "learning_rate",
+    "reconstruction_weight",
+    "hidden",
+)
+
+
+class Scaling(NamedTuple):
+    """`scaled = (X − offset) / scale`, float64, of the shape of an example or `[]`."""
+
+    offset: np.ndarray
+    scale: np.ndarray
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """Scaled examples, float32; images are clipped to the range of the training images."""
+        scaled = (x - self.offset) / self.scale
+        return (np.clip(scaled, 0.0, 1.0) if x.ndim > 2 else scaled).astype(np.float32)
+
+    def undo(self, scaled: np.ndarray) -> np.ndarray:
+        """Examples as they were, float32."""
+        return (scaled * self.scale + self.offset).astype(np.float32)
+
+
+def scaling_of(x: np.ndarray, kind: str) -> Scaling:
+    """The scaling of an array.
+
+    Images go from 0 to 1, by the smallest and largest value of all. Features of a table get mean 0; their
+    standard deviations become 1 one by one (`features`), or in the root mean square over all that are
+    not constant (`global`). `auto` takes the latter where no feature's range is more than `ALIKE` times
+    the (lower) median range: then they share a unit, as pixels and lengths do, or were scaled already, and how
+    much each varies tells something.
+
+    Args:
+      x: finite floats, `[N, F]` or images `[N, H, W, C]`.
+      kind: of `SCALINGS`; images ignore it.
+
+    Returns:
+      The scaling.
+
+    Raises:
+      UserError: for another kind.
+    """
+    if kind not in SCALINGS:
+        raise UserError(f"scaling is {kind!r}: use one of {', '.join(SCALINGS)}.")
+    x = np.asarray(x, np.float64)
+    if x.ndim > 2:
+        extent = np.ptp(x)
+        return Scaling(x.min(), extent if extent > 0 else np.ones(()))
+    scale, extent = x.std(axis=0), np.ptp(x, axis=0)
+    varying = extent > 0
+    if varying.any():
+        middle = np.quantile(extent[varying], 0.5, method="lower")  # of two features the smaller
+        alike = extent.max() <= ALIKE * middle
+        if kind == "global" or (kind == "auto" and alike):
+            scale = np.full(scale.shape, np.sqrt(np.mean(np.square(scale[varying]))))
+    return Scaling(x.mean(axis=0), np.where(varying & (scale > 0), scale, 1.0))
+
+
+def make_config(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections.ConfigDict:
+    """The library's config for an estimator's parameters.
+
+    Args:
+      options: the parameters of `NebulaClustering`.
+      shape: of an example, `[F]` or `[H, W, C]`.
+
+    Returns:
+      The config; its seed is 0.
+
+    Raises:
+      UserError: for a number that has to be greater than 0, or not negative, and is not.
+    """
+    _check(options)
+    config = default_config()
+    config.model.num_anchors = int(options["n_clusters"])
+    config.model.latent_dim = int(options["latent_dim"])
+    config.model.hidden = tuple(int(width) for width in np.atleast_1d(options["hidden"]))
+    steps = int(options["max_iter"])
+    warmup = int(WARMUP * steps)
+    rise = {"begin": warmup, "steps": int(RAMP * steps)}
+    config.train.num_steps, config.train.batch_size = steps, int(options["batch_size"])
+    config.eval.batch_size = EVAL_BATCH_SIZE
+    config.anchors.warmup_steps = warmup
+    config.anchors.balanced = bool(options["balanced"])
+    config.loss.reconstruction = weight_schedule(float(options["reconstruction_weight"]))
+    config.loss.kl = ramp(1.0, **rise)
+    config.loss.triplet = ramp(float(options["triplet_weight"]), **rise)
+    config.loss.triplet_margin = 10.0
+    config.optimizer.learning_rate = float(options["learning_rate"])
+    config.optimizer.schedule = "cosine"
+    config.optimizer.end_factor = 0.05
+    strength = float(options["augment"])
+    if len(shape) == 1:
+        config.task = "table"
+        config.augment.swap = min(0.3 * strength, 1.0)
+    else:
+        config.task = "image"
+        config.loss.likelihood = "binary_cross_entropy"
+        config.augment.shift = 0.08 * strength * min(shape[:2])
+        config.augment.rotation = 0.3 * strength
+        config.augment.scale = 0.15 * strength
+        config.augment.shear = 0.3 * strength
+    return config
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Checks the numbers among an estimator's parameters."""
+    hidden = np.atleast_1d(options["hidden"])
+    smallest = {**options, "hidden": hidden.min() if hidden.size else 0}
+    for name in POSITIVE:
+        if not smallest[name] > 0:
+            raise UserError(f"{name} is {smallest[name]}: it must be greater than 0.")
+    for name in ("triplet_weight", "augment"):
+        if not options[name] >= 0:
+            raise UserError(f"{name} is {options[name]}: it must not be negative.")

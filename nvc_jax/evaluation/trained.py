@@ -1,0 +1,228 @@
+"""A trained model from a work directory: embed, assign, reconstruct, decode, sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.typing import ArrayLike
+
+from nvc_jax.config import override
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import Source
+from nvc_jax.tasks import Learned
+from nvc_jax.training import parallel, workdir
+from nvc_jax.training.averaging import average_checkpoints
+from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
+from nvc_jax.training.encoding import encode_source
+from nvc_jax.training.experiment import Experiment, abstract_state, make_experiment
+from nvc_jax.training.state import TrainState, find_anchors
+from nvc_jax.training.step import eval_step, predict_step
+
+CHANGEABLE = ("data.", "eval.")
+KINDS = {"latest": LATEST, "best": BEST}
+
+
+class TrainedModel:
+    """Parameters and what they mean. Everything is deterministic unless a key is given.
+
+    Args:
+      config: the config of the run.
+      experiment: what the config made for the mapped axis.
+      state: the state on the host, unreplicated.
+      learned: what the task learned before the training.
+
+    Attributes:
+      config: the config of the run.
+      step: number of training steps taken.
+      anchors: float32 `[K, D]`.
+      task: the task.
+      learned: what it learned before the training, such as a vocabulary, by file name.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        experiment: Experiment,
+        state: TrainState,
+        learned: Learned,
+    ):
+        self.config, self.task, self.learned = config, experiment.task, learned
+        self.step, self.anchors = int(state.step), np.asarray(find_anchors(state.params))
+        self._replicated = parallel.replicate(state)
+        self._eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
+        self._predict_step = parallel.map_step(partial(predict_step, experiment=experiment))
+        self._decode = jax.jit(
+            lambda sample: experiment.apply(state, sample, method="decode")
+        )  # the parameters are constants of it
+        self._size = config.eval.batch_size
+
+    def encode(self, source: Source) -> dict[str, np.ndarray]:
+        """Evaluates every example of a source on all devices.
+
+        Returns:
+          Arrays `[N, ...]` in the source's order: `mean`, `logvar`, `assignment`, `label`,
+          `reconstruction` (error), `kl`, and the task's own metrics.
+
+        Raises:
+          UserError: if the examples differ in shape from those of the training, or their values
+            cannot be what the model was trained on.
+        """
+        self._check_fields(source)
+        return encode_source(
+            self._eval_step, self._replicated, source, self._size, self.task.check_values
+        )
+
+    def _check_fields(self, source: Source) -> None:
+        """Compares a source with the fields of the training."""
+        got = {name: source.spec[name].shape for name in source.spec}
+        expected = {name: field.shape for name, field in self.task.batch_spec.items()}
+        if got != expected:
+            raise UserError(
+                f"The examples do not fit the trained model: expected fields {expected}, got {got}."
+            )
+
+    def embed(self, inputs: np.ndarray, rng: jax.Array | None = None) -> np.ndarray:
+        """Latent vectors of inputs.
+
+        Args:
+          inputs: an array of any number N of what the task encodes, as in training: images
+            `[N, H, W, C]` or `[N, H, W]`, partial volumes `[N, X, Y, Z]`.
+          rng: JAX key: draw from the posterior `N(mean, e^logvar)`. None: its mean.
+
+        Returns:
+          float32 `[N, D]`.
+        """
+        encoded = self.encode(self.task.as_source(inputs))
+        if rng is None:
+            return encoded["mean"]
+        noise = np.asarray(jax.random.normal(rng, encoded["mean"].shape, jnp.float32))
+        return encoded["mean"] + np.exp(0.5 * encoded["logvar"]) * noise
+
+    def assign(self, inputs: np.ndarray) -> np.ndarray:
+        """Nearest anchor of each input, int32 `[N]`; ties go to the lowest index."""
+        return self.encode(self.task.as_source(inputs))["assignment"]
+
+    def reconstruct(self, inputs: np.ndarray) -> np.ndarray:
+        """What the whole model makes of inputs, decoded from their means; see `predict`."""
+        return self.predict(self.task.as_source(inputs))
+
+    def predict(self, source: Source) -> np.ndarray:
+        """What the whole model makes of every example of a source, on all devices.
+
+        Returns:
+          What the task shows, in the source's order: for images float32 `[N, H, W, C]` from 0 to 1.
+        """
+        self._check_fields(source)
+        outputs = encode_source(
+            self._predict_step, self._replicated, source, self._size, self.task.check_values
+        )
+        return self.task.present(outputs["output"])
+
+    def decode(self, sample: ArrayLike) -> np.ndarray:
+        """Decodes latent vectors `[N, D]`, such as `anchors`, to what the task shows.
+
+        Returns:
+          For images float32 `[N, H, W, C]` from 0 to 1.
+
+        Raises:
+          UserError: if the task's decoder needs more than a latent vector.
+        """
+        if not self.task.decodes_codes:
+            raise UserError(
+                f"The task {self.config.task} decodes no latent vector alone, because its decoder "
+                "also sees the input: use predict or reconstruct."
+            )
+        sample = np.asarray(sample, np.float32)
+        # Blocks of one size: one compilation, and no more memory than training takes.
+        padding = max(-(-len(sample) // self._size), 1) * self._size - len(sample)
+        padded = np.concatenate([sample, np.zeros((padding, *sample.shape[1:]), np.float32)])
+        blocks = padded.reshape(-1, self._size, *sample.shape[1:])
+        outputs = [self.task.present(jax.device_get(self._decode(block))) for block in blocks]
+        return np.concatenate(outputs)[: len(sample)]
+
+    def sample(self, anchor: int, number: int, rng: jax.Array) -> np.ndarray:
+        """Decodes draws from the prior around one anchor, `N(A_k, anchor_scale²·I)`.
+
+        Args:
+          anchor: k, from 0 to K − 1.
+          number: how many.
+          rng: JAX key.
+
+        Returns:
+          For images float32 `[number, H, W, C]` from 0 to 1.
+
+        Raises:
+          UserError: if there is no such anchor, or the task's decoder needs more than a code.
+        """
+        if not 0 <= anchor < len(self.anchors):
+            raise UserError(
+                f"There is no anchor {anchor}: they go from 0 to {len(self.anchors) - 1}."
+            )
+        noise = jax.random.normal(rng, (number, self.anchors.shape[1]), jnp.float32)
+        return self.decode(self.anchors[anchor] + self.config.loss.anchor_scale * np.asarray(noise))
+
+    def samples(self) -> np.ndarray:
+        """`eval.shown_samples` draws around every anchor, `[K, S, ...]`, a function of the seed."""
+        keys = jax.random.split(jax.random.key(self.config.seed), len(self.anchors))
+        number = self.config.eval.shown_samples
+        return np.stack([self.sample(k, number, key) for k, key in enumerate(keys)])
+
+
+def load(
+    directory: str | Path,
+    checkpoint: str | int = "latest",
+    *,
+    overrides: Iterable[tuple[str, str]] = (),
+) -> TrainedModel:
+    """Restores a run on whatever devices there are. Runs no code found in the directory.
+
+    Args:
+      directory: work directory of a run.
+      checkpoint: `latest`, `best`, or a step.
+      overrides: (dotted key, text) pairs for keys under `data.` and `eval.`.
+
+    Returns:
+      The model.
+
+    Raises:
+      UserError: if there is no run or no such checkpoint, or another key is set.
+    """
+    path = Path(directory).absolute()
+    config = workdir.read_config(path)
+    for name, text in overrides:
+        if not name.startswith(CHANGEABLE):
+            raise UserError(
+                f"config.{name} was fixed in training: only keys under data. and eval. can be set."
+            )
+        override(config, name, text)
+    text = str(checkpoint)
+    if text not in KINDS and not text.isdigit():
+        raise UserError(f"The checkpoint is {text!r}: use latest, best, or the step of one.")
+    learned = workdir.read_learned(path)
+    experiment = make_experiment(config, workdir.read_spec(path), parallel.AXIS, learned)
+    target = abstract_state(experiment, config)
+    return TrainedModel(config, experiment, _restore(path, target, text, config), learned)
+
+
+def _restore(path: Path, target: Any, text: str, config: ml_collections.ConfigDict) -> Any:
+    """The state of a checkpoint, or the average of several."""
+    checkpoints = Checkpoints(path)
+    if config.eval.average_checkpoints > 1:
+        if text != "latest":
+            raise UserError(
+                f"The checkpoint is {text!r} with eval.average_checkpoints = "
+                f"{config.eval.average_checkpoints}: averages are of the latest ones."
+            )
+        return average_checkpoints(checkpoints, target, config.eval.average_checkpoints)
+    step = int(text) if text.isdigit() else None
+    found = checkpoints.restore(target, step=step, kind=KINDS.get(text, LATEST))
+    if found is None:
+        raise UserError(f"There is no {text} checkpoint in {path}: train first.")
+    return found[0]

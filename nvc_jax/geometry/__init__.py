@@ -1,0 +1,1 @@
+"""Joints, planes, cameras and labels: what several rooms need."""

@@ -1,0 +1,1 @@
+"""The method: anchors, distances, triplets, loss terms, bottleneck, autoencoder."""

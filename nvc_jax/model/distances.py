@@ -1,0 +1,171 @@
+"""Squared distances between vectors, and work on many rows in blocks of bounded memory."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from nvc_jax.core.errors import UserError
+
+_COORDINATES = 16
+"""Coordinates added up in one pass: XLA turns this many into one vectorized loop on a CPU."""
+
+SMALL_PROBLEM = 2**16
+"""Largest N·K·D whose gradient is made of differences, exact however far apart vectors lie."""
+
+BLOCK_VALUES = 2**20
+"""Values of an array that work in blocks makes at once, 4 MiB: larger ones leave the cache."""
+
+SMALLEST_BLOCK = 64
+"""Rows of a block at least, so that what is done once a block, for all columns, costs little."""
+
+
+@jax.custom_jvp
+@jax.jit
+def _distances(x: jax.Array, anchors: jax.Array) -> jax.Array:
+    """Squared distances by differences, without an array of size N·K·D."""
+    chunks = -(-x.shape[1] // _COORDINATES)
+
+    def by_coordinate(vectors: jax.Array) -> jax.Array:
+        missing = chunks * _COORDINATES - vectors.shape[1]
+        padded = jnp.pad(vectors, ((0, 0), (0, missing)))
+        return padded.T.reshape(chunks, _COORDINATES, vectors.shape[0])
+
+    def add(total: jax.Array, chunk: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        for rows, columns in zip(*chunk, strict=True):
+            difference = rows[:, None] - columns[None, :]
+            total = total + difference * difference
+        return total, None
+
+    zeros = jnp.zeros_like(x[:, :1]) + jnp.zeros_like(anchors[None, :, 0])
+    return jax.lax.scan(add, zeros, (by_coordinate(x), by_coordinate(anchors)))[0]
+
+
+@_distances.defjvp
+def _distances_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """`2·(x − a)·(dx − da)`, multiplied out so that the gradient is made of matrix products.
+
+    Products of differences would bring the N·K·D array back, which only small inputs can afford.
+    For others vectors are centered first: a common offset cancels before it can cost digits.
+    """
+    (x, anchors), (dx, danchors) = primals, tangents
+    if x.size * anchors.shape[0] <= SMALL_PROBLEM:
+        differences = (x[:, None] - anchors[None]) * (dx[:, None] - danchors[None])
+        return _distances(x, anchors), 2.0 * jnp.sum(differences, axis=-1)
+    center = jax.lax.stop_gradient(jnp.mean(anchors, axis=0, keepdims=True))
+    centered, centers = x - center, anchors - center
+    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    own = jnp.sum(centered * dx, axis=1)[:, None] + jnp.sum(centers * danchors, axis=1)[None, :]
+    crossed = product(dx, centers.T) + product(centered, danchors.T)
+    return _distances(x, anchors), 2.0 * (own - crossed)
+
+
+def vectors_and_anchors(x: ArrayLike, anchors: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Both as float32.
+
+    Args:
+      x: `[N, D]`, any real dtype.
+      anchors: `[K, D]`, K and D greater than 0.
+
+    Returns:
+      Both, float32.
+
+    Raises:
+      UserError: for other shapes.
+    """
+    x, anchors = jnp.asarray(x, jnp.float32), jnp.asarray(anchors, jnp.float32)
+    if x.ndim != 2 or anchors.ndim != 2 or x.shape[1] != anchors.shape[1] or not anchors.size:
+        raise UserError(
+            f"Distances need vectors [N, D] and anchors [K, D] with K, D > 0, got {x.shape} and "
+            f"{anchors.shape}: give both two axes, the second of the same size."
+        )
+    return x, anchors
+
+
+def squared_distances(x: ArrayLike, anchors: ArrayLike) -> jax.Array:
+    """Squared Euclidean distance of every vector to every anchor.
+
+    `d²[n, k] = Σ_d (x[n, d] − anchors[k, d])²`, by differences and not by the expanded square, so
+    that nothing cancels at large offsets. Time O(N·K·D), memory O((N + K)·D + N·K), also for the
+    gradient.
+
+    Args:
+      x: `[N, D]`, any real dtype; computed in float32.
+      anchors: `[K, D]`.
+
+    Returns:
+      float32 `[N, K]`, never negative.
+
+    Raises:
+      UserError: for other shapes.
+
+    Example:
+      >>> squared_distances([[0.0, 0.0]], [[3.0, 4.0], [1.0, 0.0]]).tolist()
+      [[25.0, 1.0]]
+    """
+    return _distances(*vectors_and_anchors(x, anchors))
+
+
+def block_rows(columns: int) -> int:
+    """Rows of a block in which every row holds so many values."""
+    return max(BLOCK_VALUES // columns, SMALLEST_BLOCK)
+
+
+def _split(
+    columns: int, arrays: tuple[jax.Array, ...]
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Arrays `[N, ...]` as blocks `[blocks, rows, ...]`, and the rows that are left."""
+    rows = block_rows(columns)
+    whole = arrays[0].shape[0] // rows * rows
+    blocks = tuple(array[:whole].reshape(-1, rows, *array.shape[1:]) for array in arrays)
+    return blocks, tuple(array[whole:] for array in arrays)
+
+
+def map_rows(function: Callable[..., jax.Array], columns: int, *arrays: jax.Array) -> jax.Array:
+    """Applies a function that works row by row, in blocks of rows where there are many.
+
+    Blocks follow one another, and are computed again for a gradient, so that only one block's
+    intermediate arrays exist at a time. What fits into one block is the plain call.
+
+    Args:
+      function: of arrays `[rows, ...]`, to an array with as many rows, each made of the same row of
+        the arguments alone.
+      columns: values that the function holds for a row, such as K for distances to anchors.
+      *arrays: `[N, ...]` each.
+
+    Returns:
+      `function(*arrays)`, `[N, ...]`.
+    """
+    if arrays[0].shape[0] <= block_rows(columns):
+        return function(*arrays)
+    blocks, rest = _split(columns, arrays)
+    function = jax.checkpoint(function)
+    mapped = jax.lax.map(lambda block: function(*block), blocks)
+    return jnp.concatenate([jax.lax.collapse(mapped, 0, 2), function(*rest)])
+
+
+def sum_rows(function: Callable[..., jax.Array], columns: int, *arrays: jax.Array) -> jax.Array:
+    """Adds up what a function gives for the rows, in blocks as `map_rows` does.
+
+    Args:
+      function: see `map_rows`.
+      columns: see `map_rows`.
+      *arrays: `[N, ...]` each.
+
+    Returns:
+      `Σ_n function(*arrays)[n]`, without the axis of rows.
+    """
+    if arrays[0].shape[0] <= block_rows(columns):
+        return jnp.sum(function(*arrays), axis=0)
+    blocks, rest = _split(columns, arrays)
+
+    @jax.checkpoint
+    def total(block: tuple[jax.Array, ...]) -> jax.Array:
+        return jnp.sum(function(*block), axis=0)
+
+    return jax.lax.scan(lambda sums, block: (sums + total(block), None), total(rest), blocks)[0]

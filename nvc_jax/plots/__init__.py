@@ -1,0 +1,23 @@
+"""Figures of latent spaces, anchors and examples."""
+
+from __future__ import annotations
+
+from nvc_jax.plots.figures import (
+    anchor_gallery,
+    anchor_usage,
+    example_grid,
+    latent_covariance,
+    save,
+    to_png,
+    training_curves,
+)
+
+__all__ = [
+    "anchor_gallery",
+    "anchor_usage",
+    "example_grid",
+    "latent_covariance",
+    "save",
+    "to_png",
+    "training_curves",
+]

@@ -1,0 +1,303 @@
+"""Figures from arrays.
+
+Every function is pure: NumPy arrays in, a `matplotlib.figure.Figure` out. Figures are built through
+matplotlib's object interface, so none is ever registered anywhere: no display is needed, and a
+figure is freed with its last reference.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.plots import drawing as draw
+
+
+def example_grid(
+    rows: Mapping[str, ArrayLike],
+    *,
+    captions: Sequence[str] | None = None,
+    title: str = "Inputs and reconstructions",
+    max_examples: int = 24,
+    columns: int = 8,
+) -> Figure:
+    """Show several pictures of every example below each other, such as input and reconstruction.
+
+    Args:
+      rows: images [N, H, W, C] in [0, 1], of one shape, by what they are called; clipped for
+        display. C = 1 is gray, 3 is RGB, any other is averaged to gray.
+      captions: one short text per example, such as its label or error.
+      title: first line of the title; the number shown follows.
+      max_examples: the first so many are shown.
+      columns: examples in a row.
+
+    Returns:
+      A figure with one band of rows for each `columns` examples. Pixels that are not finite are
+      magenta.
+
+    Raises:
+      UserError: the images have different shapes.
+    """
+    images = [np.asarray(row) for row in rows.values()]
+    shapes = [image.shape for image in images]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 4:
+        raise UserError(
+            f"The rows {', '.join(rows)} must have one shape [N, H, W, C], got "
+            f"{' and '.join(map(str, shapes)) or 'no images'}."
+        )
+    total, num = len(images[0]), min(len(images[0]), max_examples)
+    if not num:
+        return draw.message(title, "no examples to show")
+    columns = min(columns, num)
+    bands = -(-num // columns)
+    tile = draw.tile_inches(shapes[0][1:3], 0.85)
+    band_height = len(images) * tile[0] + (0.3 if captions is not None else 0.1)
+    figure = draw.new_figure(1.8 + columns * tile[1], 0.8 + bands * band_height)
+    for band in range(bands):
+        shown = slice(band * columns, min((band + 1) * columns, num))
+        axes = figure.add_subplot(bands, 1, band + 1)
+        y, x = draw.mosaic(axes, np.stack([image[shown] for image in images]), columns)
+        axes.set_yticks(y, [draw.plain(name) for name in rows])
+        if captions is not None:
+            texts = [draw.plain(caption) for caption in captions[shown]]
+            axes.set_xticks(x[: len(texts)], texts)
+    draw.set_title(figure, title, f"{num:,} of {total:,} examples shown")
+    return figure
+
+
+def anchor_gallery(
+    decoded_anchors: ArrayLike | None,
+    drawn_samples: ArrayLike,
+    counts: ArrayLike,
+    *,
+    title: str = "Decoded anchors, and samples drawn around them",
+    max_rows: int = 15,
+) -> Figure:
+    """Show each anchor decoded, beside decoded samples drawn around it, or other images.
+
+    Args:
+      decoded_anchors: images [K, H, W, C] in [0, 1]; None: there is no such column.
+      drawn_samples: images [K, S, H, W, C] in [0, 1].
+      counts: examples whose nearest anchor it is [K].
+      title: first line of the title; the number of examples follows.
+      max_rows: anchors in one block; further ones go in blocks to the right.
+
+    Returns:
+      A figure with one row per anchor, labeled with its number and count; unused anchors are red.
+
+    Raises:
+      UserError: the arrays disagree about K or the image shape.
+    """
+    samples, counts = np.asarray(drawn_samples), np.asarray(counts)
+    first = samples[:, :0] if decoded_anchors is None else np.asarray(decoded_anchors)[:, None]
+    if (
+        samples.ndim != 5
+        or first.shape[:1] + first.shape[2:] != samples.shape[:1] + samples.shape[2:]
+        or counts.shape != samples.shape[:1]
+    ):
+        raise UserError(
+            "Expected decoded_anchors [K, H, W, C], drawn_samples [K, S, H, W, C] and counts [K], got "
+            f"the shapes {first.shape[:1] + first.shape[2:]}, {samples.shape} and {counts.shape}."
+        )
+    images = np.concatenate([first, samples], axis=1)
+    num_anchors, columns = images.shape[:2]
+    blocks = -(-num_anchors // max_rows)
+    rows = -(-num_anchors // blocks)
+    tile = draw.tile_inches(images.shape[2:4], 0.55)
+    width = blocks * (1.3 + (columns + 0.3) * tile[1])
+    figure = draw.new_figure(max(width, 5.5), 1.1 + rows * tile[0])
+    limits = None
+    for block in range(blocks):
+        ids = np.arange(block * rows, min((block + 1) * rows, num_anchors))
+        axes = figure.add_subplot(1, blocks, block + 1, anchor="N")
+        y, x = draw.mosaic(axes, images[ids], columns, first_gap=0.3 if first.size else 0.0)
+        # A last block with fewer rows keeps the tiles of the others.
+        limits = limits or axes.get_ylim()
+        axes.set_ylim(limits)
+        axes.set_yticks(y, [f"{index}  (n={counts[index]:,})" for index in ids])
+        for index, label in zip(ids, axes.get_yticklabels(), strict=True):
+            label.set_color("black" if counts[index] else draw.WARNING_COLOR)
+        if first.size:
+            ticks = [x[0], x[1:].mean()] if columns > 1 else x
+            axes.set_xticks(ticks, ["anchor", "samples"][: len(ticks)])
+    draw.set_title(figure, title, f"nearest anchors of {counts.sum():,} examples")
+    return figure
+
+
+def latent_covariance(mean: ArrayLike, *, title: str = "Covariance of the latent means") -> Figure:
+    """Draw the covariance of the posterior means as a heat map.
+
+    Args:
+      mean: posterior means [N, D]; rows that are not finite are left out.
+      title: first line of the title; n and the mean absolute correlation follow.
+
+    Returns:
+      A figure whose color scale is symmetric about 0.
+
+    Raises:
+      UserError: mean is not a matrix.
+    """
+    latents = np.asarray(mean, dtype=np.float64)
+    if latents.ndim != 2:
+        raise UserError(f"mean must be [N, D], got the shape {latents.shape}.")
+    latents = latents[np.isfinite(latents).all(axis=1)]
+    if not latents.size:
+        return draw.message(title, "no finite latents to show")
+    covariance = np.atleast_2d(np.cov(latents, rowvar=False, bias=True))
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0, scale, 1.0)
+    off_diagonal = ~np.eye(len(covariance), dtype=bool)
+    correlation = np.abs(covariance / np.outer(scale, scale))[off_diagonal]
+    limit = np.abs(covariance).max() or 1.0
+    figure = draw.new_figure(6.2, 5.6)
+    axes = figure.add_subplot()
+    image = axes.imshow(covariance, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    axes.locator_params(integer=True)
+    axes.set_xlabel("latent dimension")
+    axes.set_ylabel("latent dimension")
+    figure.colorbar(image, ax=axes, label="covariance")
+    note = f"n = {len(latents):,}"
+    if correlation.size:
+        note += f", mean |correlation| off the diagonal {correlation.mean():.3f}"
+    draw.set_title(figure, title, note)
+    return figure
+
+
+def anchor_usage(
+    counts: ArrayLike, labels: Sequence[str] | None = None, *, title: str = "Anchor usage"
+) -> Figure:
+    """Draw how many examples each anchor has, stacked by label where the counts are.
+
+    Args:
+      counts: examples of each anchor [K], or of each anchor and label [K, L].
+      labels: names of the L labels; their numbers by default.
+      title: first line of the title; anchors used, n and perplexity follow.
+
+    Returns:
+      A figure with one bar per anchor; a dashed line marks equal usage and a red cross an unused anchor.
+
+    Raises:
+      UserError: counts is neither [K] nor [K, L], or labels does not have L names.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim not in (1, 2) or not counts.size:
+        raise UserError(f"counts must be [K] or [K, L], got the shape {counts.shape}.")
+    if labels is not None and (counts.ndim == 1 or len(labels) != counts.shape[1]):
+        raise UserError(
+            f"There must be one label per column of counts, got {len(labels)} labels for the shape "
+            f"{counts.shape}."
+        )
+    stacks = counts.reshape(len(counts), -1)
+    totals = stacks.sum(axis=1)
+    figure = draw.new_figure(float(np.clip(3.5 + 0.28 * len(totals), 6.5, 18)), 4.2)
+    axes = figure.add_subplot()
+    ids, bottom = np.arange(len(totals)), np.zeros(len(totals))
+    handles: list[Artist] = []
+    for index, column in enumerate(stacks.T):
+        style = draw.bar_style(index)
+        axes.bar(ids, column, bottom=bottom, width=0.85, **style)
+        handles.append(Patch(label=draw.name_of(index, labels), **style))
+        bottom += column
+    dead = ids[totals == 0]
+    axes.plot(dead, np.zeros(len(dead)), "x", color=draw.WARNING_COLOR, markersize=8, clip_on=False)
+    axes.axhline(totals.mean(), color="black", linestyle="--", linewidth=1)
+    axes.set_xlim(-0.7, len(totals) - 0.3)
+    axes.set_xticks(ids[:: -(-len(totals) // 45)])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("anchor")
+    axes.set_ylabel("examples")
+    note = f"{np.sum(totals > 0)} of {len(totals)} used, n = {totals.sum():,}"
+    draw.set_title(figure, title, f"{note}, perplexity {draw.perplexity(totals):.1f}")
+    handles = handles if counts.ndim == 2 else []
+    handles.append(Line2D([], [], color="black", linestyle="--", label="equal usage"))
+    if len(dead):
+        handles.append(
+            Line2D([], [], color=draw.WARNING_COLOR, marker="x", linestyle="", label="unused")
+        )
+    draw.add_legend(figure, handles, "label" if counts.ndim == 2 else None)
+    return figure
+
+
+def training_curves(
+    records: Iterable[Mapping[str, Any]], *, title: str = "Training", columns: int = 3
+) -> Figure:
+    """Draw every number in the training log against the step, one panel per quantity.
+
+    Names that differ only in a prefix before a slash (`kl`, `weighted/kl`, `validation/kl`) share a
+    panel, and so do all the `weight/` of the loss terms. A panel whose
+    values are positive and mostly span more than two decades has a logarithmic axis.
+
+    Args:
+      records: objects of `metrics.jsonl`: `step` and numbers. Of two records of a step (a resumed run)
+        the later value counts. Anything that is not a number leaves a gap.
+      title: title of the figure.
+      columns: panels in a row.
+
+    Returns:
+      A figure; `loss` is its first panel.
+    """
+    panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        for key, value in record.items():
+            if key != "step" and isinstance(value, Real) and "step" in record:
+                panels[draw.panel_of(key)][key][int(record["step"])] = float(value)
+    if not panels:
+        return draw.message(title, "no records to show")
+    names = sorted(panels, key=lambda name: name != "loss")
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    figure = draw.new_figure(0.4 + 3.6 * columns, 0.5 + 2.4 * rows)
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        draw.draw_curves(axes, name, panels[name])
+    draw.set_title(figure, title, "")
+    figure.supxlabel("step", fontsize=draw.FONT_SIZE)
+    return figure
+
+
+def to_png(figure: Figure, dpi: int = 120) -> bytes:
+    """Render a figure to the bytes of a PNG file, for an event log."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> Path:
+    """Write a figure to a file in one piece: a reader sees the old file or the new one.
+
+    Args:
+      figure: the figure.
+      path: the suffix is the format (.png, .pdf, .svg); missing folders are made.
+      dpi: dots per inch.
+
+    Returns:
+      The path.
+
+    Raises:
+      UserError: a format matplotlib cannot write.
+    """
+    path = Path(path)
+    suffix = path.suffix.lstrip(".").lower()
+    if suffix not in figure.canvas.get_supported_filetypes():
+        raise UserError(f"Cannot write a figure to {path}: use a name that ends in .png or .pdf.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format=suffix, dpi=dpi)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

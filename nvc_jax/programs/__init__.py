@@ -1,0 +1,1 @@
+"""The commands nvc-train, nvc-eval and nvc-meshes."""

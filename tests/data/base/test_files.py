@@ -1,0 +1,128 @@
+"""Sources of files, and files that are missing, damaged or hold something else."""
+
+from __future__ import annotations
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import Source
+from nvc_jax.data.base.files import (
+    FileSource,
+    open_hdf5,
+    read_content,
+    read_fields,
+    read_hdf5,
+    read_lines,
+)
+from nvc_jax.data.base.source import class_names_of, is_in_memory, point_class_names_of
+
+
+def row(path, factor):
+    """The numbers in a file, times a factor."""
+    return {"row": factor * np.array(path.read_text().split(), np.float32)}
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / f"{i}.txt" for i in range(4)]
+    for i, path in enumerate(paths):
+        path.write_text(f"{i} {10 * i}")
+    return paths
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 3])
+def test_examples_come_in_the_order_asked_for(files, num_threads):
+    items = [(path, 2) for path in files]
+    names = {"class_names": ["a"], "point_class_names": ["b", "c"]}
+    source = FileSource(items, row, label=[0, -1, 0, 0], num_threads=num_threads, **names)
+    assert isinstance(source, Source) and len(source) == 4 and not is_in_memory(source)
+    assert class_names_of(source) == ("a",) and point_class_names_of(source) == ("b", "c")
+    assert source.spec == {"row": ((2,), np.float32), "label": ((), np.int32)}
+    for copy in (source, pickle.loads(pickle.dumps(source))):
+        batch = copy.gather(np.array([3, 1, 3]))
+        np.testing.assert_array_equal(batch["row"], [[6, 60], [2, 20], [6, 60]])
+        assert batch["label"].tolist() == [0, -1, 0] and batch["label"].dtype == np.int32
+
+
+def test_example_of_another_shape_is_told(files):
+    source = FileSource([(path, 1) for path in files], row, label=[0] * 4)
+    files[2].write_text("1 2 3")
+    message = rf"differ in size: {files[2]} has row of \(3,\), expected \(2,\)"
+    with pytest.raises(UserError, match=message):
+        source.gather(np.arange(4))
+
+
+def test_content_and_lines(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b" a b\r\n\n\xff\n  \nc")
+    assert read_lines(path) == ["a b", "\ufffd", "c"]
+    assert read_content(path, 3) == b" a " and len(read_content(path)) == 13
+    with pytest.raises(UserError, match=f"The file {tmp_path / 'no.txt'} is missing: put it there"):
+        read_content(tmp_path / "no.txt")
+    with pytest.raises(UserError, match=r"x/no\.txt is missing \(its folder is missing\)"):
+        read_lines(tmp_path / "x" / "no.txt")
+
+
+def test_fields_of_an_npz_file(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.arange(3), objects=np.array([{}], object))
+    assert list(read_fields(path, ("x", "z"))) == ["x"]
+    with pytest.raises(UserError, match=r"a\.npz has no field 'z', got x, objects; fetch it again"):
+        read_fields(path, ("x", "z"), required=("x", "z"))
+    with pytest.raises(UserError, match=r"a\.npz cannot be read"):
+        read_fields(path, ("objects",))
+
+
+def test_wrong_hdf5_files_are_told(tmp_path):
+    path = tmp_path / "a.h5"
+    shapes = {"data": ("n", "p", 3), "label": ("n", 1), "pid": ("n", "p")}
+    good = {"data": np.zeros((2, 4, 3)), "label": np.zeros((2, 1)), "pid": np.zeros((2, 4))}
+
+    def write(**changes):
+        with h5py.File(path, "w") as file:
+            for name, values in {**good, **changes}.items():
+                if values is not None:
+                    file[name] = values
+
+    write(label=np.array([3, 4], np.uint8))
+    assert read_hdf5(path, shapes)["label"].tolist() == [[3], [4]]
+    for changes, message in [
+        ({"pid": None}, "has no array of numbers 'pid', got data, label"),
+        ({"pid": b"text"}, "has no array of numbers 'pid'"),
+        ({"data": None, "data/x": 1}, "has no array of numbers 'data'"),
+        ({"data": np.zeros((2, 4, 2))}, r"'data' has shape \[2, 4, 2\], expected \[n, p, 3\]"),
+        ({"label": np.zeros((3, 1))}, r"'label' has shape \[3, 1\], expected \[2, 1\]"),
+        ({"pid": np.zeros((2, 5))}, r"'pid' has shape \[2, 5\], expected \[2, 4\]"),
+        ({"pid": 1.0}, r"'pid' has shape \[\], expected \[2, 4\]"),
+    ]:
+        write(**changes)
+        with pytest.raises(UserError, match=message) as error:
+            read_hdf5(path, shapes)
+        assert str(path) in str(error.value)
+    write()
+    content = path.read_bytes()
+    for cut in (*range(0, len(content), 61), len(content) - 1):
+        path.write_bytes(content[:cut])
+        with pytest.raises(UserError, match="cannot be read as HDF5"):
+            read_hdf5(path, shapes)
+    path.unlink()
+    with pytest.raises(UserError, match=r"The file .*a\.h5 is missing"):
+        read_hdf5(path, shapes)
+
+
+def test_damage_that_shows_while_reading_is_told(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=np.arange(4000.0).reshape(-1, 1), compression="gzip")
+        offset = file["data"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with open_hdf5(path, {"data": ("n", 1)}) as data:
+        assert data["data"].shape == (4000, 1)
+    with pytest.raises(UserError, match=r"a\.h5 cannot be read as HDF5"):
+        read_hdf5(path, {"data": ("n", 1)})

@@ -1,0 +1,181 @@
+"""The order of examples over epochs, steps, processes and resumed runs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import IterableSource, eval_batches, train_batches
+
+ROOT = Path(__file__).resolve().parents[3]
+threads = pytest.mark.parametrize("num_threads", [0, 2])
+
+
+def steps(source, batch_size, count, *, seed=0, **options):
+    """Example numbers of the first batches, `[count, b]`."""
+    batches = train_batches(source, batch_size, seed=seed, **options)
+    labels = [next(batches)["label"] for _ in range(count)]
+    batches.close()
+    return np.stack(labels)
+
+
+@threads
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 25])
+def test_every_epoch_holds_every_example_once(numbered, num_threads, batch_size):
+    ids = steps(numbered(10), batch_size, 60 // batch_size, num_threads=num_threads).ravel()
+    for epoch in ids[: len(ids) // 10 * 10].reshape(-1, 10):
+        assert sorted(epoch) == list(range(10))
+
+
+@threads
+def test_order_depends_on_seed_and_epoch_alone(numbered, num_threads):
+    first, again, other = (
+        steps(numbered(10), 5, 6, seed=seed, num_threads=num_threads).reshape(3, 10)
+        for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first, again)
+    orders = {tuple(epoch) for epoch in (*first, *other, range(10))}
+    assert len(orders) == 7
+
+
+@threads
+@pytest.mark.parametrize("batch_size", [2, 4, 10, 30])
+def test_processes_share_every_global_batch(numbered, num_threads, batch_size):
+    whole = steps(numbered(10), batch_size, 30 // batch_size + 1)
+    shares = [
+        steps(
+            numbered(10),
+            batch_size,
+            len(whole),
+            process_index=rank,
+            process_count=2,
+            num_threads=num_threads,
+        )
+        for rank in range(2)
+    ]
+    np.testing.assert_array_equal(np.concatenate(shares, axis=1), whole)
+
+
+@threads
+@pytest.mark.parametrize("start_step", [1, 3, 7])
+def test_resumed_stream_is_the_rest_of_the_first(numbered, num_threads, start_step):
+    whole = steps(numbered(10), 4, 12)
+    rest = steps(numbered(10), 4, 12 - start_step, start_step=start_step, num_threads=num_threads)
+    np.testing.assert_array_equal(rest, whole[start_step:])
+
+
+def test_fields_belong_together(numbered):
+    batch = next(train_batches(numbered(10), 8, seed=0))
+    assert batch["image"].shape == (8, 2, 3, 1)
+    np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["label"])
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 6, 12, 40])
+@pytest.mark.parametrize("process_count", [1, 2])
+def test_evaluation_holds_every_example_once(numbered, batch_size, process_count):
+    streams = [
+        list(
+            eval_batches(numbered(11), batch_size, process_index=rank, process_count=process_count)
+        )
+        for rank in range(process_count)
+    ]
+    assert len({len(stream) for stream in streams}) == 1  # no process waits for another
+    batches = list(itertools.chain(*streams))
+    for batch in batches:
+        assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {
+            "image": ((batch_size // process_count, 2, 3, 1), np.uint8),
+            **dict.fromkeys(("label", "id"), ((batch_size // process_count,), np.int32)),
+            "mask": ((batch_size // process_count,), np.bool_),
+        }
+        np.testing.assert_array_equal(batch["label"], batch["id"])
+    ids = np.concatenate([batch["id"][batch["mask"]] for batch in batches])
+    assert sorted(ids) == list(range(11))
+
+
+@pytest.mark.parametrize("batches", [train_batches, eval_batches])
+@pytest.mark.parametrize(("batch_size", "process_count"), [(5, 2), (0, 1), (1, 2)])
+def test_batch_that_cannot_be_shared_is_told(numbered, batches, batch_size, process_count):
+    options = {"seed": 0} if batches is train_batches else {}
+    with pytest.raises(UserError, match="cannot be shared"):
+        next(iter(batches(numbered(9), batch_size, process_count=process_count, **options)))
+
+
+def test_iterable_keeps_its_order():
+    data = [{"image": np.full((2, 1, 1, 1), i, np.uint8)} for i in range(3)]
+    batches = train_batches(IterableSource(data), 2, seed=0, start_step=2)
+    assert [next(batches)["image"][0, 0, 0, 0] for _ in range(3)] == [2, 0, 1]
+
+
+class Broken:
+    """A source whose files are gone."""
+
+    def __init__(self, source):
+        self.spec = source.spec
+
+    def __len__(self):
+        return 10
+
+    def gather(self, ids):
+        raise UserError("The file is gone.")
+
+
+@threads
+def test_error_while_reading_ahead_reaches_the_caller(numbered, num_threads):
+    with pytest.raises(UserError) as error:
+        next(train_batches(Broken(numbered(10)), 4, seed=0, num_threads=num_threads))
+    assert str(error.value) == "The file is gone."
+
+
+PROGRAM = """
+import os
+
+import numpy as np
+from jax._src import xla_bridge
+
+from nvc_jax.data import ArraySource, train_batches
+
+
+class Source(ArraySource):
+    def gather(self, ids):
+        process = np.full(len(ids), os.getpid())
+        jax_in_use = np.full(len(ids), xla_bridge.backends_are_initialized())
+        return {"label": ids, "process": process, "jax": jax_in_use}
+
+
+def main():
+    source = Source(np.zeros((10, 1, 1, 1), np.uint8))
+    for num_workers in (0, 2):
+        batches = train_batches(source, 4, seed=0, start_step=1, num_workers=num_workers)
+        got = [next(batches) for _ in range(7)]
+        batches.close()
+        ids = np.concatenate([batch["label"] for batch in got])
+        processes = {int(batch["process"][0]) for batch in got} - {os.getpid()}
+        print(len(processes), any(batch["jax"].any() for batch in got), *ids)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_reader_processes_give_the_same_order_and_never_start_jax(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    result = subprocess.run(
+        [sys.executable, str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    plain, parallel = (line.split() for line in result.stdout.splitlines())
+    assert plain[:2] == ["0", "False"] and parallel[:2] == ["2", "False"]
+    assert plain[2:] == parallel[2:] and len(plain) == 30

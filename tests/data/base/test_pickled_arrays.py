@@ -1,0 +1,96 @@
+"""Pickles of arrays: what Python and NumPy write is read, and nothing in a file is called."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.pickled_arrays import read_pickled_arrays
+
+STORED: dict[int, dict[str, Any]] = {
+    0: {"a": np.arange(6, dtype=np.float64).reshape(2, 3), "b": [np.array([True, False]), 3]},
+    17: {"a": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "c": (np.float32([1.5]), "é", None)},
+    2: {"big": np.arange(3, dtype=">i4"), "empty": np.zeros((0, 3))},
+}
+
+
+class Caller:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_of_every_protocol(tmp_path, protocol):
+    path = tmp_path / "a.pickle"
+    path.write_bytes(pickle.dumps(STORED, protocol))
+    got = read_pickled_arrays(path)
+    assert list(got) == [0, 17, 2] and got[17]["c"][1:] == ("é", None) and got[0]["b"][1] == 3
+    for number, name in ((0, "a"), (17, "a"), (2, "big"), (2, "empty")):
+        expected = STORED[number][name]
+        np.testing.assert_array_equal(got[number][name], expected)
+        assert got[number][name].dtype == expected.dtype
+    np.testing.assert_array_equal(got[0]["b"][0], [True, False])
+
+
+def test_files_of_python_2_and_older_numpy(tmp_path):
+    """Text in place of bytes, written by hand after the opcodes of protocol 2."""
+    content = np.float64([2.0, -7.25]).tobytes()
+    stream = (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R"
+        b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U"
+        + bytes([len(content)])
+        + content
+        + b"tb."
+    )
+    np.testing.assert_array_equal(pickle.loads(stream, encoding="latin1"), [2.0, -7.25])
+    path = tmp_path / "a.pickle"
+    path.write_bytes(stream)
+    np.testing.assert_array_equal(read_pickled_arrays(path), [2.0, -7.25])
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_nothing_in_a_file_is_called(tmp_path, protocol):
+    path, made = tmp_path / "a.pickle", tmp_path / "made"
+    path.write_bytes(pickle.dumps({0: Caller(str(made))}, protocol))
+    with pytest.raises(UserError, match=r"a\.pickle asks for \w+\.mkdir: only arrays of numbers"):
+        read_pickled_arrays(path)
+    assert not made.exists()
+    pickle.loads(path.read_bytes())
+    assert made.exists()  # the file does call something
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins\neval", "numpy\nload", "numpy.core.multiarray\nfrombuffer"]
+)
+def test_other_names_are_refused(tmp_path, name):
+    path = tmp_path / "a.pickle"
+    path.write_bytes(f"c{name}\n.".encode())
+    with pytest.raises(UserError, match="asks for"):
+        read_pickled_arrays(path)
+
+
+def test_objects_in_arrays_are_refused(tmp_path):
+    path = tmp_path / "a.pickle"
+    path.write_bytes(pickle.dumps(np.array([{}, 1], object)))
+    with pytest.raises(UserError, match="cannot be read as a pickle of arrays"):
+        read_pickled_arrays(path)
+
+
+def test_damaged_files_are_told(tmp_path, damaged):
+    path = tmp_path / "a.pickle"
+    with pytest.raises(UserError, match=r"a\.pickle is missing"):
+        read_pickled_arrays(path)
+    for content in damaged(pickle.dumps({0: {"K": np.eye(2, dtype=np.float32)}}, 2)):
+        path.write_bytes(content)
+        with contextlib.suppress(UserError):  # a changed number is not noticed
+            read_pickled_arrays(path)

@@ -1,0 +1,166 @@
+"""Data sets of TensorFlow Datasets on disk, read without TensorFlow and without network."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import sys
+from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
+from tensorflow_datasets.proto import tf_example_generated_pb2
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import open_source
+from nvc_jax.data.base.tfds import read_tfds
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+LABELS = [2, 0, 1, 1, 0, 2]
+
+
+class NoTensorFlow:
+    """Finds TensorFlow, installed or not, and fails to import it."""
+
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name == "tensorflow" else None
+
+    def create_module(self, spec):
+        raise ImportError("this test does without TensorFlow")
+
+    def exec_module(self, module):
+        raise AssertionError("there is no module")
+
+
+@pytest.fixture(autouse=True)
+def _no_tensorflow(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoTensorFlow(), *sys.meta_path])
+
+
+def feature(kind, **options):
+    return {"pythonClassName": f"tensorflow_datasets.core.features.{kind}", **options}
+
+
+def record(image, label):
+    """A serialized `tf.train.Example`."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    example = tf_example_generated_pb2.Example()
+    example.features.feature["image"].bytes_list.value.append(file.getvalue())
+    if label is not None:
+        example.features.feature["label"].int64_list.value.append(label)
+    return example.SerializeToString()
+
+
+def prepare(root, *, size=("4", "5", "3"), with_label=True, **splits):
+    """Writes the data set `tiny`, as `tfds build --file_format=array_record` does."""
+    folder = root / "tiny" / "1.0.0"
+    folder.mkdir(parents=True)
+    shape = {"dimensions": size}
+    features = {
+        "image": feature("image_feature.Image", image={"dtype": "uint8", "shape": shape}),
+        "label": feature("class_label_feature.ClassLabel", classLabel={"numClasses": "3"}),
+    }
+    if not with_label:
+        del features["label"]
+    content = feature("features_dict.FeaturesDict", featuresDict={"features": features})
+    (folder / "features.json").write_text(json.dumps(content))
+    info: dict[str, Any] = {
+        "name": "tiny",
+        "version": "1.0.0",
+        "fileFormat": "array_record",
+        "splits": [],
+    }
+    for split, (images, labels) in splits.items():
+        path = folder / f"tiny-{split}.array_record-00000-of-00001"
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+        records = [
+            record(image, label if with_label else None) for image, label in zip(images, labels)
+        ]
+        for row in records:
+            writer.write(row)
+        writer.close()
+        info["splits"].append(
+            {
+                "name": split,
+                "numBytes": str(sum(map(len, records))),
+                "shardLengths": [str(len(records))],
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            }
+        )
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_reads_the_examples_asked_for(tmp_path, options):
+    prepare(tmp_path, train=(IMAGES, LABELS), test=(IMAGES[:2], LABELS[:2]))
+    data = options(source="tfds", name="tiny", validation_fraction=0.0)
+    train, test = (open_source(data, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (6, 2)
+    batch = train.gather(np.array([4, 0, 5]))
+    np.testing.assert_array_equal(batch["image"], IMAGES[[4, 0, 5]])
+    np.testing.assert_array_equal(batch["label"], [0, 2, 2])
+    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == train.spec
+    sent = pickle.loads(pickle.dumps(train))  # as reader processes get it
+    np.testing.assert_array_equal(sent.gather(np.array([3]))["image"], IMAGES[[3]])
+
+
+def test_splits_have_chosen_names_and_label_is_optional(tmp_path, options):
+    prepare(tmp_path, with_label=False, unlabeled=(IMAGES, LABELS))
+    source = read_tfds(options(name="tiny", train_split="unlabeled"), "train")
+    assert source.gather(np.array([0, 1]))["label"].tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("name", ["tiny", "mnist"])
+def test_missing_data_set_names_folder_files_and_command(tmp_path, options, name):
+    with pytest.raises(UserError) as error:
+        read_tfds(options(name=name), "train")
+    message = str(error.value)
+    assert "\n" not in message and f"{tmp_path}/{name}/VERSION/dataset_info.json" in message
+    assert f"tfds build --file_format=array_record {name}" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": ""}, "needs data.name"),
+        ({"train_split": "training"}, "split 'training' cannot be read.*Unknown split"),
+        ({"image_key": "picture"}, "no feature 'picture', got image, label; set data.image_key"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, options, changes, message):
+    prepare(tmp_path, train=(IMAGES, LABELS))
+    with pytest.raises(UserError, match=message):
+        read_tfds(options(**{"name": "tiny", **changes}), "train")
+
+
+@pytest.mark.parametrize("content", [b"<html>".ljust(2048), b""])
+@pytest.mark.parametrize("name", ["tiny-train.array_record-00000-of-00001", "features.json"])
+def test_other_file_in_its_place_is_one_line_with_the_folder(tmp_path, options, name, content):
+    (prepare(tmp_path, train=(IMAGES, LABELS)) / name).write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read") as error:
+        read_tfds(options(name="tiny"), "train")
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_unequal_sizes_are_told(tmp_path, options):
+    images = [IMAGES[0], IMAGES[1][:3]]
+    prepare(tmp_path, size=("-1", "-1", "3"), train=(images, [0, 1]))
+    source = read_tfds(options(name="tiny"), "train")
+    with pytest.raises(UserError, match=r"differ in size, \(4, 5, 3\) and \(3, 5, 3\)"):
+        source.gather(np.array([0, 1]))
+
+
+def test_gpus_are_hidden_from_tensorflow(tmp_path, options, monkeypatch):
+    prepare(tmp_path, train=(IMAGES, LABELS))
+    hidden = []
+    config = SimpleNamespace(set_visible_devices=lambda *devices: hidden.append(devices))
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    read_tfds(options(name="tiny"), "train")
+    assert hidden == [([], "GPU")]

@@ -1,0 +1,104 @@
+"""ICVL: lists and images by an independent writer; pixels to mm, joints that are missing."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import open_source
+from nvc_jax.data.hands.icvl import read_icvl
+from tests import hands
+
+CAMERA = (241.42, 241.42, 160, 120)
+NAMES = (
+    "wrist",  # in its place, the palm's center
+    *("thumb middle", "thumb last", "thumb tip"),
+    *(f"{f} {p}" for f in hands.FINGERS[1:] for p in ("base", "middle", "tip")),
+)
+MIDDLE = (20.0, -35, 380)
+
+
+def write_list(folder, name, paths, middle=MIDDLE):
+    """A list of images of one hand each, which moves to the right by 10 mm a frame."""
+    lines = []
+    for number, path in enumerate(paths):
+        points = hands.joints(NAMES, np.add(middle, [10 * number, 0, 0]))
+        u, v = hands.project(points, CAMERA)
+        numbers = np.stack([u, v, points[:, 2]], axis=-1).reshape(-1)
+        lines.append(" ".join([path, *(f"{value:.5f}" for value in numbers)]) + " \n")
+        depth = np.full((240, 320), 32001, np.uint16)
+        for point in points:
+            hands.paint(depth, [point], CAMERA, [int(point[2])])
+        file = folder / "Depth" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(depth).save(file)
+    (folder / name).write_text("".join(lines) + "\n")
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "Testing"
+    write_list(folder, "test_seq_1.txt", [f"test_seq_1/image_{i:04d}.png" for i in range(2)])
+    write_list(folder, "test_seq_2.txt", ["test_seq_2/image_0000.png"], (0, 0, 500))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("number", "middle"), [(0, MIDDLE), (1, (30, -35, 380)), (2, (0, 0, 500))])
+def test_joints_in_mm_in_our_order(root, options, number, middle):
+    source = read_icvl(options(image_size=(120, 120)), "test")
+    example = hands.first(pickle.loads(pickle.dumps(source)), number)
+    there = np.array([name in NAMES for name in hands.OURS])
+    assert there.sum() == 16 and [hands.OURS[i] for i in np.flatnonzero(~there)] == [
+        "thumb base",
+        *(f"{finger} last" for finger in hands.FINGERS[1:]),
+    ]
+    np.testing.assert_array_equal(example["visible"], there)
+    expected = hands.joints(hands.OURS, middle)
+    np.testing.assert_allclose(example["joints"][there], expected[there], rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(example["joints"][~there], np.tile(example["center"], (5, 1)))
+    near = example["center"][2] + 150 - expected[there, 2]
+    np.testing.assert_allclose(hands.seen(example)[there, 0], 1 + near * 254 / 300, atol=0.51)
+    assert example["image"][0, 0, 0] == 0 and example["label"] == -1 and len(source) == 3
+
+
+def test_splits(root, options):
+    paths = [*(f"201403121135/image_{i:04d}.png" for i in range(3)), "22-5/a/image_0000.png"]
+    write_list(root / "Training", "labels.txt", paths)
+    data = options(source="icvl", validation_fraction=0.25)
+    sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
+    assert sizes == {"train": 3, "validation": 1, "test": 3}
+
+
+NO_LIST = "test_seq_2.txt is no list of joints: expected lines of a file's name and 48 numbers"
+IMAGE = "Depth/test_seq_1/image_0000.png"
+WRONG = [
+    ("test_seq_2.txt", None, "test_seq_2.txt is missing"),
+    ("test_seq_2.txt", b"", NO_LIST),
+    ("test_seq_2.txt", b"a.png " + b"1 " * 47, NO_LIST),
+    ("test_seq_2.txt", b"a.png " + b"x " * 48, NO_LIST),
+    ("test_seq_2.txt", b"../a.png " + b"1 " * 48, NO_LIST),
+    (IMAGE, None, "image_0000.png is missing"),
+    (IMAGE, b"", "image_0000.png cannot be read as an image"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG)
+def test_wrong_files_are_told(root, options, name, content, message):
+    path = root / "Testing" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_icvl(options(), "test")
+    assert message in str(error.value) and str(path) in str(error.value)
+
+
+def test_images_with_eight_bits_are_told(root, options):
+    Image.new("L", (320, 240)).save(root / "Testing" / IMAGE)
+    with pytest.raises(UserError, match=r"has mode L .* expected mode I"):
+        read_icvl(options(), "test")

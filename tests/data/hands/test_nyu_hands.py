@@ -1,0 +1,118 @@
+"""NYU's hands: matrices and images by an independent writer; bytes of depth, axes, numbers, points."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import open_source
+from nvc_jax.data.hands.nyu_hands import read_nyu_hands
+from tests import hands
+
+CAMERA = (588.036865, 587.075073, 320, 240)
+# The points that published scores count, by name; 32, the palm's center, is not one of our joints.
+SCORED = {
+    0: "little tip",
+    3: "little middle",
+    6: "ring tip",
+    9: "ring middle",
+    12: "middle tip",
+    15: "middle middle",
+    18: "index tip",
+    21: "index middle",
+    24: "thumb tip",
+    25: "thumb last",
+    27: "thumb middle",
+}
+MIDDLES = np.array([[-40.0, 30, 700], [25, -10, 900]])
+
+
+def points(middle):
+    """All 36 in our axes; what is not scored lies far away."""
+    found = np.full((36, 3), [400.0, 400, 2000])
+    for number, name in SCORED.items():
+        found[number] = hands.joints([name], middle)[0]
+    wrist = hands.joints(["wrist"], middle)[0]
+    half = np.array([12, 4, -6])
+    found[30], found[31] = wrist + half, wrist - half
+    return found
+
+
+def write_split(folder, middles):
+    folder.mkdir()
+    ours = np.stack([points(middle) for middle in middles])
+    theirs = ours * [1, -1, 1]
+    other = np.full_like(theirs, 1.0)  # of the two cameras at the side
+    arrays = {"joint_xyz": np.stack([theirs, other, other]), "joint_names": "unread"}
+    savemat(folder / "joint_data.mat", arrays)
+    for number, middle in enumerate(middles, start=1):
+        depth = np.full((480, 640), 3000, int)
+        for name in hands.OURS:
+            point = hands.joints([name], middle)[0]
+            hands.paint(depth, [point], CAMERA, [int(point[2])], radius=5)
+        red = np.full_like(depth, 77)
+        image = np.stack([red, depth // 256, depth % 256], axis=-1).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"depth_1_{number:07d}.png", compress_level=1)
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_split(tmp_path / "test", MIDDLES)
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_scored_points_take_the_places_of_our_joints(root, options, number):
+    source = read_nyu_hands(options(image_size=(128, 128)), "test")
+    example = hands.first(pickle.loads(pickle.dumps(source)), number)
+    names = {"wrist", *SCORED.values()}
+    scored = np.array([name in names for name in hands.OURS])
+    np.testing.assert_array_equal(example["visible"], scored)
+    expected = hands.joints(hands.OURS, MIDDLES[number])
+    np.testing.assert_allclose(example["joints"][scored], expected[scored], rtol=1e-5)
+    np.testing.assert_array_equal(example["joints"][~scored], np.tile(example["center"], (9, 1)))
+    near = example["center"][2] + 150 - expected[:, 2]
+    shown = 1 + near * 254 / 300
+    np.testing.assert_allclose(hands.seen(example)[scored, 0], shown[scored], atol=0.51)
+    assert example["image"][0, 0, 0] == 0 and example["label"] == -1
+
+
+def test_splits(root, options):
+    write_split(root / "train", np.tile([0, 0, 800.0], (4, 1)))
+    data = options(source="nyu_hands", validation_fraction=0.25)
+    sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
+    assert sizes == {"train": 3, "validation": 1, "test": 2}
+
+
+WRONG = [
+    ("joint_data.mat", None, "joint_data.mat is missing"),
+    ("joint_data.mat", b"", "joint_data.mat cannot be read as a MATLAB file"),
+    ("depth_1_0000001.png", None, "depth_1_0000001.png is missing"),
+    ("depth_1_0000001.png", b"", "depth_1_0000001.png cannot be read as an image"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG)
+def test_wrong_files_are_told(root, options, name, content, message):
+    path = root / "test" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_nyu_hands(options(), "test")
+    assert message in str(error.value) and str(path) in str(error.value)
+
+
+def test_other_kinds_of_content_are_told(root, options):
+    Image.new("I;16", (640, 480)).save(root / "test" / "depth_1_0000001.png")
+    with pytest.raises(UserError, match=r"has mode I;16 .* expected mode RGB"):
+        read_nyu_hands(options(), "test")
+    savemat(root / "test" / "joint_data.mat", {"joint_xyz": np.zeros((3, 2, 14, 3))})
+    with pytest.raises(UserError, match=r"expected numbers \[any, any, 36, 3\]"):
+        read_nyu_hands(options(), "test")

@@ -1,0 +1,117 @@
+"""STB: matrices and stereo pairs by an independent writer; order, wrist, cameras and the left hand."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import open_source
+from nvc_jax.data.hands.stb import read_stb
+from tests import hands
+
+CAMERA = (822.79041, 822.79041, 318.47345, 250.31296)
+THEIRS = ("wrist", *(f"{finger} {p}" for finger in reversed(hands.FINGERS) for p in hands.PARTS))
+MIDDLE = (-40.0, -20, 800)
+
+
+def write_sequence(root, name, frames=(0,)):
+    """A sequence in which the hand moves by a tenth of a millimeter from frame to frame."""
+    (root / "labels").mkdir(exist_ok=True)
+    folder = root / "images" / name
+    folder.mkdir(parents=True)
+    moved = np.zeros((1500, 1, 3))
+    moved[:, 0, 0] = np.arange(1500) / 10
+    points = hands.joints(THEIRS, MIDDLE) + moved  # frame, joint, axis
+    savemat(root / "labels" / f"{name}_BB.mat", {"handPara": points.transpose(2, 1, 0)})
+    for frame in frames:
+        for eye, offset in (("left", 0), ("right", 120.054)):
+            image = np.zeros((480, 640, 3), np.uint8)
+            colors = [hands.COLORS[joint] for joint in THEIRS]
+            hands.paint(image, points[frame] - [offset, 0, 0], CAMERA, colors, radius=6)
+            Image.fromarray(image).save(folder / f"BB_{eye}_{frame}.png", compress_level=1)
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_sequence(tmp_path, "B1Counting", (0,))
+    write_sequence(tmp_path, "B1Random", (1499,))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("number", "shift", "offset"),
+    [(0, 0, 0), (1, 0, 120.054), (5998, 149.9, 0), (5999, 149.9, 120.054)],
+)
+def test_both_images_of_a_pair_as_a_right_hand(root, options, number, shift, offset):
+    source = read_stb(options(image_size=(128, 128), wrist_from_palm=False), "test")
+    example = hands.first(pickle.loads(pickle.dumps(source)), number)
+    expected = hands.joints(hands.OURS, np.add(MIDDLE, [shift - offset, 0, 0]))
+    np.testing.assert_allclose(example["joints"], expected * [-1, 1, 1], rtol=1e-5, atol=1e-3)
+    np.testing.assert_array_equal(hands.seen(example), list(hands.COLORS.values()))
+    assert example["visible"].all() and example["label"] == number // 3000
+    assert len(source) == 6000 and source.class_names == ("Counting", "Random")
+
+
+def test_the_wrist_lies_behind_the_palm_as_far_as_the_ring_finger_before_it(root, options):
+    palm, wrist = (
+        hands.first(read_stb(options(wrist_from_palm=on), "test"))["joints"] for on in (False, True)
+    )
+    np.testing.assert_array_equal(palm[1:], wrist[1:])
+    ring = hands.OURS.index("ring base")
+    np.testing.assert_allclose(wrist[0] - palm[0], palm[0] - palm[ring], rtol=1e-4)
+    assert np.abs(wrist[0] - palm[0]).max() > 50
+
+
+def test_splits_and_folders(tmp_path, options):
+    for background in range(2, 7):
+        for motion in ("Counting", "Random"):
+            write_sequence(tmp_path, f"B{background}{motion}", (0,) if background == 2 else ())
+    data = options(source="stb", validation_fraction=0.1)
+    sizes = [len(open_source(data, split)) for split in ("train", "validation")]
+    assert sizes == [27000, 3000]
+    for folder in (tmp_path / "images").iterdir():
+        folder.rename(tmp_path / folder.name)
+    (tmp_path / "images").rmdir()
+    assert len(read_stb(data, "train")) == 30000
+    with pytest.raises(UserError, match=r"B1Counting_BB\.mat is missing"):
+        open_source(data, "test")
+
+
+WRONG = [
+    ("labels/B1Random_BB.mat", None, "B1Random_BB.mat is missing"),
+    ("labels/B1Random_BB.mat", b"<html>", "B1Random_BB.mat cannot be read as a MATLAB file"),
+    ("images/B1Counting/BB_left_0.png", None, "BB_left_0.png is missing"),
+    ("images/B1Counting/BB_left_0.png", b"GIF", "BB_left_0.png cannot be read as an image"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG)
+def test_wrong_files_are_told(root, options, name, content, message):
+    path = root / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_stb(options(), "test")
+    assert message in str(error.value) and str(path) in str(error.value)
+
+
+def test_other_shapes_are_told(root, options):
+    path = root / "labels" / "B1Random_BB.mat"
+    savemat(path, {"handPara": np.zeros((21, 3, 1500))})
+    message = r"'handPara' has shape \(21, 3, 1500\), expected numbers \[3, 21, 1500\]"
+    with pytest.raises(UserError, match=message):
+        read_stb(options(), "test")
+    savemat(path, {"handpara": np.zeros((3, 21, 1500))})
+    with pytest.raises(UserError, match="'handPara' has shape None"):
+        read_stb(options(), "test")
+    Image.new("RGB", (320, 240)).save(root / "images/B1Counting/BB_left_0.png")
+    savemat(path, {"handPara": np.zeros((3, 21, 1500))})
+    with pytest.raises(UserError, match=r"\(240, 320\), expected mode RGB and \(480, 640\)"):
+        read_stb(options(), "test")

@@ -1,0 +1,128 @@
+"""NYU's depth as `tfds build --file_format=array_record nyu_depth_v2` leaves it on disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import open_source
+from nvc_jax.data.planes.nyu_depth import read_nyu_depth
+from tests import tfrecords
+
+H, W = 480, 640
+FEATURES = "tensorflow_datasets.core.features"
+
+
+def record(number):
+    """Frame i: gray i on the left and 200 on the right, i + 0.5 m deep but for a hole."""
+    image = np.full((H, W, 3), 200, np.uint8)
+    image[:, :320] = number
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    depth = np.full((H, W), number + 0.5, np.float16)
+    depth[:240, 320:] = 0
+    depth[0, 0] = np.inf
+    return tfrecords.example(
+        {
+            "image": tfrecords.bytes_list(file.getvalue()),
+            "depth": tfrecords.float_list(depth.reshape(-1)),
+        }
+    )
+
+
+def prepare(root, name="nyu_depth_v2", depth_name="depth", **splits):
+    """Writes the data set with the frames of each split."""
+    folder = root / name / "0.0.1"
+    folder.mkdir(parents=True)
+    image_shape = {"dimensions": ["480", "640", "3"]}
+    depth_shape = {"dimensions": ["480", "640"]}
+    features = {
+        "image": {
+            "pythonClassName": f"{FEATURES}.image_feature.Image",
+            "image": {"dtype": "uint8", "shape": image_shape},
+        },
+        depth_name: {
+            "pythonClassName": f"{FEATURES}.tensor_feature.Tensor",
+            "tensor": {"dtype": "float16", "shape": depth_shape, "encoding": "none"},
+        },
+    }
+    content: dict[str, Any] = {
+        "pythonClassName": f"{FEATURES}.features_dict.FeaturesDict",
+        "featuresDict": {"features": features},
+    }
+    (folder / "features.json").write_text(json.dumps(content))
+    info: dict[str, Any] = {"name": name, "version": "0.0.1", "splits": []}
+    info["fileFormat"] = "array_record"
+    for split, numbers in splits.items():
+        path = folder / f"{name}-{split}.array_record-00000-of-00001"
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+        rows = [record(number).replace(b"depth", depth_name.encode()) for number in numbers]
+        for row in rows:
+            writer.write(row)
+        writer.close()
+        info["splits"].append(
+            {
+                "name": split,
+                "numBytes": str(sum(map(len, rows))),
+                "shardLengths": [str(len(rows))],
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            }
+        )
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+
+
+@pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((48, 64), 10)])
+def test_frames_have_depth_and_no_known_plane(tmp_path, options, size, factor):
+    prepare(tmp_path, train=[1, 2, 3])
+    source = read_nyu_depth(options(image_size=size), "train")
+    for copy in (source, pickle.loads(pickle.dumps(source))):  # as reader processes get it
+        batch = copy.gather(np.array([2, 0]))
+        assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
+    height, width = H // factor, W // factor
+    depth = np.empty((2, height, width), np.float32)
+    depth[0], depth[1] = 3.5, 1.5
+    depth[:, : height // 2, width // 2 :] = 0
+    if factor == 1:
+        depth[:, 0, 0] = 0
+    np.testing.assert_array_equal(batch["depth"], depth, strict=True)
+    assert batch["image"].shape == (2, height, width, 3) and batch["image"].dtype == np.uint8
+    assert batch["image"][:, 5, 5].tolist() == [[3] * 3, [1] * 3]
+    assert (batch["image"][:, :, -1] == 200).all()
+    unknown = np.full((2, height, width), 255, np.uint8)
+    np.testing.assert_array_equal(batch["segmentation"], unknown, strict=True)
+    np.testing.assert_array_equal(batch["planes"], np.zeros((2, 20, 3), np.float32), strict=True)
+    assert batch["label"].tolist() == [-1, -1]
+    focal, center = np.array([518.8579, 519.4696]), np.array([325.5824, 253.7362])
+    expected = [*focal / factor, *(center + 0.5) / factor - 0.5]
+    np.testing.assert_allclose(batch["camera"], [expected] * 2, rtol=1e-6)
+
+
+def test_the_validation_part_tests(tmp_path, options):
+    prepare(tmp_path, train=[1, 2, 3, 4], validation=[9])
+    data = options(source="nyu_depth", image_size=(3, 4), validation_fraction=0.25)
+    gray = {}
+    for split in ("train", "validation", "test"):
+        source = open_source(data, split)
+        gray[split] = source.gather(np.arange(len(source)))["image"][:, 0, 0, 0].tolist()
+    assert gray["test"] == [9] and len(gray["validation"]) == 1
+    assert sorted(gray["train"] + gray["validation"]) == [1, 2, 3, 4]
+
+
+def test_mistakes_are_told(tmp_path, options):
+    with pytest.raises(UserError, match=r"nyu_depth_v2/VERSION/dataset_info\.json.*tfds build"):
+        read_nyu_depth(options(), "train")
+    prepare(tmp_path, "tiny", depth_name="other", train=[1])
+    with pytest.raises(UserError, match="has no feature 'depth', got image, other; use nyu_depth"):
+        read_nyu_depth(options(name="tiny"), "train")
+    with pytest.raises(UserError, match="split 'validation' cannot be read"):
+        read_nyu_depth(options(name="tiny"), "test")
+    with pytest.raises(UserError, match=r"data\.image_size is \(3, 0\)"):
+        read_nyu_depth(options(image_size=(3, 0)), "train")

@@ -1,0 +1,233 @@
+"""PCD files written by hand, and pairs of clouds in both layouts."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.shapes.pcn import parse_pcd, read_pcn
+
+NAN = float("nan")
+POINTS = np.array([[0.5, -0.25, 1], [2, 3e-5, -7]], np.float32)
+
+
+def header(storage, points, fields="x y z", size="4 4 4", kind="F F F", count="1 1 1"):
+    return (
+        "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n"
+        f"FIELDS {fields}\nSIZE {size}\nTYPE {kind}\nCOUNT {count}\nWIDTH {points}\nHEIGHT 1\n"
+        f"VIEWPOINT 0 0 0 1 0 0 0\nPOINTS {points}\nDATA {storage}\n"
+    ).encode()
+
+
+def ascii_pcd(points):
+    lines = [" ".join(f"{value:.9g}" for value in point) for point in points]
+    return header("ascii", len(lines)) + "\n".join([*lines, ""]).encode()
+
+
+def binary_pcd(points):
+    return header("binary", len(points)) + b"".join(struct.pack("<3f", *p) for p in points)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ascii_pcd(POINTS),
+        binary_pcd(POINTS),
+        ascii_pcd(POINTS).replace(b"\n", b"\r\n"),
+        ascii_pcd(POINTS)[:-1],
+        ascii_pcd(POINTS).replace(b"COUNT 1 1 1\n", b"# no COUNT\n\n"),
+        header("binary", 2, "x y z", "8 8 8") + struct.pack("<6d", *POINTS.ravel().tolist()),
+        # A padding field of three bytes before, z before x, a color and a signed number behind.
+        header("binary", 2, "_ z x y rgb ring", "1 4 8 4 4 2", "U F F F U I", "3 1 1 1 1 1")
+        + b"".join(struct.pack("<3sfdfIh", b"abc", z, x, y, 99, -1) for x, y, z in POINTS.tolist()),
+        header("ascii", 2, "normal x y z", "4 4 4 4", "F F F F", "2 1 1 1")
+        + b"9 9 0.5 -0.25 1\n9 9 2 3e-05 -7\n",
+    ],
+)
+def test_points_are_found_among_the_fields(content):
+    points = parse_pcd(content, "a.pcd")
+    np.testing.assert_array_equal(points, POINTS)
+    assert points.dtype == np.float32
+
+
+@pytest.mark.parametrize("write", [ascii_pcd, binary_pcd])
+def test_missing_measurements_and_empty_clouds_are_kept(write):
+    points = np.array([[NAN, NAN, NAN], [1, 2, 3]], np.float32)
+    np.testing.assert_array_equal(parse_pcd(write(points), "a.pcd"), points)
+    assert parse_pcd(write(points[:0]), "a.pcd").shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "header has no line DATA"),
+        (b"ply\nformat ascii 1.0\n" + bytes(20_000), "header has no line DATA"),
+        (header("ascii", 2)[:-20], "header has no line DATA"),
+        (ascii_pcd(POINTS)[:-14], "expected 3 numbers on every line"),
+        (header("ascii", 3) + b"1 2 3\n4 5 6\n", "header says 3 points, got 2"),
+        (header("ascii", 1) + b"1 2 3\n4 5 6\n", "header says 1 points, got 2"),
+        (header("ascii", 2) + b"1 2\n4 5\n", "has 2 numbers a line, expected 3"),
+        (header("ascii", 2) + b"1 2 3\n4 five 6\n", "expected 3 numbers on every line"),
+        (binary_pcd(POINTS)[:-1], "header says 2 points, got 1.91667"),
+        (binary_pcd(POINTS) + bytes(12), "header says 2 points, got 3"),
+        (header("binary", 10**30), "got 0"),
+        (header("binary_compressed", 2) + bytes(9), "DATA binary_compressed: only ascii and bin"),
+        (header("ascii", 2, fields="x y w"), "not a PCD file of points"),
+        (header("ascii", 2, size="4 4"), "not a PCD file of points"),
+        (header("ascii", 2, size="4 4 3"), "not a PCD file of points"),
+        (header("ascii", 2, kind="F F S"), "not a PCD file of points"),
+        (header("ascii", 2, count="1 1 0"), "not a PCD file of points"),
+        (header("ascii", 2, count="1 1 2"), "not a PCD file of points"),
+        (header("ascii", -2), "not a PCD file of points"),
+        (header("ascii", "two"), "not a PCD file of points"),
+        (header("ascii", ""), "not a PCD file of points"),
+        (header("ascii", 2).replace(b"POINTS", b"#"), "not a PCD file of points"),
+    ],
+)
+def test_wrong_content_is_told(content, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse_pcd(content, "some/a.pcd")
+    assert "some/a.pcd" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("write", [ascii_pcd, binary_pcd])
+def test_damaged_file_is_refused_or_has_its_shape(damaged, write):
+    refused = 0
+    for content in damaged(write(POINTS)):
+        try:
+            assert parse_pcd(content, "a.pcd").shape == (2, 3)
+        except UserError:
+            refused += 1
+    assert refused > 200
+
+
+def cloud(size, value):
+    """Distinct points whose z tells the file."""
+    return np.stack([np.arange(1, size + 1), np.arange(size), np.full(size, value)], 1)
+
+
+def write_pair(root, split, name, value, views=None, complete=None):
+    """A partial cloud of 3 points (or several views) and a complete one of 20."""
+    for view in [""] if views is None else [f"/{i:02d}" for i in range(views)]:
+        path = root / split / "partial" / f"{name}{view}.pcd"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(ascii_pcd(cloud(3, value + (int(view[1:]) / 10 if view else 0))))
+    path = root / split / "complete" / f"{name}.pcd"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(binary_pcd(cloud(20, value + 0.5) if complete is None else complete))
+
+
+@pytest.fixture
+def five(options):
+    """Clouds of five points."""
+    return options(num_points=5)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """GRNet's edition; training has views, and the test split lacks a class."""
+    for value, name in enumerate(["02691156/a", "02691156/b", "04530566/c"]):
+        write_pair(tmp_path, "train", name, value, views=2)
+    write_pair(tmp_path, "val", "02958343/d", 3, views=1)
+    write_pair(tmp_path, "test", "04530566/e", 4)
+    return tmp_path
+
+
+def test_pairs_of_both_layouts(data, five):
+    train, validation, test = (read_pcn(five, s) for s in ("train", "validation", "test"))
+    assert [len(source) for source in (train, validation, test)] == [6, 1, 1]
+    assert train.class_names == test.class_names == ("02691156", "02958343", "04530566")
+    batch = train.gather(np.arange(6))
+    assert batch["label"].tolist() == [0, 0, 0, 0, 2, 2]
+    np.testing.assert_allclose(batch["partial"][:, 0, 2], [0, 0.1, 1, 1.1, 2, 2.1], rtol=1e-6)
+    np.testing.assert_array_equal(batch["complete"][:, 0, 2], [0.5, 0.5, 1.5, 1.5, 2.5, 2.5])
+    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == train.spec
+    assert train.spec["partial"] == train.spec["complete"] == ((5, 3), np.float32)
+    for source, label, value in ((validation, 1, 3), (test, 2, 4)):
+        example = source.gather(np.array([0]))
+        assert example["label"].tolist() == [label] and example["partial"][0, 0, 2] == value
+
+
+def test_few_points_repeat_and_many_are_drawn_alike_whatever_the_batch(data, five):
+    source = read_pcn(five, "train")
+    batch = source.gather(np.array([4, 0, 4]))
+    for name, points, distinct in (("partial", cloud(3, 2), 3), ("complete", cloud(20, 2.5), 5)):
+        rows = {tuple(row) for row in batch[name][0].tolist()}
+        assert len(rows) == distinct and rows <= {tuple(row) for row in points.tolist()}
+    again = pickle.loads(pickle.dumps(read_pcn(five, "train"))).gather(np.array([4]))
+    for name, values in again.items():
+        np.testing.assert_array_equal(batch[name][[0, 2]], np.concatenate([values, values]))
+    assert (batch["complete"][0, :, 0] != batch["complete"][1, :, 0]).any()
+
+
+def test_padding_and_missing_measurements_are_left_out(tmp_path, options):
+    points = np.array([[0, 0, 0], [NAN, 1, 2], [0, 0, 5], [3, 0, 0], [0, 0, 0]])
+    write_pair(tmp_path, "test", "a/b", 1, complete=points)
+    found = read_pcn(options(num_points=2), "test").gather(np.array([0]))["complete"]
+    assert found[0].tolist() == [[0, 0, 5], [3, 0, 0]]
+
+
+def test_folder_of_validation_may_have_either_name(tmp_path, five):
+    write_pair(tmp_path, "valid", "a/b", 1)
+    assert len(read_pcn(five, "validation")) == 1
+
+
+def test_novel_classes_of_other_folders_shift_no_label(tmp_path, five):
+    write_pair(tmp_path, "test", "b/c", 1)
+    write_pair(tmp_path, "test_novel", "a/d", 1)
+    assert read_pcn(five, "test").class_names == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda root: (root / "test").rename(root / "best"),
+            "no folder test with a folder partial",
+        ),
+        (
+            lambda root: [(root / "test").rename(root / "x"), (root / "train.lmdb").touch()],
+            r"\.lmdb files hold pickled objects",
+        ),
+        (lambda root: file(root, "complete").unlink(), r"complete/04530566/e\.pcd is missing"),
+        (lambda root: file(root, "partial").unlink(), r"complete/04530566/e\.pcd has no partner"),
+        (lambda root: file(root, "partial").write_bytes(b"?"), r"partial/04530566/e\.pcd is not a"),
+        (
+            lambda root: file(root, "complete").write_bytes(ascii_pcd(np.zeros((2, 3)))),
+            r"complete/04530566/e\.pcd is empty: got 0 points",
+        ),
+        (lambda root: remove_both(root), r"no \.pcd file in .*test/partial"),
+    ],
+)
+def test_missing_and_broken_files_are_told(data, five, change, message):
+    change(data)
+    with pytest.raises(UserError, match=message) as error:
+        read_pcn(five, "test")
+    assert str(data) in str(error.value)
+
+
+def file(root, kind) -> Path:
+    return root / "test" / kind / "04530566" / "e.pcd"
+
+
+def remove_both(root):
+    for kind in ("partial", "complete"):
+        file(root, kind).unlink()
+
+
+def test_file_that_breaks_later_is_told_when_it_is_read(data, five):
+    path = data / "train" / "partial" / "04530566" / "c" / "01.pcd"
+    path.write_bytes(path.read_bytes()[:-30])
+    source = read_pcn(five, "train")
+    with pytest.raises(UserError, match=r"c/01\.pcd"):
+        source.gather(np.array([5]))
+
+
+def test_number_of_points_is_checked(data, options):
+    with pytest.raises(UserError, match=r"data\.num_points is 0: use 1 or more"):
+        read_pcn(options(num_points=0), "test")

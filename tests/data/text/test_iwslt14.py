@@ -1,0 +1,153 @@
+"""IWSLT14: tags go, every 23rd pair validates, test sentences match by document and segment."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.text.iwslt14 import read_iwslt14
+from nvc_jax.data.text.parallel_text import iterate_pairs
+
+SETS = ["TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012"]
+
+
+def train_file(language, count=50):
+    """A talk as published; the reviewer is named on one side alone."""
+    head = [
+        "<url>http://www.ted.com/talks/x</url>",
+        "<keywords>talks, art</keywords>",
+        "<speaker>Ann</speaker>",
+        "<talkid>7</talkid>",
+        f"<title>Title {language}</title>",
+        f"<description>About {language}</description>",
+    ]
+    tail = ['<reviewer href="x">Bob</reviewer>'] if language == "de" else []
+    return [*head, *(f" <i>{language}</i> {i} & so" for i in range(count)), *tail]
+
+
+def xml_file(documents):
+    """Not well-formed, as published."""
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<mteval>", '<refset setid="x">']
+    for name, segments in documents.items():
+        lines += [f'<doc docid="{name}" genre="lectures">', "<title>A & B</title>"]
+        lines += [f'<seg id="{i}"> {text} </seg>' for i, text in segments.items()]
+        lines += ["</doc>"]
+    return [*lines, "</refset>", "</mteval>"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for language in ("de", "en"):
+        path = tmp_path / f"train.tags.de-en.{language}"
+        path.write_text("\n".join(train_file(language)) + "\n")
+        for name in SETS:
+            documents = {
+                "7": {1: f"{name} {language} 1", 2: f"R&D &amp; &quot;<b>&quot; {language}"}
+            }
+            path = tmp_path / f"IWSLT14.{name}.de-en.{language}.xml"
+            path.write_text("\n".join(xml_file(documents)))
+    return tmp_path
+
+
+@pytest.fixture
+def read(folder):
+    def run(split, **changes):
+        options = SimpleNamespace(
+            **{
+                "dir": str(folder),
+                "source_language": "de",
+                "target_language": "en",
+                "max_words": 175,
+                "max_length_ratio": 1.5,
+                **changes,
+            }
+        )
+        return read_iwslt14(options, split)
+
+    return run
+
+
+def test_tags_go_and_every_23rd_pair_validates(read):
+    clean = [("Title de", "Title en"), ("About de", "About en")]
+    clean += [(f" <i>de</i> {i} & so", f" <i>en</i> {i} & so") for i in range(50)]
+    assert list(iterate_pairs(read("validation"))) == [clean[22], clean[45]]
+    expected = [pair for i, pair in enumerate(clean) if i not in (22, 45)]
+    assert list(iterate_pairs(read("train"))) == expected
+
+
+def test_what_is_left_out_is_named_by_its_line_in_the_file(folder, read, caplog):
+    lines = train_file("de")
+    lines[10] = ""
+    (folder / "train.tags.de-en.de").write_text("\n".join(lines))
+    with caplog.at_level(logging.INFO, "nvc_jax"):
+        validation = read("validation")
+    assert "1 with an empty side (first at line 11)" in caplog.text
+    assert next(iterate_pairs(validation))[0] == " <i>de</i> 21 & so"
+
+
+def test_test_sets_are_joined_in_order(read):
+    source = read("test")
+    expected = [
+        pair
+        for name in SETS
+        for pair in [(f"{name} de 1", f"{name} en 1"), ('R&D & "<b>" de', 'R&D & "<b>" en')]
+    ]
+    assert list(iterate_pairs(source)) == expected
+    assert source.class_names == tuple(SETS)
+    assert source.gather(np.arange(10))["label"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_segments_are_matched_by_document_and_number(folder, read, caplog):
+    de = {"1": {1: "a", 2: "b", 3: "c"}, "2": {1: "d"}}
+    en = {"2": {1: "D", 2: "E"}, "1": {1: "A", 3: "C"}}
+    for language, documents in (("de", de), ("en", en)):
+        path = folder / f"IWSLT14.TEDX.dev2012.de-en.{language}.xml"
+        path.unlink()
+        content = "\n".join(xml_file(documents)).encode()
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
+    source = read("test")
+    assert list(iterate_pairs(source))[2:5] == [("a", "A"), ("c", "C"), ("d", "D")]
+    german, english = caplog.messages
+    assert "dev2012.de-en.de.xml.gz: left out 1 segments" in german and german.endswith(": 2:2.")
+    assert "dev2012.de-en.en.xml.gz: left out 1 segments" in english and english.endswith(": 1:2.")
+
+
+def test_open_segment_swallows_no_other(folder, read):
+    path = folder / "IWSLT14.TED.tst2010.de-en.de.xml"
+    path.write_text(path.read_text().replace("tst2010 de 1 </seg>", "tst2010 de 1"))
+    assert [a for a, _ in iterate_pairs(read("test"))][4:6] == [
+        'R&D & "<b>" de',
+        "TED.tst2011 de 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("train.tags.de-en.en", lambda p: p.unlink(), r"train\.tags\.de-en\.en is missing"),
+        (
+            "train.tags.de-en.en",
+            lambda p: p.write_text("a\nb"),
+            r"tags has 52 and .*en without tags has 2",
+        ),
+        (
+            "IWSLT14.TED.tst2011.de-en.de.xml",
+            lambda p: p.write_text("<html>"),
+            r"tst2011\.de-en\.de\.xml has no line <seg",
+        ),
+    ],
+)
+def test_missing_and_other_files_are_told(folder, read, name, change, message):
+    change(folder / name)
+    with pytest.raises(UserError, match=message):
+        read("train" if name.startswith("train") else "test")
+
+
+def test_other_languages_are_told(read):
+    with pytest.raises(UserError, match="IWSLT14 is read from 'de' to 'en'"):
+        read("train", target_language="fr")

@@ -1,0 +1,114 @@
+"""Byte-pair encoding: there and back, limits told, damage noticed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.data.text.vocabulary import BEGIN_ID, END_ID, PADDING_ID, Vocabulary, train_vocabulary
+
+ROOT = Path(__file__).resolve().parents[3]
+SENTENCES = [
+    "Der Hund läuft im Park.",
+    "Die Katze schläft auf dem Sofa …",
+    "The dog runs in the park; the cat's asleep.",
+    "Straße ½ ﬁne ①",  # nothing is normalized
+    "line\u2028separator",
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return train_vocabulary(SENTENCES, 80)
+
+
+def test_there_and_back(model, capfd):
+    vocabulary = Vocabulary(model)
+    rows = vocabulary.encode(SENTENCES)
+    assert vocabulary.size == 80 and all(3 < i < 80 for row in rows for i in row)
+    assert vocabulary.decode(rows) == SENTENCES
+    assert vocabulary.encode([]) == [] == vocabulary.decode([])
+    assert vocabulary.encode([""]) == [[]] and vocabulary.decode([[]]) == [""]
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_decoding_stops_at_the_end_and_skips_padding_and_begin(model):
+    vocabulary = Vocabulary(model)
+    first, second = vocabulary.encode(SENTENCES[:2])
+    rows = np.zeros((2, 80), np.int32)
+    rows[0, : len(first) + 2] = [BEGIN_ID, *first, END_ID]
+    rows[0, len(first) + 2 :] = second[0]
+    rows[1, : len(second)] = second
+    assert vocabulary.decode(rows) == SENTENCES[:2]
+    assert vocabulary.decode([[END_ID, *first], [PADDING_ID]]) == ["", ""]
+
+
+def test_frequent_pairs_become_pieces():
+    # 4 special pieces, 3 characters, and the pairs by frequency: ab, then ▁ab.
+    vocabulary = Vocabulary(train_vocabulary(["abx ab ab ab", "ab"], 4 + 4 + 2))
+    assert [len(row) for row in vocabulary.encode(["ab", "ab ab", "abx", "xa", "ba"])] == [
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
+
+
+def test_same_bytes_for_the_same_text_whatever_the_threads(model):
+    code = (
+        "import sys; from nvc_jax.data.text.vocabulary import train_vocabulary;"
+        f"sys.stdout.buffer.write(train_vocabulary(iter({SENTENCES!r}), 80))"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "7", "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert result.stdout == model, result.stderr.decode()
+
+
+def test_characters_outside_are_unknown_or_bytes(model):
+    assert Vocabulary(model).encode(["Ω"])[0][-1] == 1
+    vocabulary = Vocabulary(train_vocabulary(SENTENCES, 340, byte_fallback=True))
+    text = ["Ω Ωδ 日本"]
+    rows = vocabulary.encode(text)
+    assert 1 not in rows[0] and vocabulary.decode(rows) == text
+
+
+def test_long_sentences_count():
+    text = " ".join(f"wort{i}" for i in range(2000))
+    assert "4" in "".join(Vocabulary(train_vocabulary([text], 30)).decode([[i] for i in range(30)]))
+
+
+@pytest.mark.parametrize(
+    ("sentences", "size", "message"),
+    [
+        (SENTENCES, 1000, r"1000 pieces is too large for this text: use at most \d+\."),
+        (SENTENCES, 20, r"20 pieces is too small .*: use at least \d+\."),
+        (["a"], 100, "too large"),
+        ([], 100, "no text"),
+        (["", " "], 100, "no text"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told(sentences, size, message):
+    with pytest.raises(UserError, match=message) as error:
+        train_vocabulary(sentences, size)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [1000, 20])
+def test_the_limit_told_works(size):
+    with pytest.raises(UserError) as error:
+        train_vocabulary(SENTENCES, size)
+    limit = int(str(error.value).rstrip(".").split()[-1])
+    assert Vocabulary(train_vocabulary(SENTENCES, limit)).size == limit
+
+
+def test_all_damage_is_told(model, damaged):
+    for content in damaged(model):
+        with pytest.raises(UserError, match=r"vocab\.model is damaged"):
+            Vocabulary(content, "vocab.model")

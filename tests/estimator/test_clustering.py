@@ -1,0 +1,293 @@
+"""`NebulaClustering`: scikit-learn's own checks, and what its users rely on."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from nvc_jax import NebulaClustering, UserError, metrics
+from nvc_jax.estimator.recipe import make_config, scaling_of
+from nvc_jax.estimator.report import gather_report
+
+pytestmark = pytest.mark.usefixtures("optax_may_promote")
+
+# One small config nearly everywhere: every other one, and every other shape, is compiled anew.
+SMALL = {
+    "latent_dim": 2,
+    "hidden": (32,),
+    "batch_size": 32,
+    "max_iter": 80,
+    "learning_rate": 2e-2,
+    "augment": 0.0,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def optax_may_promote() -> Iterator[None]:
+    """optax's bias correction needs it."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def small(n_clusters: int = 3, **options) -> NebulaClustering:
+    return NebulaClustering(n_clusters, **{**SMALL, **options})
+
+
+def for_images() -> NebulaClustering:
+    return small(2, augment=1.0)
+
+
+@parametrize_with_checks([small()])
+def test_check_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def blobs() -> tuple[np.ndarray, np.ndarray]:
+    centers = np.array([[0.0, 100.0, 3.0], [100.0, -100.0, 3.0], [-100.0, -100.0, 3.0]])
+    x, y = make_blobs(90, centers=centers, cluster_std=2.0, random_state=0)
+    x[:, 2] = 3.0  # a constant feature
+    return x, y
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs) -> NebulaClustering:
+    return small().fit(blobs[0])
+
+
+def test_finds_well_separated_clusters(fitted, blobs):
+    x, y = blobs
+    assert metrics.ari(y, fitted.labels_) == 1.0
+    np.testing.assert_array_equal(fitted.predict(x), fitted.labels_)
+    assert fitted.cluster_centers_.shape == (3, 2) and fitted.n_iter_ == 80
+    names = ["nebulaclustering0", "nebulaclustering1"]
+    assert list(fitted.get_feature_names_out()) == names
+    distance = np.linalg.norm(fitted.transform(x)[:, None] - fitted.cluster_centers_, axis=2)
+    np.testing.assert_array_equal(distance.argmin(axis=1), fitted.labels_)
+
+
+def test_decodes_into_the_units_of_the_input(fitted, blobs):
+    x, _ = blobs
+    output = fitted.reconstruct(x)
+    assert output.shape == x.shape and output.dtype == np.float32
+    np.testing.assert_allclose(output[:, 2], 3.0, atol=1.0)
+    assert np.mean((output - x) ** 2) < 0.5 * np.mean(x.var(axis=0))
+    np.testing.assert_array_equal(output, fitted.inverse_transform(fitted.transform(x)))
+
+
+def test_score_samples_finds_outliers_and_score_is_its_mean(fitted, blobs):
+    x, _ = blobs
+    normal = fitted.score_samples(x)
+    outlier = fitted.score_samples(np.array([[400.0, 400.0, 3.0]]))
+    assert outlier.shape == (1,) and outlier[0] < normal.min()
+    assert fitted.score(x) == pytest.approx(normal.mean())
+
+
+def test_score_samples_is_the_stated_formula(fitted, blobs):
+    x = blobs[0][:5]
+    scaling = scaling_of(blobs[0], "auto")
+    error = np.square(scaling.apply(fitted.reconstruct(x)) - scaling.apply(x)).sum(axis=1)
+    encoded = fitted._encode(fitted._input(x))
+    mean, logvar = encoded["mean"], encoded["logvar"]
+    offset = mean - fitted.cluster_centers_[fitted.predict(x)]
+    kl = 0.5 * np.sum(offset**2 + np.exp(logvar) - logvar - 1.0, axis=1)
+    np.testing.assert_allclose(
+        fitted.score_samples(x), -(error + kl + np.log(3.0)), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_samples_are_decoded_draws_around_an_anchor(fitted):
+    drawn = fitted.sample(20, anchor=1, random_state=0)
+    noise = np.random.RandomState(0).standard_normal((20, 2))
+    expected = fitted.inverse_transform(fitted.cluster_centers_[1] + noise)
+    np.testing.assert_array_equal(drawn, expected)
+    assert fitted.sample(7).shape == (7, 3)
+    np.testing.assert_array_equal(fitted.sample(7), fitted.sample(7))
+    with pytest.raises(UserError, match="no anchor 3"):
+        fitted.sample(1, anchor=3)
+    with pytest.raises(UserError, match="2 dimensions"):
+        fitted.inverse_transform(np.zeros((1, 3)))
+
+
+def test_a_seed_gives_the_same_result_and_another_does_not(blobs):
+    x, _ = blobs
+    first, second, third = (small(random_state=seed).fit(x) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.transform(x), second.transform(x))
+    assert np.abs(first.transform(x) - third.transform(x)).max() > 1e-3
+    state = np.random.RandomState(1)
+    given = small(random_state=state).fit(x)
+    np.testing.assert_array_equal(given.transform(x), first.transform(x))
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    rng, shape = np.random.default_rng(0), (20, 4, 5)
+    return np.concatenate([rng.integers(0, 60, shape), rng.integers(190, 255, shape)]).astype("u1")
+
+
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_a_saved_estimator_is_the_same(kind, blobs, images, tmp_path):
+    x = blobs[0] if kind == "table" else images
+    model = (small() if kind == "table" else for_images()).fit(x)
+    path = model.save(tmp_path / "model.npz")
+    with np.load(path, allow_pickle=False) as archive:
+        assert json.loads(archive["facts"].tobytes())["params"]["n_clusters"] == model.n_clusters
+    loaded = NebulaClustering.load(path)
+    assert loaded.get_params() == model.get_params()
+    np.testing.assert_array_equal(loaded.labels_, model.labels_)
+    np.testing.assert_array_equal(loaded.score_samples(x), model.score_samples(x))
+    np.testing.assert_array_equal(loaded.reconstruct(x), model.reconstruct(x))
+    for other in (loaded, pickle.loads(pickle.dumps(model)), model):
+        other.partial_fit(x)
+    np.testing.assert_array_equal(loaded.cluster_centers_, model.cluster_centers_)
+
+
+def test_feature_names_survive_saving(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    x = pandas.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
+    model = small().set_output(transform="pandas").fit(x)
+    assert list(model.transform(x).columns) == ["nebulaclustering0", "nebulaclustering1"]
+    loaded = NebulaClustering.load(model.save(tmp_path / "model.npz"))
+    assert list(loaded.feature_names_in_) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.predict(x[["b", "a", "c"]])
+
+
+def test_files_that_are_no_estimator_are_refused(fitted, tmp_path):
+    missing, text, other = (tmp_path / name for name in ("missing", "text.npz", "other.npz"))
+    text.write_text("no archive")
+    np.savez(other, image=np.zeros(3))
+    for path in (missing, text, other):
+        with pytest.raises(UserError, match=path.name):
+            NebulaClustering.load(path)
+    path = fitted.save(tmp_path / "model.npz")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    anchors = next(name for name in arrays if name.startswith(".params") and "anchors" in name)
+    np.savez(path, **{**arrays, anchors: arrays[anchors][:2]})
+    with pytest.raises(UserError, match="damaged"):
+        NebulaClustering.load(path)
+    np.savez(path, **{**arrays, "facts": np.frombuffer(b"{}", np.uint8)})
+    with pytest.raises(UserError, match="damaged"):
+        NebulaClustering.load(path)
+
+
+def test_partial_fit_goes_on_with_other_examples(fitted, blobs):
+    x, _ = blobs
+    model = small().partial_fit(x)
+    assert model.n_iter_ == 80
+    np.testing.assert_array_equal(model.transform(x), fitted.transform(x))
+    before = model.transform(x)
+    model.partial_fit(x[:40])
+    assert model.n_iter_ == 82 and len(model.labels_) == 40
+    assert np.abs(model.transform(x) - before).max() > 0
+
+
+def test_images_keep_their_shape_and_are_shown(images, tmp_path):
+    x, shape = images, images.shape[1:]
+    model = for_images().fit(x)
+    assert metrics.ari(np.repeat([0, 1], 20), model.labels_) == 1.0
+    assert model.n_features_in_ == np.prod(shape) and model.input_shape_ == shape
+    output = model.reconstruct(x)
+    assert output.shape == x.shape and output.min() >= x.min() and output.max() <= x.max()
+    assert output[:20].mean() < 100 < 150 < output[20:].mean()
+    assert model.sample(2, anchor=0).shape == (2, *shape)
+    page = model.report(tmp_path / "page.html", x, ["dark"] * 20 + ["light"] * 20).read_text()
+    assert page.count("<article") == 2 and "dark" in page and "NebulaClustering: page" in page
+    with pytest.raises(UserError, match="got shape"):
+        model.fit(x[..., None, None, None])
+    with pytest.raises(UserError, match="shape"):
+        model.predict(x[:, :3])
+    with pytest.raises(UserError, match="shape"):
+        model.predict(x.reshape(40, -1))
+
+
+def test_a_report_tells_rows_in_words(fitted, blobs, tmp_path):
+    x, y = blobs
+    report = gather_report(fitted, x, y, "blobs")
+    assert report.texts is not None
+    (text,) = report.texts(np.array([3])) or ()
+    assert text.split(", ")[0] == f"{x[3, 0]:.4g}"
+    np.testing.assert_array_equal(report.assignment, fitted.predict(x))
+    np.testing.assert_array_equal(report.label, y)
+    assert gather_report(fitted, x, None, "blobs").label is None
+    page = fitted.report(tmp_path / "blobs.html", x).read_text()
+    assert page.count("<article") == 3 and "unlabeled" not in page
+    with pytest.raises(UserError, match=r"y has shape \(2,\): give one label for each"):
+        fitted.report(tmp_path / "blobs.html", x, y[:2])
+
+
+def test_works_in_a_pipeline_and_a_grid_search(blobs):
+    x, y = blobs
+    pipeline = make_pipeline(StandardScaler(), small())
+    assert metrics.ari(y, pipeline.fit_predict(x)) == 1.0
+    search = GridSearchCV(small(), {"random_state": [0, 1]}, cv=2).fit(x)
+    scores = search.cv_results_["mean_test_score"]
+    assert search.best_index_ == np.argmax(scores) and scores[0] != scores[1]
+    np.testing.assert_allclose(search.score(x), search.best_estimator_.score_samples(x).mean())
+
+
+def test_progress_bar_shows_only_if_asked_for(blobs, capsys):
+    small().fit(blobs[0])
+    assert capsys.readouterr().err == ""
+    small(verbose=True).fit(blobs[0])
+    assert "80/80" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_clusters": 0}, "n_clusters"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"hidden": ()}, "hidden"),
+        ({"hidden": (8, 0)}, "hidden"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"augment": -1.0}, "augment"),
+        ({"scaling": "none"}, "scaling"),
+        ({"n_clusters": 91}, "n_samples=90"),
+    ],
+)
+def test_mistakes_are_told(options, message, blobs):
+    with pytest.raises(UserError, match=message):
+        small(**options).fit(blobs[0])
+
+
+def test_unfitted_estimators_say_so():
+    model = clone(small())
+    for call in (model.sample, lambda: model.save("model.npz"), lambda: model.reconstruct([[1.0]])):
+        with pytest.raises(NotFittedError):
+            call()
+
+
+def test_scaling_is_what_it_says():
+    x = np.array([[0.0, 10.0, 5.0], [2.0, 10.0, 8.0]])
+    own = scaling_of(x, "features")
+    np.testing.assert_allclose(own.scale, [1.0, 1.0, 1.5])
+    np.testing.assert_allclose(own.apply(x), [[-1, 0, -1], [1, 0, 1]])
+    np.testing.assert_allclose(own.undo(own.apply(x)), x)
+    together = np.sqrt((1.0 + 2.25) / 2)
+    np.testing.assert_allclose(scaling_of(x, "auto").scale, [together, 1.0, together])
+    np.testing.assert_allclose(scaling_of(x * [1, 1, 100], "auto").scale, [1.0, 1.0, 150.0])
+    images = scaling_of(np.array([[[[2.0]]], [[[6.0]]]]), "auto")
+    assert images == (2.0, 4.0)
+    assert images.apply(np.full((1, 1, 1, 1), 8.0)).item() == 1.0  # clipped
+
+
+def test_the_recipe_sets_anchors_before_the_last_step():
+    for steps in (1, 2, 5, 1000):
+        config = make_config({**NebulaClustering().get_params(), "max_iter": steps}, (3,))
+        assert config.anchors.warmup_steps < steps and config.task == "table"
+    assert make_config(NebulaClustering().get_params(), (4, 4, 1)).task == "image"

@@ -1,0 +1,253 @@
+"""The weighted sum of all terms: reductions, weights of zero, degenerate batches."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.model import losses
+from nvc_jax.model.bottleneck import Latent
+from tests.numeric import blocks_of, normal, temporary_bytes
+
+
+def make_latent(size, dim=2, num_anchors=3, seed=0, assignment=None):
+    mean, anchors = normal(seed, size, dim), normal(seed + 1, num_anchors, dim)
+    logvar, sample = normal(seed + 2, size, dim), mean + normal(seed + 3, size, dim)
+    if assignment is None:
+        assignment = np.argmin(np.square(mean[:, None] - anchors).sum(-1), 1)
+    assignment = np.asarray(assignment, np.int32)
+    return Latent(
+        mean, logvar, sample, sample, assignment, np.eye(num_anchors)[assignment], anchors
+    )
+
+
+WEIGHTS = {"reconstruction": 2.0, "kl": 0.5, "triplet": 3.0, "gravity": 0.25, "pull": 0.125}
+
+
+@functools.partial(jax.jit, static_argnames=("triplet_form", "gravity_form"))
+def step(reconstruction, latent, weights, **options):
+    """((total, raw), gradient with respect to reconstruction and the latent's float arrays)."""
+    names = ("mean", "logvar", "sample", "anchors")
+
+    def loss(reconstruction, arrays):
+        inputs = latent.replace(**arrays)
+        return losses.nvc_loss(reconstruction, inputs, inputs.anchors, weights, **options)
+
+    arrays = {name: getattr(latent, name) for name in names}
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(reconstruction, arrays)
+
+
+@pytest.mark.parametrize("form", ["ratio", "hinge", "anchor"])
+@pytest.mark.parametrize("gravity_form", ["bounded", "paper"])
+def test_total_is_the_weighted_sum_of_raw_terms(form, gravity_form):
+    latent, reconstruction = make_latent(8), np.abs(normal(9, 8))
+    averaged = "mean" if gravity_form == "bounded" else "sum"
+    masses = losses.cluster_masses(latent.sample, latent.anchors, latent.assignment, averaged)
+    centers = latent.anchors[latent.assignment]
+    triplet, count = {
+        "ratio": lambda: losses.triplet_ratio(latent.mean, latent.assignment, 0.5),
+        "hinge": lambda: losses.triplet_hinge(latent.mean, latent.assignment, 2.0, "all", True),
+        "anchor": lambda: losses.triplet_anchor(
+            latent.mean, latent.anchors, latent.assignment, 2.0
+        ),
+    }[form]()
+    expected: dict[str, Any] = {
+        "reconstruction": reconstruction.mean(),
+        "kl": losses.anchor_kl(latent.mean, latent.logvar, centers, 2.0).mean(),
+        "triplet": triplet,
+        "gravity": losses.gravity(latent.anchors, masses, gravity_form, 4.0, "mean"),
+        "pull": losses.pull(latent.sample, latent.anchors).mean(),
+    }
+    total, raw = losses.nvc_loss(
+        reconstruction,
+        latent,
+        latent.anchors,
+        WEIGHTS,
+        anchor_scale=2.0,
+        triplet_form=form,
+        triplet_alpha=0.5,
+        triplet_margin=2.0,
+        triplet_mining="all",
+        triplet_squared=True,
+        gravity_form=gravity_form,
+        gravity_radius=4.0,
+        gravity_reduction="mean",
+    )
+    assert int(raw.pop("num_triplets")) == int(count)
+    assert set(raw) == set(losses.TERMS)
+    for name, value in expected.items():
+        np.testing.assert_allclose(raw[name], value, rtol=1e-4, err_msg=name)
+    weighted = sum(WEIGHTS[name] * float(value) for name, value in raw.items())
+    np.testing.assert_allclose(total, weighted, rtol=1e-6)
+
+
+def test_weights_left_out_are_zero_and_one_for_the_reconstruction():
+    latent, reconstruction = make_latent(4), np.array([1.0, 2.0, 3.0, 6.0], np.float32)
+    total, raw = losses.nvc_loss(reconstruction, latent, latent.anchors, {})
+    assert float(total) == 3.0
+    assert all(float(raw[name]) > 0 for name in losses.TERMS)
+
+
+# Fields of the latent that a term reads and the terms that read them.
+POISONED = {
+    "reconstruction": ((), ("reconstruction",)),
+    "kl": (("logvar",), ("kl",)),
+    "triplet": (("mean",), ("kl", "triplet")),
+    "gravity": (("sample",), ("gravity", "pull")),
+    "pull": (("sample",), ("gravity", "pull")),
+}
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("term", losses.TERMS)
+def test_weight_zero_leaves_a_term_out_even_if_it_is_not_finite(term, bad):
+    latent, reconstruction = make_latent(8), np.abs(normal(9, 8))
+    fields, terms = POISONED[term]
+    weights = {name: jnp.float32(0 if name in terms else w) for name, w in WEIGHTS.items()}
+    (total, raw), gradient = step(reconstruction, latent, weights)
+    assert float(raw[term]) > 0
+    kept = sum(WEIGHTS[name] * raw[name] for name in losses.TERMS if name not in terms)
+    np.testing.assert_allclose(total, kept, rtol=1e-6)
+
+    poisoned = {name: getattr(latent, name).copy() for name in fields}
+    for array in poisoned.values():
+        array[1, 0] = bad
+    worse = reconstruction.copy()
+    if term == "reconstruction":
+        worse[1] = bad
+    (same_total, raw), same_gradient = step(worse, latent.replace(**poisoned), weights)
+    assert not np.isfinite(raw[term])
+    chex.assert_trees_all_equal((same_total, same_gradient), (total, gradient))
+    chex.assert_tree_all_finite(gradient)
+
+
+def test_weight_zero_stops_the_gradient_of_that_term_alone():
+    latent, reconstruction = make_latent(8), np.abs(normal(9, 8))
+    weights = {name: jnp.float32(name in ("reconstruction", "kl")) for name in WEIGHTS}
+    _, (_, gradient) = step(reconstruction, latent, weights)
+    np.testing.assert_array_equal(gradient["sample"], np.zeros((8, 2)))
+    difference = latent.mean - latent.anchors[latent.assignment]
+    np.testing.assert_allclose(gradient["mean"], difference / 8, rtol=1e-5)
+    np.testing.assert_allclose(gradient["logvar"], (np.exp(latent.logvar) - 1) / 16, rtol=1e-5)
+    own = np.eye(3)[latent.assignment]
+    np.testing.assert_allclose(gradient["anchors"], -own.T @ difference / 8, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("form", ["hinge", "anchor"])
+def test_duplicating_the_batch_changes_no_term(form):
+    latent, reconstruction = make_latent(8), np.abs(normal(9, 8))
+    twice = jax.tree.map(lambda v: np.concatenate([v, v]), latent).replace(anchors=latent.anchors)
+    (total, raw), _ = step(reconstruction, latent, WEIGHTS, triplet_form=form)
+    (total2, raw2), _ = step(np.tile(reconstruction, 2), twice, WEIGHTS, triplet_form=form)
+    del raw["num_triplets"], raw2["num_triplets"]
+    chex.assert_trees_all_close((total2, raw2), (total, raw), rtol=1e-6)
+
+
+def test_kl_is_a_sum_over_dimensions_and_a_mean_over_examples():
+    mean, zero = np.array([[4.0, 0.0], [0.0, 0.0]], np.float32), np.zeros((2, 2), np.float32)
+    latent = make_latent(2).replace(mean=mean, logvar=zero, assignment=np.zeros(2, np.int32))
+    _, raw = losses.nvc_loss(np.zeros(2), latent, np.zeros((1, 2)), {}, terms=("kl",))
+    assert set(raw) == {"kl", "num_triplets"}
+    assert float(raw["kl"]) == 4.0
+
+
+def test_terms_that_compare_examples_see_the_global_batch():
+    shard, whole = make_latent(4), make_latent(8, seed=50).replace(anchors=make_latent(4).anchors)
+    reconstruction = np.abs(normal(9, 4))
+    _, alone = losses.nvc_loss(reconstruction, shard, shard.anchors, WEIGHTS)
+    _, both = losses.nvc_loss(reconstruction, shard, shard.anchors, WEIGHTS, pair_latent=whole)
+    _, large = losses.nvc_loss(np.zeros(8), whole, shard.anchors, WEIGHTS)
+    for name in losses.TERMS:
+        expected = large if name in ("triplet", "gravity") else alone
+        np.testing.assert_allclose(both[name], expected[name], rtol=1e-6, err_msg=name)
+        assert float(alone[name]) != float(large[name])
+    assert int(both["num_triplets"]) == int(large["num_triplets"])
+
+
+@pytest.mark.parametrize("form", ["ratio", "hinge"])
+@pytest.mark.parametrize("assignment", [[0, 0, 0, 0], [0, 1, 2, 3], [0]])
+def test_batch_without_a_triplet_costs_nothing(form, assignment):
+    latent = make_latent(len(assignment), num_anchors=4, assignment=assignment)
+    weights = {"reconstruction": jnp.float32(0), "triplet": jnp.float32(5)}
+    size = np.zeros(len(assignment), np.float32)
+    (total, raw), gradient = step(size, latent, weights, triplet_form=form)
+    assert float(total) == float(raw["triplet"]) == 0 and int(raw["num_triplets"]) == 0
+    chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
+
+
+@pytest.mark.parametrize("form", ["ratio", "hinge", "anchor"])
+@pytest.mark.parametrize("size", [1, 4])
+def test_one_anchor_has_no_triplets_and_no_gravity(form, size):
+    latent, reconstruction = make_latent(size, num_anchors=1), np.ones(size, np.float32)
+    (total, raw), gradient = step(reconstruction, latent, WEIGHTS, triplet_form=form)
+    assert float(raw["triplet"]) == float(raw["gravity"]) == 0 and int(raw["num_triplets"]) == 0
+    centers = np.tile(latent.anchors, (size, 1))
+    kl = losses.anchor_kl(latent.mean, latent.logvar, centers).mean()
+    pull = np.square(latent.sample - latent.anchors).sum(1).mean()
+    np.testing.assert_allclose(total, 2 + 0.5 * kl + 0.125 * pull, rtol=1e-5)
+    chex.assert_tree_all_finite(gradient)
+
+
+def test_satisfied_triplets_cost_nothing_but_are_counted():
+    mean = np.array([[0.0, 0.0], [0.1, 0.0], [10.0, 0.0], [10.1, 0.0]], np.float32)
+    latent = make_latent(4, assignment=[0, 0, 1, 1]).replace(mean=mean)
+    _, raw = losses.nvc_loss(np.zeros(4), latent, latent.anchors, {}, triplet_form="hinge")
+    assert float(raw["triplet"]) == 0 and int(raw["num_triplets"]) == 4
+
+
+def test_terms_are_averaged_in_float32():
+    latent = jax.tree.map(lambda v: jnp.asarray(v, jnp.bfloat16), make_latent(4))
+    latent = latent.replace(assignment=jnp.array([0, 0, 1, 2]))
+    ones = jnp.ones(10_000, jnp.bfloat16)
+    total, raw = losses.nvc_loss(ones, latent, latent.anchors, WEIGHTS)
+    assert float(raw["reconstruction"]) == 1.0
+    assert {v.dtype for k, v in raw.items() if k != "num_triplets"} | {total.dtype} == {
+        np.dtype(np.float32)
+    }
+
+
+@pytest.mark.parametrize(
+    "options", [{"weights": {"kld": 1.0}}, {"terms": ("kld",)}, {"triplet_form": "kld"}]
+)
+def test_unknown_names_are_told(options):
+    latent = make_latent(2)
+    weights = options.pop("weights", {})
+    with pytest.raises(UserError, match=r"'kld'.*terms are reconstruction, kl, triplet"):
+        losses.nvc_loss(np.zeros(2), latent, latent.anchors, weights, **options)
+
+
+@pytest.mark.parametrize(("form", "atol"), [("ratio", 1e-6), ("hinge", 3e-6), ("anchor", 1e-6)])
+def test_large_batches_in_blocks_equal_the_plain_computation(form, atol):
+    latent, reconstruction = make_latent(1_100, num_anchors=1_000), np.abs(normal(9, 1_100))
+    found, gradient = step(reconstruction, latent, WEIGHTS, triplet_form=form)
+    with blocks_of(1_100):
+        expected, right = step(reconstruction, latent, WEIGHTS, triplet_form=form)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
+    largest = jax.tree.map(lambda g: np.abs(g).max(), right)
+    chex.assert_trees_all_close(
+        jax.tree.map(jnp.divide, gradient, largest),
+        jax.tree.map(jnp.divide, right, largest),
+        rtol=0,
+        atol=atol,
+    )
+
+
+@pytest.mark.parametrize("form", ["ratio", "hinge", "anchor"])
+def test_memory_for_a_large_batch(form):
+    size, dim, num_anchors = 65_536, 64, 1_024
+    batch = np.zeros((size, dim), np.float32)
+    anchors, assignment = np.zeros((num_anchors, dim), np.float32), np.zeros(size, np.int32)
+    latent = Latent(batch, batch, batch, batch, assignment, None, anchors)
+
+    def value_and_gradient(reconstruction, latent):
+        return step(reconstruction, latent, WEIGHTS, triplet_form=form)
+
+    used = temporary_bytes(value_and_gradient, batch[:, 0], latent)
+    assert used < 0.75 * 4 * size * num_anchors

@@ -1,0 +1,219 @@
+"""The command line of train.py: what a mistake prints, its exit code, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import train
+from nvc_jax.core.errors import UserError
+from nvc_jax.programs import cli
+from nvc_jax.training import parallel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def keep_cache(monkeypatch):
+    """Leaves the tests' cache of compiled functions as it is."""
+    monkeypatch.setattr("nvc_jax.core.compilation.use_compilation_cache", lambda directory: None)
+
+
+@pytest.fixture
+def run_train(monkeypatch, capsys, tmp_path):
+    """Runs train.py's main in this process; gives exit code, standard error and work directory."""
+    monkeypatch.setattr("nvc_jax.training.logging.setup_logging", lambda: None)
+
+    def run(*arguments):
+        workdir = tmp_path / "run"
+        program = ["train.py", "--config=digits", f"--workdir={workdir}", *arguments]
+        monkeypatch.setattr(sys, "argv", program)
+        code = cli.run(train.main)
+        return code, capsys.readouterr().err, workdir
+
+    return run
+
+
+def parse(*arguments):
+    parser = cli.make_parser(None)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--workdir")
+    return cli.parse(parser, list(arguments))
+
+
+def test_overrides_in_both_spellings_and_the_last_one_counts():
+    flags, config = parse(
+        "--config=digits",
+        "--config.seed=3",
+        "--config.model.num_anchors",
+        "-4",
+        "--workdir=w",
+        "--config.data.dir=a=b c",
+        "--config.seed=5",
+    )
+    assert (config.seed, config.model.num_anchors, config.data.dir) == (5, -4, "a=b c")
+    assert (flags.workdir, flags.config) == ("w", "digits")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workdir=w"], "--config"),
+        (["--config=digits", "--config.seed"], "--config.seed needs a value"),
+        (["--config=digits", "--work=w"], "--work"),
+        (["--config=digits", "--confg.seed=1"], "--confg.seed"),
+        (["--config=digits", "--config.=1"], "--config.=1"),
+        (["--config=digits", "seed=1"], "seed=1"),
+    ],
+)
+def test_wrong_flags_exit_with_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_:
+        parse(*arguments)
+    assert exit_.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "parts"),
+    [
+        ("--config.optimizer.lerning_rate=1e-3", ["lerning_rate", "'optimizer.learning_rate'"]),
+        ("--config.optimiser.learning_rate=1e-3", ["optimiser", "'optimizer.learning_rate'"]),
+        ("--config.train.num_steps=abc", ["train.num_steps", "int", "'abc'"]),
+        ("--config.model.batch_norm=maybe", ["model.batch_norm", "bool", "'maybe'"]),
+        ("--config=nowhere.py", ["nowhere.py"]),
+    ],
+)
+def test_wrong_config_is_one_sentence_and_exit_code_2(run_train, argument, parts):
+    code, error, workdir = run_train(argument)
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert all(part in error for part in parts)
+    assert not workdir.exists()
+
+
+def page_as_archive(folder):
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(b"<html>".ljust(2048))
+    (folder / "train-labels-idx1-ubyte").write_bytes(b"")
+
+
+def flat_images(folder):
+    np.savez(folder / "train.npz", image=np.zeros((5, 64)))
+
+
+def no_images(folder):
+    np.savez(folder / "train.npz", image=np.zeros((0, 8, 8)))
+
+
+def broken_image(folder):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "good.png")
+    (folder / "bad.png").write_bytes((folder / "good.png").read_bytes()[:40])
+
+
+@pytest.mark.parametrize(
+    ("source", "write", "parts"),
+    [
+        ("folder", Path.rmdir, ["data", "is missing"]),
+        ("folder", broken_image, ["bad.png", "data.strict"]),
+        ("idx", Path.touch, ["train-images-idx3-ubyte"]),
+        ("idx", page_as_archive, ["not a gzip archive", "train-images-idx3-ubyte.gz"]),
+        ("npz", flat_images, ["train.npz", "(5, 64)"]),
+        ("npz", no_images, ["train.npz", "no example"]),
+        ("npy", Path.touch, ["train_image.npy"]),
+        ("tfds", Path.touch, ["data.name"]),
+        ("mnist", Path.touch, ["'mnist'", "idx"]),
+    ],
+)
+def test_wrong_data_is_one_sentence_and_exit_code_1(run_train, tmp_path, source, write, parts):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder)
+    options = {"source": source, "dir": folder, "strict": True}
+    code, error, workdir = run_train(*(f"--config.data.{k}={v}" for k, v in options.items()))
+    assert code == 1 and error.startswith("error: ") and error.count("\n") == 1
+    assert all(part in error for part in parts)
+    assert not workdir.exists()
+
+
+def test_interrupt_and_error_codes(monkeypatch, capsys):
+    monkeypatch.setattr("nvc_jax.training.logging.setup_logging", lambda: None)
+
+    def fail(error):
+        def main(arguments):
+            raise error
+
+        return cli.run(main)
+
+    assert [fail(cli.UsageError("a")), fail(UserError("b")), fail(KeyboardInterrupt())] == [
+        2,
+        1,
+        130,
+    ]
+    assert capsys.readouterr().err == "error: a\nerror: b\nInterrupted.\n"
+    with pytest.raises(ZeroDivisionError):  # a mistake of ours keeps its traceback
+        fail(ZeroDivisionError())
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "part"),
+    [
+        ("--config.lerning_rate=1e-3", 2, "did you mean 'optimizer.learning_rate'?"),
+        ("--config.data.source=folder", 1, "needs data.dir"),
+    ],
+)
+def test_program_tells_without_traceback_or_work_directory(tmp_path, argument, code, part):
+    config = f"--config={ROOT / 'configs' / 'digits.py'}"
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), config, "--workdir=run", argument],
+        cwd=tmp_path,
+        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == code
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert part in result.stderr and result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--coordinator=a:1", "--num_processes=2", "--process_id=0"])
+def test_flags_of_several_processes_need_distributed(flag, keep_cache):
+    flags, _ = parse("--config=digits", flag)
+    with pytest.raises(cli.UsageError, match=rf"{flag.partition('=')[0]} needs --distributed"):
+        cli.start(flags)
+
+
+def test_processes_that_cannot_find_each_other_tell_what_to_give(monkeypatch):
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    before = jax.config.values["jax_enable_preemption_service"]
+    with pytest.raises(UserError, match=r"did not find each other .* give --coordinator="):
+        parallel.initialize()
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES is 'two': set it to a number"):
+        parallel.initialize()
+    jax.config.update("jax_enable_preemption_service", before)
+    assert not parallel.is_distributed()
+
+
+def test_modules_that_register_something_are_imported_first(
+    tmp_path, monkeypatch, capsys, keep_cache
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "my_registration.py").write_text("print('registered')")
+    (tmp_path / "my_broken.py").write_text("import no_such_library")
+    parser, before = cli.make_parser(""), sys.path.copy()
+    cli.start(parser.parse_args([]))
+    assert sys.path == before  # a file in the present folder shadows nothing unless asked for
+    cli.start(parser.parse_args(["--import=my_registration"]))
+    assert capsys.readouterr().out == "registered\n"
+    with pytest.raises(cli.UsageError, match=r"--import=absent: there is no such module in .*\.py"):
+        cli.start(parser.parse_args(["--import=absent"]))
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        cli.start(parser.parse_args(["--import=my_broken"]))

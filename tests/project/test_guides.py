@@ -1,0 +1,114 @@
+"""The programs that the guides show, as they are printed but for shorter runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from nvc_jax.config import default_config
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import open_source
+from nvc_jax.data.registry import SOURCES, Reader
+from nvc_jax.evaluation import evaluate, load
+from nvc_jax.metrics import cluster_accuracy
+from nvc_jax.tasks import TASKS
+from nvc_jax.training.loop import train
+from nvc_jax.training.schedules import scale_steps
+from tests.markdown import python_blocks
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path, monkeypatch) -> Iterator[None]:
+    """A reader's folder, and JAX as it is without the tests' settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+    sys.modules.pop("mine", None)
+
+
+def run(code: str, names: dict[str, Any] | None = None, **shorter: str) -> dict[str, Any]:
+    """Runs a program with some lines, given by their beginnings, replaced; returns its names."""
+    for beginning, line in shorter.items():
+        code, count = re.subn(rf"^{beginning}\b.*$", line, code, flags=re.MULTILINE)
+        assert count == 1, beginning
+    names = {} if names is None else names
+    exec(code, names)
+    return names
+
+
+def test_the_loop_with_a_bottleneck(capsys):
+    (code,) = python_blocks(DOCS / "model.md")
+    assert sum(bool(line.strip()) for line in code.splitlines()) < 60
+    names = run(code, WARMUP="WARMUP, STEPS, BATCH, ANCHORS = 20, 40, 64, 10")
+    assert np.isfinite(list(names["terms"].values())).all()
+    assert names["weight"] > 0 and len(np.unique(names["clusters"])) > 1
+    accuracy = float(re.findall(r"^accuracy: (\S+)", capsys.readouterr().out, re.MULTILINE)[0])
+    assert accuracy > 0.3  # 0.1 by chance
+
+
+def test_an_array(capsys):
+    first, numbers = (
+        code.replace("random_state=0)", "random_state=0, max_iter=40, hidden=(16,))")
+        for code in python_blocks(DOCS / "estimator.md")
+    )
+    names = run(first, X="X = load_digits().data[:200]")
+    assert names["model"].predict(names["X"]).shape == (200,) and Path("digits.html").is_file()
+    run(numbers, names, **{"for n_clusters": "for n_clusters in (5, 10):"})
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [int(n) for n, _ in printed] == [5, 10] and all(-1 < float(s) < 1 for _, s in printed)
+
+
+def test_a_task(monkeypatch):
+    data, reader, task, recipe = python_blocks(DOCS / "task.md")
+    run(data)
+    read = run(reader)["read_signals"]
+    monkeypatch.setitem(SOURCES, "signals", Reader(read))
+    monkeypatch.setitem(TASKS, "signals", run(task)["SignalTask"])
+    config = run(recipe)["get_config"]()
+    scale_steps(config, 30)
+    config.train.eval_every, config.train.batch_size = 0, 64
+    train(config, "runs/signals")
+    model, test = load("runs/signals"), np.load("signals/test.npz")
+    assert cluster_accuracy(test["label"], model.assign(test["signal"])) > 0.8
+    assert model.decode(model.anchors).shape == (3, 64)
+
+
+def test_pictures_arrays_and_batches(tmp_path):
+    pictures, recipe, arrays, batches, _ = python_blocks(DOCS / "data.md")
+    names = run(pictures)
+    (tmp_path / "mine.py").write_text(recipe)
+    config = run(recipe)["get_config"]()
+    source = open_source(config.data, "test")
+    assert source.spec["image"].shape == (16, 16, 1) and len(source) == 359
+    run(arrays, names)
+    config.data.update({"source": "npz", "dir": "arrays"})
+    assert len(open_source(config.data, "test")) == 397
+    run(batches.replace("scale_steps(config, 60)", "scale_steps(config, 6)"), names)
+    assert names["results"]["counts"]["test_labeled"] == 397
+    with pytest.raises(
+        UserError, match="trained on data given from Python, so that there is no test"
+    ):
+        evaluate("runs/chunks")
+    assert names["clusters"].shape == (397,)
+
+
+def test_a_reader(tmp_path, monkeypatch):
+    pictures, *_, reader = python_blocks(DOCS / "data.md")
+    run(pictures)
+    monkeypatch.setitem(SOURCES, "csv", None)  # undone afterwards
+    run(reader)
+    (tmp_path / "pictures" / "train.csv").write_text("3/0003.png,3\n7/0007.png,7\n")
+    config = default_config()
+    config.data.update({"source": "csv", "dir": "pictures", "validation_fraction": 0.0})
+    batch = open_source(config.data, "train").gather(np.array([1, 0]))
+    assert batch["image"].shape == (2, 8, 8, 1) and batch["label"].tolist() == [7, 3]
