@@ -8,29 +8,28 @@ on the pixels 0.777.
 
 from __future__ import annotations
 
-import ml_collections
+from typing import Any
 
-from nvc_jax.config import default_config, ramp
+from nvc_jax.config import ramp
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> dict[str, Any]:
     """Warm-up as an autoencoder, anchors by k-means, then NVC."""
-    config = default_config()
-    config.model.hidden = (256, 128)
-    config.loss.likelihood = "binary_cross_entropy"
-    config.train.num_steps = 1500
-    config.train.batch_size = 256
-    config.train.eval_every = 500
-    config.anchors.warmup_steps = 600
-    config.anchors.balanced = True
-    config.loss.kl = ramp(1.0, begin=600, steps=270)
-    config.loss.triplet = ramp(20.0, begin=600, steps=270)
-    config.loss.triplet_margin = 10.0
-    config.augment.shift = 0.7
-    config.augment.rotation = 0.3
-    config.augment.scale = 0.15
-    config.augment.shear = 0.3
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.schedule = "cosine"
-    config.optimizer.end_factor = 0.05
-    return config
+    return {
+        "model.hidden": (256, 128),
+        "loss.likelihood": "binary_cross_entropy",
+        "loss.kl": ramp(1.0, over=0.18),
+        "loss.triplet": ramp(20.0, over=0.18),
+        "loss.triplet_margin": 10.0,
+        "anchors.warmup": 0.4,
+        "anchors.balanced": True,
+        "augment.shift": 0.7,
+        "augment.rotation": 0.3,
+        "augment.scale": 0.15,
+        "augment.shear": 0.3,
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.schedule": "cosine",
+        "optimizer.end_factor": 0.05,
+        "train.num_steps": 1500,
+        "train.eval_every": 500,
+    }

@@ -8,37 +8,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
+from nvc_jax.data.base import tfds
 from nvc_jax.data.base.source import Source, split_off
-from nvc_jax.data.base.tfds import read_tfds
-from nvc_jax.data.hands.icvl import read_icvl
-from nvc_jax.data.hands.msra15 import read_msra15
-from nvc_jax.data.hands.nyu_hands import read_nyu_hands
-from nvc_jax.data.hands.rhd import read_rhd
-from nvc_jax.data.hands.stb import read_stb
-from nvc_jax.data.hands.synthetic import read_hands
-from nvc_jax.data.images.arrays import read_npy, read_npz
-from nvc_jax.data.images.digits import read_digits
-from nvc_jax.data.images.folder import read_folder
-from nvc_jax.data.images.idx import read_idx
-from nvc_jax.data.planes.nyu_depth import read_nyu_depth
-from nvc_jax.data.planes.plane_rcnn import read_plane_rcnn
-from nvc_jax.data.planes.planenet import read_planenet
-from nvc_jax.data.planes.rooms import read_rooms
-from nvc_jax.data.shapes.binvox import read_binvox
-from nvc_jax.data.shapes.completion3d import read_completion3d
-from nvc_jax.data.shapes.epn import read_epn
-from nvc_jax.data.shapes.furniture import PARTS_OF_CLASS, read_furniture
-from nvc_jax.data.shapes.modelnet_hdf5 import read_modelnet_hdf5
-from nvc_jax.data.shapes.pcn import read_pcn
-from nvc_jax.data.shapes.recgan import read_recgan
-from nvc_jax.data.shapes.s3dis import read_s3dis
-from nvc_jax.data.shapes.shapenet_part import part_table, read_shapenet_part
-from nvc_jax.data.shapes.shapes import read_pairs, read_shapes
-from nvc_jax.data.text.gettext_catalogs import read_gettext
-from nvc_jax.data.text.iwslt14 import read_iwslt14
-from nvc_jax.data.text.parallel_text import read_parallel
-from nvc_jax.data.text.phrases import read_phrases
-from nvc_jax.data.text.tfds_text import read_tfds_text
+from nvc_jax.data.hands import icvl, msra15, nyu_hands, rhd, stb, synthetic
+from nvc_jax.data.images import arrays, digits, folder, idx
+from nvc_jax.data.planes import nyu_depth, plane_rcnn, planenet, rooms
+from nvc_jax.data.shapes import (
+    binvox,
+    completion3d,
+    epn,
+    furniture,
+    modelnet_hdf5,
+    pcn,
+    recgan,
+    s3dis,
+    shapenet_part,
+    shapes,
+)
+from nvc_jax.data.text import gettext_catalogs, iwslt14, parallel_text, phrases, tfds_text
 
 SPLITS = ("train", "validation", "test")
 
@@ -48,6 +37,7 @@ class Reader(NamedTuple):
 
     Attributes:
       read: (`config.data`, split) → source.
+      options: keys under `data.` that it reads.
       splits: the splits that the data have of their own; where validation is not among them, it is
         cut from the training split.
       needs_dir: whether `data.dir` has to be set.
@@ -55,44 +45,75 @@ class Reader(NamedTuple):
     """
 
     read: Callable[[Any, str], Source]
+    options: tuple[Option, ...] = ()
     splits: tuple[str, ...] = ("train", "test")
     needs_dir: bool = True
     parts: np.ndarray | None = None
 
+    @property
+    def all_options(self) -> tuple[Option, ...]:
+        """Its options, and the share of the validation split where that has to be cut."""
+        cut = () if "validation" in self.splits else (shared.VALIDATION_FRACTION,)
+        return (*self.options, *cut)
+
+
+def _refuse_python(options: Any, split: str) -> Source:
+    """There is nothing to open."""
+    del options
+    raise UserError(
+        f"The model was trained on data given from Python, so that there is no {split} data to open: "
+        "call nvc_jax.evaluation.evaluate with test_data and train_data, or name a source with "
+        "--config.data.source."
+    )
+
 
 SOURCES: dict[str, Reader] = {
-    "digits": Reader(read_digits, needs_dir=False),
-    "idx": Reader(read_idx),
-    "npz": Reader(read_npz),
-    "npy": Reader(read_npy),
-    "folder": Reader(read_folder),
-    "tfds": Reader(read_tfds, needs_dir=False),
-    "furniture": Reader(read_furniture, splits=SPLITS, needs_dir=False, parts=PARTS_OF_CLASS),
-    "shapes": Reader(read_shapes, splits=SPLITS),
-    "pairs": Reader(read_pairs),
-    "binvox": Reader(read_binvox),
-    "recgan": Reader(read_recgan),
-    "epn": Reader(read_epn),
-    "pcn": Reader(read_pcn, splits=SPLITS),
-    "completion3d": Reader(read_completion3d),
-    "modelnet_hdf5": Reader(read_modelnet_hdf5),
-    "shapenet_part": Reader(read_shapenet_part, splits=SPLITS, parts=part_table()),
-    "s3dis": Reader(read_s3dis),
-    "phrases": Reader(read_phrases, splits=SPLITS, needs_dir=False),
-    "parallel_text": Reader(read_parallel, splits=SPLITS),
-    "iwslt14": Reader(read_iwslt14, splits=SPLITS),
-    "gettext": Reader(read_gettext, splits=SPLITS),
-    "tfds_text": Reader(read_tfds_text, splits=SPLITS, needs_dir=False),
-    "rooms": Reader(read_rooms, splits=SPLITS, needs_dir=False),
-    "planenet": Reader(read_planenet),
-    "plane_rcnn": Reader(read_plane_rcnn),
-    "nyu_depth": Reader(read_nyu_depth, needs_dir=False),
-    "hands": Reader(read_hands, splits=SPLITS, needs_dir=False),
-    "rhd": Reader(read_rhd),
-    "stb": Reader(read_stb),
-    "msra15": Reader(read_msra15),
-    "nyu_hands": Reader(read_nyu_hands),
-    "icvl": Reader(read_icvl),
+    "python": Reader(_refuse_python, splits=SPLITS, needs_dir=False),
+    "digits": Reader(digits.read_digits, (), needs_dir=False),
+    "idx": Reader(idx.read_idx, idx.OPTIONS),
+    "npz": Reader(arrays.read_npz, arrays.OPTIONS),
+    "npy": Reader(arrays.read_npy, arrays.OPTIONS),
+    "folder": Reader(folder.read_folder, folder.OPTIONS),
+    "tfds": Reader(tfds.read_tfds, tfds.OPTIONS, needs_dir=False),
+    "furniture": Reader(
+        furniture.read_furniture,
+        furniture.OPTIONS,
+        splits=SPLITS,
+        needs_dir=False,
+        parts=furniture.PARTS_OF_CLASS,
+    ),
+    "shapes": Reader(shapes.read_shapes, shapes.OPTIONS, splits=SPLITS),
+    "pairs": Reader(shapes.read_pairs, shapes.OPTIONS),
+    "binvox": Reader(binvox.read_binvox, binvox.OPTIONS),
+    "recgan": Reader(recgan.read_recgan, recgan.OPTIONS),
+    "epn": Reader(epn.read_epn, epn.OPTIONS),
+    "pcn": Reader(pcn.read_pcn, pcn.OPTIONS, splits=SPLITS),
+    "completion3d": Reader(completion3d.read_completion3d, completion3d.OPTIONS),
+    "modelnet_hdf5": Reader(modelnet_hdf5.read_modelnet_hdf5, modelnet_hdf5.OPTIONS),
+    "shapenet_part": Reader(
+        shapenet_part.read_shapenet_part,
+        shapenet_part.OPTIONS,
+        splits=SPLITS,
+        parts=shapenet_part.part_table(),
+    ),
+    "s3dis": Reader(s3dis.read_s3dis, s3dis.OPTIONS),
+    "phrases": Reader(phrases.read_phrases, phrases.OPTIONS, splits=SPLITS, needs_dir=False),
+    "parallel_text": Reader(parallel_text.read_parallel, parallel_text.OPTIONS, splits=SPLITS),
+    "iwslt14": Reader(iwslt14.read_iwslt14, iwslt14.OPTIONS, splits=SPLITS),
+    "gettext": Reader(gettext_catalogs.read_gettext, gettext_catalogs.OPTIONS, splits=SPLITS),
+    "tfds_text": Reader(
+        tfds_text.read_tfds_text, tfds_text.OPTIONS, splits=SPLITS, needs_dir=False
+    ),
+    "rooms": Reader(rooms.read_rooms, rooms.OPTIONS, splits=SPLITS, needs_dir=False),
+    "planenet": Reader(planenet.read_planenet, planenet.OPTIONS),
+    "plane_rcnn": Reader(plane_rcnn.read_plane_rcnn, plane_rcnn.OPTIONS),
+    "nyu_depth": Reader(nyu_depth.read_nyu_depth, nyu_depth.OPTIONS, needs_dir=False),
+    "hands": Reader(synthetic.read_hands, synthetic.OPTIONS, splits=SPLITS, needs_dir=False),
+    "rhd": Reader(rhd.read_rhd, rhd.OPTIONS),
+    "stb": Reader(stb.read_stb, stb.OPTIONS),
+    "msra15": Reader(msra15.read_msra15, msra15.OPTIONS),
+    "nyu_hands": Reader(nyu_hands.read_nyu_hands, nyu_hands.OPTIONS),
+    "icvl": Reader(icvl.read_icvl, icvl.OPTIONS),
 }
 """Readers by the name in `data.source`."""
 
@@ -112,12 +133,6 @@ def open_source(options: Any, split: str) -> Source:
       UserError: for an unknown source or split, for files that are missing or damaged, and where the
         data came from Python.
     """
-    if options.from_python:
-        raise UserError(
-            f"The model was trained on data given from Python, so that there is no {split} data to open: "
-            "call nvc_jax.evaluation.results.evaluate with test_data and train_data, or name a source with "
-            "--config.data.source and set --config.data.from_python=false."
-        )
     if options.source not in SOURCES:
         raise UserError(
             f"data.source is {options.source!r}: use one of {', '.join(sorted(SOURCES))}."
@@ -125,7 +140,7 @@ def open_source(options: Any, split: str) -> Source:
     if split not in SPLITS:
         raise UserError(f"The split is {split!r}: use 'train', 'validation' or 'test'.")
     reader = SOURCES[options.source]
-    if not options.dir and reader.needs_dir:
+    if reader.needs_dir and not options.dir:
         raise UserError(f"data.source = {options.source!r} needs data.dir, where the files are.")
     if split == "test" or "validation" in reader.splits:
         return reader.read(options, split)

@@ -28,7 +28,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSpec, Source
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.estimator.file import damaged, read_estimator, read_state, write_estimator
-from nvc_jax.estimator.recipe import Scaling, make_config, scaling_of
+from nvc_jax.estimator.recipe import Scaling, config_of, scaling_of
 from nvc_jax.training.in_memory import (
     Compiled,
     compile_config,
@@ -137,9 +137,7 @@ class NebulaClustering(
         x = self._check_input(X, reset=True)
         if len(x) < self.n_clusters:
             raise UserError(f"n_samples={len(x)} is below n_clusters={self.n_clusters}.")
-        self._config = to_json(
-            make_config(self.get_params(deep=False), _network_shape(x.shape[1:]))
-        )
+        self._config = to_json(config_of(self.get_params(deep=False), _network_shape(x.shape[1:])))
         self._scaling = scaling_of(x.reshape(len(x), *_network_shape(x.shape[1:])), self.scaling)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         compiled = self._compiled()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from nvc_jax.config import default_config, ramp, weight_schedule
+from nvc_jax.config import make_config, ramp, weight_schedule
 from nvc_jax.core.errors import UserError
 
 SCALINGS = ("auto", "features", "global")
@@ -80,7 +80,7 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
     return Scaling(x.mean(axis=0), np.where(varying & (scale > 0), scale, 1.0))
 
 
-def make_config(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections.ConfigDict:
+def config_of(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections.ConfigDict:
     """The library's config for an estimator's parameters.
 
     Args:
@@ -94,36 +94,34 @@ def make_config(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collectio
       UserError: for a number that has to be greater than 0, or not negative, and is not.
     """
     _check(options)
-    config = default_config()
-    config.model.num_anchors = int(options["n_clusters"])
-    config.model.latent_dim = int(options["latent_dim"])
-    config.model.hidden = tuple(int(width) for width in np.atleast_1d(options["hidden"]))
-    steps = int(options["max_iter"])
-    warmup = int(WARMUP * steps)
-    rise = {"begin": warmup, "steps": int(RAMP * steps)}
-    config.train.num_steps, config.train.batch_size = steps, int(options["batch_size"])
-    config.eval.batch_size = EVAL_BATCH_SIZE
-    config.anchors.warmup_steps = warmup
-    config.anchors.balanced = bool(options["balanced"])
-    config.loss.reconstruction = weight_schedule(float(options["reconstruction_weight"]))
-    config.loss.kl = ramp(1.0, **rise)
-    config.loss.triplet = ramp(float(options["triplet_weight"]), **rise)
-    config.loss.triplet_margin = 10.0
-    config.optimizer.learning_rate = float(options["learning_rate"])
-    config.optimizer.schedule = "cosine"
-    config.optimizer.end_factor = 0.05
     strength = float(options["augment"])
+    settings: dict[str, Any] = {
+        "data.source": "python",
+        "model.num_anchors": int(options["n_clusters"]),
+        "model.latent_dim": int(options["latent_dim"]),
+        "model.hidden": tuple(int(width) for width in np.atleast_1d(options["hidden"])),
+        "train.num_steps": int(options["max_iter"]),
+        "train.batch_size": int(options["batch_size"]),
+        "eval.batch_size": EVAL_BATCH_SIZE,
+        "anchors.warmup": WARMUP,
+        "anchors.balanced": bool(options["balanced"]),
+        "loss.reconstruction": weight_schedule(float(options["reconstruction_weight"])),
+        "loss.kl": ramp(1.0, over=RAMP),
+        "loss.triplet": ramp(float(options["triplet_weight"]), over=RAMP),
+        "loss.triplet_margin": 10.0,
+        "optimizer.learning_rate": float(options["learning_rate"]),
+        "optimizer.schedule": "cosine",
+        "optimizer.end_factor": 0.05,
+    }
     if len(shape) == 1:
-        config.task = "table"
-        config.augment.swap = min(0.3 * strength, 1.0)
-    else:
-        config.task = "image"
-        config.loss.likelihood = "binary_cross_entropy"
-        config.augment.shift = 0.08 * strength * min(shape[:2])
-        config.augment.rotation = 0.3 * strength
-        config.augment.scale = 0.15 * strength
-        config.augment.shear = 0.3 * strength
-    return config
+        return make_config({**settings, "task": "table", "augment.swap": min(0.3 * strength, 1.0)})
+    warps = {
+        "augment.shift": 0.08 * strength * min(shape[:2]),
+        "augment.rotation": 0.3 * strength,
+        "augment.scale": 0.15 * strength,
+        "augment.shear": 0.3 * strength,
+    }
+    return make_config({**settings, "loss.likelihood": "binary_cross_entropy", **warps})
 
 
 def _check(options: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from jax.typing import ArrayLike
 
-from nvc_jax.config import override
+from nvc_jax.config import overridden
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
 from nvc_jax.tasks import Learned
@@ -196,12 +196,13 @@ def load(
     """
     path = Path(directory).absolute()
     config = workdir.read_config(path)
-    for name, text in overrides:
+    overrides = list(overrides)
+    for name, _ in overrides:
         if not name.startswith(CHANGEABLE):
             raise UserError(
                 f"config.{name} was fixed in training: only keys under data. and eval. can be set."
             )
-        override(config, name, text)
+    config = overridden(config, overrides)
     text = str(checkpoint)
     if text not in KINDS and not text.isdigit():
         raise UserError(f"The checkpoint is {text!r}: use latest, best, or the step of one.")

@@ -11,8 +11,20 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from nvc_jax.core.options import Option
 from nvc_jax.model.anchors import normal, spread
 from nvc_jax.model.bottleneck import Latent, NebulaBottleneck, at_positions, example_keys
+
+BOTTLENECK_OPTIONS = (
+    Option("model.num_anchors", 10, "K", at_least=1),
+    Option("model.latent_dim", 10, "D", at_least=1),
+    Option("model.condition_on_assignment", False, "the decoder sees the soft assignment too"),
+    Option("model.temperature", 1.0, "of the soft assignment", above=0),
+    Option("model.logvar_min", -10.0, "lower bound of the log variance"),
+    Option("model.logvar_max", 10.0, "upper bound of the log variance"),
+    Option("model.logvar_init", 0.0, "where the log variance begins, about; small after a warm-up"),
+)
+"""What `make_bottleneck` reads beside `anchors.init`."""
 
 
 @flax.struct.dataclass

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.model.distances import map_rows, squared_distances, vectors_and_anchors
 from nvc_jax.model.triplets import triplet_anchor, triplet_hinge, triplet_ratio
 
@@ -30,6 +31,46 @@ __all__ = [
 ]
 
 TERMS = ("reconstruction", "kl", "triplet", "gravity", "pull")
+
+
+def _weight_options(term: str, value: float) -> tuple[Option, ...]:
+    """The schedule of a term's weight."""
+    return (
+        Option(
+            f"loss.{term}.schedule",
+            "constant",
+            "how the weight gets from start to value",
+            ("constant", "linear", "cosine", "cyclic"),
+        ),
+        Option(f"loss.{term}.start", 0.0, "weight at first"),
+        Option(f"loss.{term}.value", value, "weight in the end"),
+        Option(
+            f"loss.{term}.begin",
+            0.0,
+            "where it leaves start, counted from where anchors are set",
+            at_least=0,
+            time=True,
+        ),
+        Option(f"loss.{term}.duration", 0.0, "how long it takes", at_least=0, time=True),
+    )
+
+
+TERM_OPTIONS = (
+    *_weight_options("reconstruction", 1.0),
+    *_weight_options("kl", 1.0),
+    *_weight_options("triplet", 1.0),
+    *_weight_options("gravity", 0.0),
+    *_weight_options("pull", 0.0),
+    Option("loss.anchor_scale", 1.0, "s, the standard deviation around an anchor", above=0),
+    Option("loss.triplet_form", "anchor", "which triplet loss", ("ratio", "hinge", "anchor")),
+    Option("loss.triplet_alpha", 1.0, "of the ratio", above=0),
+    Option("loss.triplet_margin", 1.0, "of hinge and anchor", at_least=0),
+    Option("loss.triplet_mining", "hard", "of the hinge", ("hard", "all")),
+    Option("loss.triplet_squared", False, "the hinge compares squared distances"),
+    Option("loss.gravity_form", "bounded", "paper is unbounded below", ("bounded", "paper")),
+    Option("loss.gravity_radius", 1.0, "where bounded gravity ends", above=0),
+    Option("loss.gravity_reduction", "sum", "over pairs of anchors", ("sum", "mean")),
+)
 
 _SOFTENING = 1e-6
 """Added to squared distances between anchors; bounds their logarithm and its gradient."""

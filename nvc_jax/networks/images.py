@@ -11,16 +11,19 @@ import jax.numpy as jnp
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.networks.layers import (
+    HIDDEN,
+    LAYER_OPTIONS,
     MLP,
     Block,
     Conv,
     ConvTranspose,
     Dense,
+    Networks,
     apply_stage,
     module_options,
 )
 
-IMAGE_NETWORKS = ("mlp", "conv", "fire")
+IMAGE_NETWORKS: Networks = dict.fromkeys(("mlp", "conv", "fire"), (HIDDEN, *LAYER_OPTIONS))
 CONV_CHANNELS = (32, 64)
 FIRE_CHANNELS = (32, 64)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +10,30 @@ import jax
 import jax.numpy as jnp
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+
+HIDDEN = Option("model.hidden", (512, 256, 128), "widths of the dense layers", at_least=1)
+CHANNELS = Option("model.channels", (32, 64), "of every stage", at_least=1)
+BLOCKS = Option("model.blocks", 1, "residual blocks of a stage", at_least=0)
+DECODER_HIDDEN = Option(
+    "model.decoder_hidden", (256, 256), "widths of the decoder's dense layers", at_least=1
+)
+LAYER_OPTIONS = (
+    Option("model.batch_norm", False, "batch normalization"),
+    Option(
+        "model.dtype",
+        "float32",
+        "of activations; parameters and losses stay float32",
+        ("float32", "bfloat16"),
+    ),
+    Option(
+        "model.remat", False, "recompute activations in the backward pass: less memory, more time"
+    ),
+)
+"""What every network of these layers reads."""
+
+Networks = Mapping[str, tuple[Option, ...]]
+"""The networks of a kind of data by the name in `model.network`, the default first, with their options."""
 
 
 def apply_stage(

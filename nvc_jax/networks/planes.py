@@ -15,9 +15,19 @@ import jax
 import jax.numpy as jnp
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.networks.layers import Block, Conv, Dense, apply_stage, module_options
+from nvc_jax.networks.layers import (
+    BLOCKS,
+    CHANNELS,
+    LAYER_OPTIONS,
+    Block,
+    Conv,
+    Dense,
+    Networks,
+    apply_stage,
+    module_options,
+)
 
-PLANE_NETWORKS = ("patch2d",)
+PLANE_NETWORKS: Networks = {"patch2d": (CHANNELS, BLOCKS, *LAYER_OPTIONS)}
 PLANE_LATENTS = ("image", "pixel")
 PATCH = 4  # side of the squares that the first stage folds
 SQUARE_PLANES = 3  # that a square chooses from

@@ -9,11 +9,42 @@ import jax
 import jax.numpy as jnp
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.model.distances import map_rows, squared_distances
-from nvc_jax.networks.layers import MLP, Block, Dense, apply_stage, module_options
+from nvc_jax.networks.layers import (
+    DECODER_HIDDEN,
+    HIDDEN,
+    LAYER_OPTIONS,
+    MLP,
+    Block,
+    Dense,
+    Networks,
+    apply_stage,
+    module_options,
+)
 from nvc_jax.networks.points import JoinedLayer, PointNetEncoder, SharedMLP
 
-SEGMENTATION_NETWORKS = ("pointnet", "dgcnn")
+SEGMENTATION_NETWORKS: Networks = {
+    "pointnet": (
+        HIDDEN,
+        DECODER_HIDDEN,
+        Option("model.transform", False, "a learned matrix turns the input (T-net)"),
+        *LAYER_OPTIONS,
+    ),
+    "dgcnn": (
+        HIDDEN,
+        DECODER_HIDDEN,
+        Option("model.num_neighbors", 20, "of a point in the graphs", at_least=1),
+        Option(
+            "model.dilations",
+            (),
+            "of graphs in space, one a layer; (): graphs of the features",
+            at_least=1,
+            item=int,
+        ),
+        *LAYER_OPTIONS,
+    ),
+}
 
 
 class _TransformNet(nn.Module):

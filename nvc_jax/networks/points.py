@@ -11,9 +11,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.networks.layers import MLP, Block, Dense, apply_stage, module_options
+from nvc_jax.core.options import Option
+from nvc_jax.networks.layers import (
+    DECODER_HIDDEN,
+    HIDDEN,
+    LAYER_OPTIONS,
+    MLP,
+    Block,
+    Dense,
+    Networks,
+    apply_stage,
+    module_options,
+)
 
-POINT_NETWORKS = ("pointnet", "pcn")
+FOLDING_OPTIONS = (
+    DECODER_HIDDEN,
+    Option("model.num_coarse", 512, "coarse points of a completed cloud", at_least=1),
+    Option(
+        "model.fold_grid", 2, "a grid of so many points, squared, is folded around each", at_least=1
+    ),
+    Option("model.fold_hidden", (128, 128), "widths of the layers that fold", at_least=1),
+)
+POINT_NETWORKS: Networks = dict.fromkeys(
+    ("pointnet", "pcn"), (HIDDEN, *FOLDING_OPTIONS, *LAYER_OPTIONS)
+)
 
 
 class SharedMLP(MLP):

@@ -10,10 +10,20 @@ import jax.numpy as jnp
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.geometry.joints import NUM_JOINTS
-from nvc_jax.networks.layers import MLP, Dense, module_options
+from nvc_jax.networks.layers import (
+    BLOCKS,
+    CHANNELS,
+    DECODER_HIDDEN,
+    HIDDEN,
+    LAYER_OPTIONS,
+    MLP,
+    Dense,
+    Networks,
+    module_options,
+)
 from nvc_jax.networks.planes import PATCH, ImageEncoder
 
-POSE_NETWORKS = ("patch2d",)
+POSE_NETWORKS: Networks = {"patch2d": (CHANNELS, BLOCKS, HIDDEN, DECODER_HIDDEN, *LAYER_OPTIONS)}
 
 
 class PoseEncoder(nn.Module):

@@ -10,9 +10,22 @@ import jax
 import jax.numpy as jnp
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.networks.attention import Dropout, KeyValue
-from nvc_jax.networks.layers import module_options
+from nvc_jax.networks.layers import LAYER_OPTIONS, Networks, module_options
 from nvc_jax.networks.transformer_layers import DecoderLayer, EncoderLayer, LayerNorm
+
+TRANSFORMER_NETWORKS: Networks = {
+    "transformer": (
+        Option("model.width", 128, "of the states", at_least=1),
+        Option("model.num_heads", 4, "of the attention", at_least=1),
+        Option("model.feedforward", 512, "width inside the feed-forward networks", at_least=1),
+        Option("model.encoder_layers", 2, "number of them", at_least=1),
+        Option("model.decoder_layers", 2, "number of them", at_least=1),
+        Option("model.dropout", 0.1, "after the embedding and each branch", at_least=0, below=1),
+        *LAYER_OPTIONS,
+    )
+}
 
 PADDING = 0  # the token that fills rows up; it is never attended to
 

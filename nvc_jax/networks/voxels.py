@@ -12,15 +12,19 @@ import jax.numpy as jnp
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.networks.layers import (
+    BLOCKS,
+    CHANNELS,
+    LAYER_OPTIONS,
     Block,
     Conv,
     ConvTranspose,
     Dense,
+    Networks,
     apply_stage,
     module_options,
 )
 
-VOLUME_NETWORKS = ("patch3d", "conv3d")
+VOLUME_NETWORKS: Networks = dict.fromkeys(("patch3d", "conv3d"), (CHANNELS, BLOCKS, *LAYER_OPTIONS))
 PATCH = 4  # side of the cubes that the first stage of patch3d folds
 KERNEL = (3, 3, 3)
 _SPARSE = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")  # few inputs are 1

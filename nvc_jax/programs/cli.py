@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ml_collections
 
-from nvc_jax.config import load_config, override
+from nvc_jax.config import load_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.training import parallel
 
@@ -133,9 +133,7 @@ def parse(
     """
     flags, overrides = parse_overrides(parser, arguments)
     try:
-        config = load_config(flags.config)
-        for name, text in overrides:
-            override(config, name, text)
+        config = load_config(flags.config, overrides)
     except UserError as error:
         raise UsageError(str(error)) from None
     return flags, config

@@ -8,6 +8,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nvc_jax.core.options import Option
+
+SHIFT = Option("augment.shift", 0.0, "pixels, drawn from [-this, this]", at_least=0)
+ROTATION = Option("augment.rotation", 0.0, "radians, drawn from [-this, this]", at_least=0)
+SCALE = Option("augment.scale", 0.0, "0.2: between 1/1.2 and 1.2", at_least=0)
+SHEAR = Option("augment.shear", 0.0, "tangent of the angle, drawn from [-this, this]", at_least=0)
+MIRROR = Option("augment.mirror", False, "half of the examples are mirrored along x")
+UPRIGHT_SYMMETRY = Option(
+    "augment.upright_symmetry", False, "quarter turns and mirrors about the vertical axis"
+)
+_VIEWS = ("clean", "augmented")
+TARGET = Option(
+    "augment.target", "clean", "reconstruct the clean example, or the augmented one", _VIEWS
+)
+ASSIGN_FROM = Option(
+    "augment.assign_from", "clean", "which view decides on the nearest anchor", _VIEWS
+)
+WARP_OPTIONS = (SHIFT, ROTATION, SCALE, SHEAR)
+TURN_OPTIONS = (UPRIGHT_SYMMETRY, MIRROR, ROTATION, SCALE)
+
 
 def warp(
     image: jax.Array,

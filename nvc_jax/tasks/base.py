@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -13,8 +13,10 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import FieldSpec, Source, check_batch_fields
 from nvc_jax.model.autoencoder import Outputs
+from nvc_jax.networks.layers import Networks
 
 
 def check_fields(
@@ -61,6 +63,9 @@ class Task(abc.ABC):
       spec: name, shape and dtype of the data's fields.
 
     Attributes:
+      options: keys of the config that the task reads beside those that all runs have.
+      networks: by the name in `model.network`, the default first, with their options; {}: the task has a
+        network of its own, and no such key.
       batch_spec: the fields of a batch.
       learns: whether `learn` gives something, which `__init__` and `examples` then take as a last
         argument.
@@ -69,6 +74,8 @@ class Task(abc.ABC):
         `prediction`.
     """
 
+    options: ClassVar[tuple[Option, ...]] = ()
+    networks: ClassVar[Networks] = {}
     learns = False
     decodes_codes = True
     measures_predictions = False

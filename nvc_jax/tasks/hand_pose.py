@@ -17,8 +17,8 @@ from nvc_jax.data.hands.crops import crop_camera
 from nvc_jax.geometry.joints import NUM_JOINTS, WRIST
 from nvc_jax.metrics import pose as pose_metrics
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
-from nvc_jax.networks.pose import make_pose_network
-from nvc_jax.tasks.augment import affine
+from nvc_jax.networks.pose import POSE_NETWORKS, make_pose_network
+from nvc_jax.tasks.augment import ASSIGN_FROM, ROTATION, SCALE, affine
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 from nvc_jax.tasks.planar_reconstruction import rays_of
 
@@ -90,6 +90,9 @@ def turn_hands(
 
 class HandPoseTask(Task):
     """Joints about the wrist, and the wrist about the crop's `center`, from the code alone."""
+
+    options = (ROTATION, SCALE, ASSIGN_FROM)
+    networks = POSE_NETWORKS
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         check_fields(config, spec, FIELDS)

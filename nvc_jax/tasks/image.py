@@ -13,10 +13,11 @@ import numpy as np
 import optax
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import ArraySource, FieldSpec, Source
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
-from nvc_jax.networks.images import make_autoencoder
-from nvc_jax.tasks.augment import warp
+from nvc_jax.networks.images import IMAGE_NETWORKS, make_autoencoder
+from nvc_jax.tasks.augment import ASSIGN_FROM, TARGET, WARP_OPTIONS, warp
 from nvc_jax.tasks.base import Outputs, Task
 
 LIKELIHOODS = ("squared_error", "binary_cross_entropy")
@@ -46,6 +47,17 @@ def from_range(image: np.ndarray, value_range: tuple[float, float], dtype: Any) 
 
 class ImageTask(Task):
     """Reconstruction of images by squared error or binary cross-entropy, summed over pixels."""
+
+    options = (
+        Option(
+            "loss.likelihood", "squared_error", "or binary_cross_entropy, on logits", LIKELIHOODS
+        ),
+        Option("loss.value_range", (0.0, 1.0), "of the images that the network sees"),
+        *WARP_OPTIONS,
+        TARGET,
+        ASSIGN_FROM,
+    )
+    networks = IMAGE_NETWORKS
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         if "image" not in spec or len(spec["image"].shape) != 3:

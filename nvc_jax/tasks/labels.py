@@ -11,8 +11,21 @@ import numpy as np
 import optax
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.metrics.volumes import iou
+
+SOFT_IOU = Option(
+    "loss.soft_iou",
+    0.0,
+    "weight of 1 - soft IoU, times the number of voxels or points",
+    at_least=0,
+)
+CLASS_OPTIONS = (
+    Option("model.num_classes", 0, "of voxels, empty among them, or of points", at_least=0),
+    Option("loss.class_weights", (), "one for each class of voxels or points; (): 1", at_least=0),
+    SOFT_IOU,
+)
 
 
 def check_num_classes(config: ml_collections.ConfigDict) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.geometry.plane_segmentation import Planes, planes_of_map
@@ -22,9 +23,11 @@ from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, pixel_rays, points_o
 from nvc_jax.metrics import planes as plane_metrics
 from nvc_jax.model.anchors import assign
 from nvc_jax.model.autoencoder import SkipModel, content_keys, draw_positions, make_bottleneck
-from nvc_jax.networks.planes import PATCH, make_plane_autoencoder
+from nvc_jax.networks.planes import PATCH, PLANE_LATENTS, PLANE_NETWORKS, make_plane_autoencoder
 from nvc_jax.plots.export import export_points
+from nvc_jax.tasks.augment import MIRROR
 from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.options import NUM_POSITIONS, SKIP_OPTIONS
 
 FOCAL_LENGTH = 0.9
 """Over the width of an image: of the camera that is assumed where none is known."""
@@ -127,6 +130,25 @@ class PlanarReconstructionTask(Task):
     Planes and masks of an image are then found among these, without labels, see
     nvc_jax/geometry/plane_segmentation.py.
     """
+
+    options = (
+        *SKIP_OPTIONS,
+        Option(
+            "model.latent",
+            "image",
+            "one latent for all of it; pixel: one for every square of a small map",
+            PLANE_LATENTS,
+        ),
+        NUM_POSITIONS,
+        MIRROR,
+        Option(
+            "augment.color",
+            0.0,
+            "gains of channels, between 1 / (1 + this) and 1 + this",
+            at_least=0,
+        ),
+    )
+    networks = PLANE_NETWORKS
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         check_fields(config, spec, FIELDS)

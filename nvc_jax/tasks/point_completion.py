@@ -13,9 +13,11 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSource, FieldSpec, Source, select
-from nvc_jax.data.shapes.stretch import with_stretched_copies
-from nvc_jax.data.shapes.views import PartialClouds
+from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
+from nvc_jax.data.shapes.views import OBLIQUE_VIEWS, PartialClouds
 from nvc_jax.metrics.chamfer import (
     CHAMFER,
     chamfer_distance,
@@ -23,15 +25,34 @@ from nvc_jax.metrics.chamfer import (
     nearest_squared_distances,
 )
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
-from nvc_jax.networks.points import DecodedPoints, make_point_autoencoder
+from nvc_jax.networks.points import POINT_NETWORKS, DecodedPoints, make_point_autoencoder
 from nvc_jax.plots.export import export_points
-from nvc_jax.tasks.augment import turn_points
+from nvc_jax.tasks.augment import ASSIGN_FROM, TURN_OPTIONS, turn_points
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 from nvc_jax.tasks.clouds import as_clouds, histograms
+from nvc_jax.tasks.options import KEEP_OBSERVED
 
 
 class PointCompletionTask(Task):
     """Coarse and fine points by Chamfer distance."""
+
+    options = (
+        OBLIQUE_VIEWS,
+        shared.NUM_POINTS,
+        *STRETCH_OPTIONS,
+        *TURN_OPTIONS,
+        ASSIGN_FROM,
+        Option(
+            "loss.chamfer",
+            "l1",
+            "mean distance, halved and summed; or l2, squared distances, summed",
+            tuple(CHAMFER),
+        ),
+        Option("loss.fine", 1.0, "weight of the fine points beside the coarse ones", at_least=0),
+        KEEP_OBSERVED,
+        Option("eval.f_score_distance", 0.01, "within which a point counts as found", above=0),
+    )
+    networks = POINT_NETWORKS
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         check_fields(

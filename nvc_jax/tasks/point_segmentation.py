@@ -13,6 +13,8 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import (
     FieldSource,
     FieldSpec,
@@ -22,13 +24,13 @@ from nvc_jax.data.base.source import (
     select,
 )
 from nvc_jax.data.registry import SOURCES
-from nvc_jax.data.shapes.scenes import SceneClouds, scene_options
-from nvc_jax.data.shapes.stretch import with_stretched_copies
+from nvc_jax.data.shapes.scenes import SCENE_OPTIONS, SceneClouds, scene_options
+from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
 from nvc_jax.metrics import segmentation, volumes
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
-from nvc_jax.networks.point_segmentation import make_point_segmentation
+from nvc_jax.networks.point_segmentation import SEGMENTATION_NETWORKS, make_point_segmentation
 from nvc_jax.tasks import labels
-from nvc_jax.tasks.augment import turn_points
+from nvc_jax.tasks.augment import ASSIGN_FROM, TURN_OPTIONS, turn_points
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 from nvc_jax.tasks.clouds import as_clouds, histograms
 
@@ -67,6 +69,18 @@ class SegmentationModel(LatentModel):
 
 class PointSegmentationTask(Task):
     """Class of every point by weighted cross-entropy over known points, and a soft IoU."""
+
+    options = (
+        Option("data.compose_scenes", False, "scenes of shapes, labeled by class, not shapes"),
+        shared.NUM_POINTS,
+        *SCENE_OPTIONS,
+        *STRETCH_OPTIONS,
+        *TURN_OPTIONS,
+        ASSIGN_FROM,
+        Option("model.know_category", False, "the network is told the category"),
+        *labels.CLASS_OPTIONS,
+    )
+    networks = SEGMENTATION_NETWORKS
 
     decodes_codes = False
 

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import FieldSpec, Source, point_class_names_of, select
-from nvc_jax.data.shapes.scenes import SceneVolumes, scene_options
-from nvc_jax.data.shapes.stretch import with_stretched_copies
+from nvc_jax.data.shapes.scenes import SCENE_OPTIONS, SceneVolumes, scene_options
+from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
 from nvc_jax.metrics import volumes
 from nvc_jax.plots.export import export_points
 from nvc_jax.tasks import labels
@@ -23,6 +24,14 @@ from nvc_jax.tasks.voxel_completion import VolumeTask
 
 class SemanticCompletionTask(VolumeTask):
     """Class of every voxel by weighted cross-entropy, summed over known voxels."""
+
+    options = (
+        *VolumeTask.volume_options,
+        *SCENE_OPTIONS,
+        *STRETCH_OPTIONS,
+        Option("data.scene_size", (32, 16, 32), "voxels", at_least=1),
+        *labels.CLASS_OPTIONS,
+    )
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         super().__init__(config, spec)

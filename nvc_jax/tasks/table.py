@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.images import MLPDecoder
-from nvc_jax.networks.layers import MLP, module_options
+from nvc_jax.networks.layers import HIDDEN, LAYER_OPTIONS, MLP, module_options
+from nvc_jax.tasks.augment import ASSIGN_FROM, TARGET
 from nvc_jax.tasks.base import Outputs, Task, check_fields
 
 
@@ -51,6 +53,19 @@ class TableTask(Task):
     Reference: Bahri et al., "SCARF: Self-Supervised Contrastive Learning using Random Feature
     Corruption", ICLR 2022, for the way to change rows.
     """
+
+    options = (
+        Option(
+            "augment.swap",
+            0.0,
+            "share of features that are those of another row",
+            at_least=0,
+            at_most=1,
+        ),
+        TARGET,
+        ASSIGN_FROM,
+    )
+    networks: ClassVar = {"mlp": (HIDDEN, *LAYER_OPTIONS)}
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         check_fields(config, spec, {"features": ("[F]", "float32")})

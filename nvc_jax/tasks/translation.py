@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import FieldSpec, Source
 from nvc_jax.data.text.buckets import BucketedBatches, TokenPairs
 from nvc_jax.data.text.parallel_text import iterate_pairs, pair_source
@@ -22,8 +23,9 @@ from nvc_jax.metrics.translation import bleu, chrf
 from nvc_jax.model.autoencoder import content_keys, draw_positions, make_bottleneck, make_latents
 from nvc_jax.model.bottleneck import Latent, NebulaBottleneck, example_keys
 from nvc_jax.networks.decoding import beam_search, greedy
-from nvc_jax.networks.transformer import Transformer, make_transformer
+from nvc_jax.networks.transformer import TRANSFORMER_NETWORKS, Transformer, make_transformer
 from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.options import NUM_POSITIONS
 
 LATENTS = ("sentence", "token", "none")
 VOCABULARY_FILE = "vocabulary.model"
@@ -126,6 +128,37 @@ class TranslationTask(Task):
 
     The vocabulary is learned from the training pairs alone and kept in the work directory.
     """
+
+    options = (
+        Option("data.vocab_size", 4000, "pieces of words, of both languages together", at_least=1),
+        Option("data.max_source_tokens", 64, "longer sentences are cut", at_least=2),
+        Option("data.max_target_tokens", 64, "longer sentences are cut", at_least=2),
+        Option("data.num_buckets", 4, "shapes of training batches, by length", at_least=1),
+        Option("train.tokens_per_batch", 2000, "target tokens, in place of batch_size", at_least=1),
+        Option(
+            "train.batch_multiple",
+            8,
+            "of which a batch's size is one; devices divide it",
+            at_least=1,
+        ),
+        Option(
+            "model.latent",
+            "sentence",
+            "a state of its code; token: of every token; none: the decoder sees nothing of it",
+            LATENTS,
+        ),
+        Option(
+            "loss.label_smoothing",
+            0.0,
+            "share of a token's target spread over the vocabulary",
+            at_least=0,
+            below=1,
+        ),
+        NUM_POSITIONS,
+        Option("eval.beam_size", 1, "hypotheses of a translation; 1: greedy", at_least=1),
+        Option("eval.length_penalty", 0.6, "of beam search; 0: none", at_least=0),
+    )
+    networks = TRANSFORMER_NETWORKS
 
     learns = True
     decodes_codes = False

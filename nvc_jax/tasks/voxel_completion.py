@@ -14,17 +14,19 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import FieldSource, FieldSpec, Source, class_names_of, select
-from nvc_jax.data.shapes.stretch import with_stretched_copies
-from nvc_jax.data.shapes.views import SIDES, PartialVolumes
+from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
+from nvc_jax.data.shapes.views import SIDES, VIEW_OPTIONS, PartialVolumes
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.metrics import volumes
 from nvc_jax.model.autoencoder import SkipModel, make_bottleneck
-from nvc_jax.networks.voxels import make_volume_autoencoder
+from nvc_jax.networks.voxels import VOLUME_NETWORKS, make_volume_autoencoder
 from nvc_jax.plots.export import export_voxels
-from nvc_jax.tasks.augment import upright_symmetry
+from nvc_jax.tasks.augment import ASSIGN_FROM, MIRROR, UPRIGHT_SYMMETRY, upright_symmetry
 from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.labels import expected_iou, named
+from nvc_jax.tasks.labels import SOFT_IOU, expected_iou, named
+from nvc_jax.tasks.options import KEEP_OBSERVED, SKIP_OPTIONS
 
 CERTAIN = 100.0  # logit of a voxel that is occupied without doubt
 POOLED_SIDE = 8  # of the volumes that a baseline without a network is given
@@ -36,6 +38,9 @@ class VolumeTask(Task):
     Attributes:
       outputs: numbers that the decoder gives for every voxel.
     """
+
+    networks = VOLUME_NETWORKS
+    volume_options = (*SKIP_OPTIONS, KEEP_OBSERVED, MIRROR, UPRIGHT_SYMMETRY, ASSIGN_FROM)
 
     outputs = 1
 
@@ -131,6 +136,34 @@ class VolumeTask(Task):
 
 class VoxelCompletionTask(VolumeTask):
     """Occupancy of every voxel by weighted binary cross-entropy, summed over known voxels."""
+
+    options = (
+        *VolumeTask.volume_options,
+        *VIEW_OPTIONS,
+        *STRETCH_OPTIONS,
+        Option(
+            "loss.gamma",
+            0.5,
+            "weight of occupied voxels; 1 - this is that of empty ones",
+            above=0,
+            below=1,
+        ),
+        SOFT_IOU,
+        Option(
+            "eval.threshold",
+            0.5,
+            "a voxel of this probability or more is occupied",
+            above=0,
+            below=1,
+        ),
+        Option(
+            "eval.thresholds",
+            (0.3, 0.4, 0.5, 0.6, 0.7),
+            "the same measure at others",
+            above=0,
+            below=1,
+        ),
+    )
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
         super().__init__(config, spec)

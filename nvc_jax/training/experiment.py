@@ -14,6 +14,7 @@ import optax
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.logs import logger
+from nvc_jax.core.options import steps_of
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.model.losses import TERMS
 from nvc_jax.tasks import Learned, make_task
@@ -22,8 +23,6 @@ from nvc_jax.training.optimizer import make_optimizer
 from nvc_jax.training.schedules import Schedule, make_learning_rate, make_weight_schedule
 from nvc_jax.training.state import TrainState, make_state
 
-ANCHOR_INITS = ("kmeans", "kmeans++", "normal", "spread")
-AUGMENT_VIEWS = ("clean", "augmented")
 LOSS_OPTIONS = (
     "anchor_scale",
     "triplet_form",
@@ -45,7 +44,8 @@ class Experiment(NamedTuple):
       model: the Flax module, made for the mapped axis `axis_name`.
       optimizer: the optax transformation.
       learning_rate: schedule of the global step.
-      weights: schedule of the weight of every loss term.
+      weights: weight of every loss term as a function of the steps since the anchors were set.
+      warmup: step at which the anchors are set from data.
       loss_options: keyword arguments of `nvc_loss`.
       max_skipped: this many skipped steps in a row halt the run.
       patience: an anchor unused for this many steps counts as dead.
@@ -59,6 +59,7 @@ class Experiment(NamedTuple):
     optimizer: optax.GradientTransformation
     learning_rate: Schedule
     weights: Mapping[str, Schedule]
+    warmup: int
     loss_options: Mapping[str, Any]
     max_skipped: int
     patience: int
@@ -84,7 +85,7 @@ def make_experiment(
     """Makes task, model, optimizer and schedules.
 
     Args:
-      config: a config with the keys of `nvc_jax.config.default_config`.
+      config: a whole config, see `nvc_jax.config.make_config`.
       spec: name, shape and dtype of the data's fields.
       axis_name: name of the mapped axis; None for a step on one device.
       learned: what `nvc_jax.tasks.open_training` learned.
@@ -104,9 +105,13 @@ def make_experiment(
         learning_rate=make_learning_rate(
             config.optimizer,
             config.train.num_steps,
-            phase_start=config.anchors.warmup_steps if _has_two_phases(config) else 0,
+            phase_start=warmup_steps(config) if config.optimizer.restart else 0,
         ),
-        weights={name: make_weight_schedule(config.loss[name], f"loss.{name}") for name in TERMS},
+        weights={
+            name: make_weight_schedule(config.loss[name], config.train.num_steps, f"loss.{name}")
+            for name in TERMS
+        },
+        warmup=warmup_steps(config),
         loss_options={name: config.loss[name] for name in LOSS_OPTIONS},
         max_skipped=config.optimizer.max_skipped,
         patience=config.anchors.patience,
@@ -117,60 +122,30 @@ def make_experiment(
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
-    """Checks the values whose mistakes would show late or not at all."""
-    positive = {
-        "model.num_anchors": config.model.num_anchors,
-        "model.latent_dim": config.model.latent_dim,
-        "train.num_steps": config.train.num_steps,
-        "train.batch_size": config.train.batch_size,
-        "train.microbatches": config.train.microbatches,
-        "train.log_every": config.train.log_every,
-        "train.keep": config.train.keep,
-        "eval.batch_size": config.eval.batch_size,
-        "optimizer.learning_rate": config.optimizer.learning_rate,
-        "optimizer.max_skipped": config.optimizer.max_skipped,
-        "anchors.patience": config.anchors.patience,
-    }
-    for name, value in positive.items():
-        if not value > 0:
-            raise UserError(f"{name} is {value}: it must be greater than 0.")
-    if config.train.best_mode not in ("min", "max"):
-        raise UserError(f"train.best_mode is {config.train.best_mode!r}: use 'min' or 'max'.")
-    for name in ("target", "assign_from"):
-        if config.augment[name] not in AUGMENT_VIEWS:
-            raise UserError(
-                f"augment.{name} is {config.augment[name]!r}: use one of {', '.join(AUGMENT_VIEWS)}."
-            )
-    if config.train.microbatches > 1 and config.model.batch_norm:
+    """Checks values that do not go together."""
+    if config.train.microbatches > 1 and config.model.get("batch_norm", False):
         raise UserError(
             f"train.microbatches = {config.train.microbatches} and model.batch_norm = True exclude "
             "each other, because batch normalization needs all examples at once: set "
             "train.microbatches=1, and model.remat=true to save memory."
         )
-    if config.anchors.init not in ANCHOR_INITS:
-        raise UserError(
-            f"anchors.init is {config.anchors.init!r}: use one of {', '.join(ANCHOR_INITS)}."
-        )
-    if config.anchors.warmup_steps < 0:
-        raise UserError(
-            f"anchors.warmup_steps is {config.anchors.warmup_steps}: it must not be negative."
-        )
-    if uses_data_for_anchors(config) and config.anchors.warmup_steps >= config.train.num_steps:
+    if warmup_steps(config) >= config.train.num_steps:
         logger.warning(
-            "anchors.warmup_steps = %d is not below train.num_steps = %d: the run ends as a plain "
-            "autoencoder, before anchors are set.",
-            config.anchors.warmup_steps, config.train.num_steps,
+            "anchors.warmup = %g is not below the whole run of %d steps: it ends as a plain "
+            "autoencoder, before anchors are set.", config.anchors.warmup, config.train.num_steps,
         )  # fmt: skip
+
+
+def warmup_steps(config: ml_collections.ConfigDict) -> int:
+    """Steps of plain autoencoding, after which the anchors are set from data; 0 where they are not."""
+    if not uses_data_for_anchors(config):
+        return 0
+    return steps_of(config.anchors.warmup, config.train.num_steps)
 
 
 def uses_data_for_anchors(config: ml_collections.ConfigDict) -> bool:
     """Whether anchors are set from encoded training data after the warm-up."""
     return config.anchors.init in ("kmeans", "kmeans++")
-
-
-def _has_two_phases(config: ml_collections.ConfigDict) -> bool:
-    """Whether the learning rate starts anew where anchors are set."""
-    return config.optimizer.restart and uses_data_for_anchors(config)
 
 
 def init_state(experiment: Experiment, config: ml_collections.ConfigDict) -> TrainState:

@@ -133,7 +133,7 @@ def train_in_memory(
     bar = Progress(last, step, enabled=progress)
     try:
         while step < last:
-            if step >= config.anchors.warmup_steps and not anchors_ready:
+            if step >= compiled.experiment.warmup and not anchors_ready:
                 state, anchors_ready = _anchored(compiled, state, source, config, step), True
             state, metrics = compiled.train(state, next(batches))
             step += 1

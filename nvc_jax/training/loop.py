@@ -13,9 +13,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax.config import differences, leaves
+from nvc_jax.config import changed, differences
 from nvc_jax.core.errors import DivergedError, UserError
 from nvc_jax.core.logs import logger
+from nvc_jax.core.options import leaves
 from nvc_jax.data import IterableSource, Source, subset, train_batches
 from nvc_jax.tasks import Learned, open_examples, open_training
 from nvc_jax.training import parallel, workdir
@@ -67,7 +68,7 @@ def train(
     """Trains a model as the config says, and leaves a work directory that `evaluate` can open.
 
     Args:
-      config: see `nvc_jax.config.default_config`.
+      config: see `nvc_jax.config.make_config`.
       directory: the work directory.
       train_data: a source, or a re-iterable of dict batches; None opens what the config names.
       validation_data: a source; None takes the config's, or nothing where `train_data` is given.
@@ -89,7 +90,8 @@ def train(
     """
     path = Path(directory).absolute()
     config = _with_absolute_paths(config)
-    config.data.from_python = train_data is not None
+    if train_data is not None:
+        config = changed(config, {"data.source": "python"})
     first = parallel.process_index() == 0
     with contextlib.ExitStack() as held:
 
@@ -101,7 +103,8 @@ def train(
             else:
                 source = _as_source(train_data)
             validation = validation_data
-            if train_data is None and validation is None and config.data.validation_fraction > 0:
+            wanted = config.data.get("validation_fraction", 1.0) > 0
+            if train_data is None and validation is None and wanted:
                 validation = open_examples(config, "validation", learned)
             parallel.check_batch_size(
                 config.train.batch_size, "train.batch_size", config.train.microbatches
@@ -130,7 +133,7 @@ def _essence(
     config: ml_collections.ConfigDict, source: Any, validation: Source | None
 ) -> dict[str, Any]:
     """What must be alike on all processes of a run; the data may lie in different places."""
-    values = {name: value for name, value in leaves(config) if name != "data.dir"}
+    values = {name: value for name, value in leaves(config).items() if name != "data.dir"}
     sources = {"training": source, "validation": validation}
     for name, data in sources.items():
         if isinstance(data, Source):
@@ -140,10 +143,8 @@ def _essence(
 
 def _with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """A copy whose data folder is found from anywhere, as the saved config is read later."""
-    config = config.copy_and_resolve_references()
-    if config.data.dir:
-        config.data.dir = str(Path(config.data.dir).absolute())
-    return config
+    folder = config.data.get("dir", "")
+    return changed(config, {"data.dir": str(Path(folder).absolute())} if folder else {})
 
 
 def _as_source(data: Any) -> Any:
@@ -217,7 +218,7 @@ class _Run:
         first_step_seconds, clock = 0.0, time.perf_counter()
         try:
             while self.step < train.num_steps and not stop.asked(self.step):
-                if self.step >= self.config.anchors.warmup_steps:
+                if self.step >= self.experiment.warmup:
                     self._set_anchors_once()
                 batch = parallel.shard(next(batches))
                 self.state, metrics = self.train_step(self.state, batch)
@@ -338,7 +339,7 @@ class _Run:
         values = {**means_of(encoded), **summary, **latent_health(encoded, anchors)}
         values["anchors_dead"] = len(anchors) - values["anchors_used"]
         collapsed = values["anchor_perplexity"] < 1.5 < len(anchors)
-        if self.step > self.config.anchors.warmup_steps and collapsed:
+        if self.step > self.experiment.warmup and collapsed:
             logger.warning(
                 "Step %d: the latent space collapsed: %.0f %% of the validation examples belong to "
                 "one anchor.", self.step, 100 * values["anchor_max_share"],

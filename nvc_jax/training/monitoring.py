@@ -17,9 +17,7 @@ def show_latents(
     writer: MetricWriter, step: int, encoded: Mapping[str, np.ndarray], anchors: np.ndarray
 ) -> None:
     """Histograms of the means and assignments of `encode_source`, and a scatter with the anchors."""
-    from nvc_jax.plots.figures import (
-        latents as plots_latents,  # matplotlib is slow to import and needed only here
-    )
+    from nvc_jax.plots import latents as plots_latents  # matplotlib is slow to import
 
     for name in ("mean", "assignment"):
         writer.histogram(step, f"validation/{name}", encoded[name])

@@ -36,7 +36,9 @@ def term_weights(experiment: Experiment, state: TrainState) -> dict[str, jax.Arr
     autoencoder.
     """
     weights = {
-        name: jnp.asarray(schedule(state.step), jnp.float32)
+        name: jnp.asarray(
+            schedule(state.step - (experiment.warmup if name in LATENT_TERMS else 0)), jnp.float32
+        )
         for name, schedule in experiment.weights.items()
     }
     for name in LATENT_TERMS:

@@ -20,6 +20,7 @@ import numpy as np
 from nvc_jax import config as config_lib
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.files import replace_file
+from nvc_jax.core.options import leaves
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, DISCARDED, LATEST, Checkpoints
@@ -201,13 +202,13 @@ def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
     path = workdir / CONFIG_FILE
     if path.is_file():
         try:
-            earlier = dict(config_lib.leaves(read_config(workdir)))
+            earlier = leaves(read_config(workdir))
         except UserError as error:
             _logger.warning("%s It is replaced by the present config.", error)
-            earlier = dict(config_lib.leaves(config))
+            earlier = leaves(config)
         changed = [
             f"{name}: {earlier.get(name)!r} → {value!r}"
-            for name, value in config_lib.leaves(config)
+            for name, value in leaves(config).items()
             if earlier.get(name) != value
         ]
         if changed:

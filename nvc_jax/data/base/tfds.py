@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSpec, Source
+
+OPTIONS = (
+    shared.DIR,
+    shared.NAME,
+    shared.TRAIN_SPLIT,
+    shared.TEST_SPLIT,
+    shared.IMAGE_KEY,
+    shared.LABEL_KEY,
+)
 
 
 class RecordSource:

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_lines, read_pixels
 from nvc_jax.data.hands.crops import Hand, crop_side, depth_crop
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
+)
 
 _FILES = {
     "train": ("Training", ("labels.txt",)),

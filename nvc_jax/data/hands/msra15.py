@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_content, read_lines
 from nvc_jax.data.hands.crops import Hand, crop_side, depth_crop
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
+    Option("data.test_subject", 0, "of nine persons", tuple(range(9))),
+)
 
 _SUBJECTS = 9
 _GESTURES = (

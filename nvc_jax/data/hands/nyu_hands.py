@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_pixels
 from nvc_jax.data.hands.crops import Hand, crop_side, depth_crop, read_mat
 from nvc_jax.geometry.joints import WRIST
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
+)
 
 _CAMERA = (588.036865, 587.075073, 320.0, 240.0)
 _SIZE = (480, 640)

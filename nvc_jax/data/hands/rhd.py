@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_pixels
 from nvc_jax.data.base.pickled_arrays import read_pickled_arrays
 from nvc_jax.data.hands.crops import Hand, color_crop, crop_side
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
+)
 
 _FOLDERS = {"train": "training", "test": "evaluation"}
 _MILLIMETERS = 1000.0

@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_pixels
 from nvc_jax.data.hands.crops import Hand, color_crop, crop_side, read_mat
 from nvc_jax.geometry.joints import CHAINS, WRIST
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
+    Option("data.wrist_from_palm", True, "joint 0 moves from the center of the palm to the wrist"),
+)
 
 _BACKGROUNDS = {"train": range(2, 7), "test": range(1, 2)}
 _MOTIONS = ("Counting", "Random")

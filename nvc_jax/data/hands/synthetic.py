@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSpec, Source
 from nvc_jax.data.hands.crops import crop_camera, crop_side, encode_depth, surface_center
 from nvc_jax.data.hands.renderer import View, cast_capsules, shade
@@ -28,6 +29,14 @@ from nvc_jax.data.hands.skeleton import (
 )
 from nvc_jax.geometry.joints import NUM_JOINTS
 from nvc_jax.geometry.planes import pixel_rays
+
+OPTIONS = (
+    shared.NUM_SCENES,
+    shared.NUM_HELDOUT_SCENES,
+    shared.IMAGE_SIZE,
+    shared.CHANNELS,
+    shared.VIEW_SEED,
+)
 
 SIDE = 48
 """Of the images where `data.image_size` says nothing."""

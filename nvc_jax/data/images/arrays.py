@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import existing, no_arrays, read_fields
 from nvc_jax.data.base.source import ArraySource, Source
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_KEY,
+    shared.LABEL_KEY,
+)
 
 _MAGIC = b"\x93NUMPY"
 

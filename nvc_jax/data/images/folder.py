@@ -11,8 +11,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import check_image_size, existing_folder
 from nvc_jax.data.base.source import FieldSpec, Source, split_off
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
+    shared.CHANNELS,
+    Option("data.strict", False, "stop at the first unreadable file"),
+)
 
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 _logger = logging.getLogger("nvc_jax")

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import ArraySource, Source
+
+OPTIONS = (shared.DIR,)
 
 _PREFIX = {"train": "train", "test": "t10k"}
 _UINT8 = 0x08

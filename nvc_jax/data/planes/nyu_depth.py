@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import check_image_size
 from nvc_jax.data.base.source import FieldSpec, Source
 from nvc_jax.data.base.tfds import open_prepared
 from nvc_jax.data.planes.frames import UNKNOWN_PLANE, plane_frame
+
+OPTIONS = (
+    shared.DIR,
+    shared.NAME,
+    shared.IMAGE_SIZE,
+)
 
 CAMERA = (518.8579, 519.4696, 325.5824, 253.7362)
 """fx, fy, cx, cy of the color camera, in pixels of an image 640 wide, as NYU's toolbox has them."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import (
     FileSource,
     check_image_size,
@@ -21,6 +22,11 @@ from nvc_jax.data.base.files import (
 )
 from nvc_jax.data.planes.frames import UNKNOWN_PLANE, UNLABELED, plane_frame
 from nvc_jax.geometry.planes import MAX_PLANES, transform_planes
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
+)
 
 _SMALLEST_AREA = 500  # pixels
 _SMALLEST_OFFSET = 1e-4  # m; planes.npy has rows of 0 for surfaces that are not planar

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, check_image_size, existing
 from nvc_jax.data.base.tfrecord import Values, parse_example, read_record, record_offsets
 from nvc_jax.data.planes.frames import UNLABELED, plane_frame
@@ -17,6 +18,11 @@ from nvc_jax.geometry.planes import (
     pixel_rays,
     scale_camera,
     segmented_depth,
+)
+
+OPTIONS = (
+    shared.DIR,
+    shared.IMAGE_SIZE,
 )
 
 _FILES = {"train": "planes_scannet_train.tfrecords", "test": "planes_scannet_val.tfrecords"}

@@ -13,9 +13,17 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSpec, Source
 from nvc_jax.data.planes.room_scenes import TEXTURES, draw_room, look_at, plane_numbers, shade
 from nvc_jax.geometry.planes import MAX_PLANES, keep_largest, pixel_rays
+
+OPTIONS = (
+    shared.NUM_SCENES,
+    shared.NUM_HELDOUT_SCENES,
+    shared.IMAGE_SIZE,
+    shared.VIEW_SEED,
+)
 
 IMAGE_SIZE = (48, 64)
 """Height and width where `data.image_size` says nothing."""

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, existing_folder, read_content
 from nvc_jax.data.base.source import Source
+
+OPTIONS = (shared.DIR,)
 
 _HEADER_BYTES = 4096  # more than any header has
 _DATA = b"\ndata\n"

@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_hdf5
 from nvc_jax.data.shapes.clouds import completion_source
+
+OPTIONS = (
+    shared.DIR,
+    shared.NUM_POINTS,
+)
 
 # The complete clouds of the folder test were never published, so val is what one tests on.
 _FOLDERS = {"train": "train", "test": "val"}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import (
     FileSource,
     Shapes,
@@ -19,6 +20,8 @@ from nvc_jax.data.base.files import (
     read_lines,
 )
 from nvc_jax.data.base.source import Source
+
+OPTIONS = (shared.DIR,)
 
 SURFACE_DISTANCE = 1.0
 """Voxels at most so far from the surface, in voxels, are occupied, as in 3D-EPN's classifier."""

@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSource, Source, every_nth
 from nvc_jax.data.shapes.furniture_models import GENERATORS, PARTS
 from nvc_jax.data.shapes.primitives import fit, sample_surface, voxelize
+
+OPTIONS = (
+    shared.HOLDOUT_EVERY,
+    Option("data.num_models", 480, "of the synthetic furniture", at_least=1),
+)
 
 CLASS_NAMES = tuple(PARTS)
 """Name of every `label`."""

@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import Shapes, read_hdf5_files, read_lines
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.data.shapes.clouds import num_points, resample, whole_numbers
+
+OPTIONS = (
+    shared.DIR,
+    shared.NUM_POINTS,
+)
 
 
 def read_modelnet_hdf5(options: Any, split: str) -> FieldSource:

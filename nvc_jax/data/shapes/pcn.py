@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_content
 from nvc_jax.data.shapes.clouds import completion_source, parse_table
+
+OPTIONS = (
+    shared.DIR,
+    shared.NUM_POINTS,
+)
 
 # GRNet's edition says val; PCN's own files say valid.
 _FOLDERS = {"train": ("train",), "validation": ("val", "valid"), "test": ("test",)}

@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, existing_folder, read_content, read_fields
 from nvc_jax.data.base.source import Source
+
+OPTIONS = (
+    shared.DIR,
+    shared.TRAIN_SPLIT,
+    shared.TEST_SPLIT,
+    Option("data.resolution", 64, "voxels a side; the stored volumes have 256", at_least=1),
+)
 
 _SIDE = {".npz": 256, ".txt": 64}  # of the cube in which each version puts its volumes
 _INPUT, _TARGET = "_25d", "_3d"

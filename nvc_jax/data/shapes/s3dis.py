@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import read_hdf5, read_lines
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.data.shapes.clouds import num_points, resample, whole_numbers
+
+OPTIONS = (
+    shared.DIR,
+    shared.NUM_POINTS,
+    Option("data.test_area", 5, "of the six areas", (1, 2, 3, 4, 5, 6)),
+)
 
 POINT_CLASSES = (
     "ceiling",

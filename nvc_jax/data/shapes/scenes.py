@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import DerivedSource, FieldSpec, Source
 from nvc_jax.data.shapes.clouds import resample
 from nvc_jax.data.shapes.solids import crop, resize
@@ -26,6 +28,15 @@ from nvc_jax.data.shapes.views import (
     visible_points,
 )
 from nvc_jax.geometry.labels import UNKNOWN
+
+SCENE_OPTIONS = (
+    shared.NUM_SCENES,
+    shared.NUM_HELDOUT_SCENES,
+    shared.VIEW_SEED,
+    Option("data.models_per_scene", (2, 4), "fewest and most", at_least=1),
+)
+"""Of `scene_options`."""
+
 
 VOLUME_SIDE = (10, 14)
 """Longest side of a model in a scene of voxels, in voxels."""

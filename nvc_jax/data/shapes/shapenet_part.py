@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import (
     FileSource,
     Shapes,
@@ -27,6 +28,11 @@ from nvc_jax.data.shapes.clouds import (
     parse_table,
     resample,
     whole_numbers,
+)
+
+OPTIONS = (
+    shared.DIR,
+    shared.NUM_POINTS,
 )
 
 CATEGORIES = (

@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import read_fields
 from nvc_jax.data.base.source import FieldSource, Source, every_nth
 from nvc_jax.geometry.labels import UNKNOWN
+
+OPTIONS = (
+    shared.DIR,
+    shared.HOLDOUT_EVERY,
+    shared.LABEL_KEY,
+    Option("data.unlabeled_class", "", "examples of the class of this name get no label"),
+)
 
 _NAMES = "label_names"
 

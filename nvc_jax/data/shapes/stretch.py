@@ -7,8 +7,24 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import DerivedSource, Source
 from nvc_jax.data.shapes.solids import crop, resize
+
+STRETCH_OPTIONS = (
+    Option(
+        "data.stretched_copies", 0, "of every training shape, beside the shape itself", at_least=0
+    ),
+    Option(
+        "data.stretch",
+        0.15,
+        "axes of a copy are scaled by up to exp(+-this), then all to fit",
+        at_least=0,
+    ),
+    shared.VIEW_SEED,
+)
+"""Of `with_stretched_copies`."""
 
 
 class StretchedShapes(DerivedSource):

@@ -11,8 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import DerivedSource, FieldSpec, Source
 from nvc_jax.data.shapes.clouds import resample
+
+OBLIQUE_VIEWS = Option(
+    "data.oblique_views", 0, "of every shape from above, each of a random azimuth", at_least=0
+)
+VIEW_OPTIONS = (
+    Option("data.side_views", True, "shapes are seen from four sides: level, along an axis"),
+    OBLIQUE_VIEWS,
+    shared.VIEW_SEED,
+)
 
 SIDES = ("+x", "-x", "+z", "-z")
 """The four level views along an axis."""

@@ -10,9 +10,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import existing_folder, read_content
 from nvc_jax.data.base.source import Source, every_nth
-from nvc_jax.data.text.parallel_text import clean_pairs, different_languages, pair_source
+from nvc_jax.data.text.parallel_text import (
+    PAIR_OPTIONS,
+    clean_pairs,
+    different_languages,
+    pair_source,
+)
+
+OPTIONS = (
+    shared.DIR,
+    shared.HOLDOUT_EVERY,
+    shared.SOURCE_LANGUAGE,
+    shared.TARGET_LANGUAGE,
+    *PAIR_OPTIONS,
+)
 
 _UNTRANSLATED = "en"
 _GENERIC = {"po", "locale", "locales", "lang", "LC_MESSAGES"}  # folders of catalogs of any program

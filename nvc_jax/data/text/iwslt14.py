@@ -13,9 +13,18 @@ from xml.sax.saxutils import unescape
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import existing
 from nvc_jax.data.base.source import Source, subset
-from nvc_jax.data.text.parallel_text import check_aligned, clean_pairs, pair_source, read_text_lines
+from nvc_jax.data.text.parallel_text import (
+    PAIR_OPTIONS,
+    check_aligned,
+    clean_pairs,
+    pair_source,
+    read_text_lines,
+)
+
+OPTIONS = (shared.DIR, shared.SOURCE_LANGUAGE, shared.TARGET_LANGUAGE, *PAIR_OPTIONS)
 
 _TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 _EVERY = 23

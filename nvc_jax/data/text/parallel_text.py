@@ -16,8 +16,31 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import read_content
 from nvc_jax.data.base.source import FieldSource, Source, split_off, subset
+
+PAIR_OPTIONS = (
+    Option(
+        "data.max_words", 100, "longer training sentences are left out; 0: no limit", at_least=0
+    ),
+    Option(
+        "data.max_length_ratio",
+        0.0,
+        "of words of both sides of a training pair; 0: no limit",
+        at_least=0,
+    ),
+)
+"""Of `clean_pairs`."""
+
+OPTIONS = (
+    shared.DIR,
+    shared.SOURCE_LANGUAGE,
+    shared.TARGET_LANGUAGE,
+    shared.VALIDATION_FRACTION,
+    *PAIR_OPTIONS,
+)
 
 _NAMES = {"train": ("train",), "validation": ("dev", "valid", "validation"), "test": ("test",)}
 _logger = logging.getLogger("nvc_jax")

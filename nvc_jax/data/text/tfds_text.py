@@ -7,9 +7,20 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSpec, Source
 from nvc_jax.data.base.tfds import open_prepared
-from nvc_jax.data.text.parallel_text import clean_pairs
+from nvc_jax.data.text.parallel_text import PAIR_OPTIONS, clean_pairs
+
+OPTIONS = (
+    shared.DIR,
+    shared.NAME,
+    shared.TRAIN_SPLIT,
+    shared.TEST_SPLIT,
+    shared.SOURCE_LANGUAGE,
+    shared.TARGET_LANGUAGE,
+    *PAIR_OPTIONS,
+)
 
 
 class TextRecords:

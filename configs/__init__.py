@@ -1,0 +1,1 @@
+"""The recipes, by bare name: what each sets other than the defaults."""
