@@ -17,7 +17,7 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_collections
 
@@ -51,8 +51,6 @@ __all__ = [
 
 CORE = (
     Option("seed", 0, "the only seed: initialization, data order, noise, augmentation, k-means"),
-    Option("task", "image", "kind of data, see TASKS in nvc_jax/tasks/__init__.py"),
-    Option("data.source", "digits", "see SOURCES in nvc_jax/data/registry.py"),
     Option("data.num_threads", 2, "that read ahead from files", at_least=0),
     Option("data.num_workers", 0, "reader processes", at_least=0),
     *BOTTLENECK_OPTIONS,
@@ -127,7 +125,9 @@ CORE = (
         at_least=0,
     ),
 )
-"""What every run can be told."""
+"""What every run can be told beside its choices."""
+
+T = TypeVar("T")
 
 CHOOSERS = ("task", "data.source", "model.network")
 
@@ -168,32 +168,23 @@ def options_of(settings: Mapping[str, Any]) -> tuple[Option, ...]:
     Raises:
       UserError: for a task, source or network that is not known, listing those that are.
     """
-    core = {option.name: option for option in CORE}
+    options = list(CORE)
 
-    def chosen(name: str, known: Iterable[str], default: str) -> tuple[Option, str]:
-        named = Option(name, default, core[name].meaning if name in core else "of the task",
-                       tuple(sorted(known)))  # fmt: skip
-        value = settings.get(name, default)
-        named.check(value)
-        return named, value
+    def choose(name: str, meaning: str, known: Mapping[str, T], default: str) -> T:
+        """Adds the option that chooses among what is known; returns what is chosen."""
+        option = Option(name, default, meaning, tuple(sorted(known)))
+        options.append(option)
+        choice = settings.get(name, default)
+        option.check(choice)
+        return known[choice]
 
-    task_option, task_name = chosen("task", TASKS, core["task"].default)
-    source_option, source_name = chosen("data.source", SOURCES, core["data.source"].default)
-    task = TASKS[task_name]
-    network: tuple[Option, ...] = ()
+    task = choose("task", "kind of data", TASKS, "image")
+    options += task.options
+    options += choose("data.source", "where the data come from", SOURCES, "digits").all_options
     if task.networks:
         first = next(iter(task.networks))
-        network_option, network_name = chosen("model.network", task.networks, first)
-        network = (network_option, *task.networks[network_name])
-    rest = (option for option in CORE if option.name not in ("task", "data.source"))
-    return option_group(
-        task_option,
-        source_option,
-        *rest,
-        *SOURCES[source_name].all_options,
-        *network,
-        *task.options,
-    )
+        options += choose("model.network", "encoder and decoder", task.networks, first)
+    return option_group(*options)
 
 
 def make_config(
@@ -217,7 +208,10 @@ def make_config(
       7
     """
     flat = dict(flatten(settings or {}))
-    config = build(flat, options_of(flat), where)
+    try:
+        config = build(flat, options_of(flat))
+    except UserError as error:
+        raise UserError(f"{where}: {error}" if where else str(error)) from None
     if config.model.logvar_min >= config.model.logvar_max:
         raise UserError(
             f"model.logvar_min is {config.model.logvar_min}: it must be below model.logvar_max, "

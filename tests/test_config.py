@@ -1,50 +1,58 @@
-"""Config files, overrides from text, and JSON: a mistake is told, and nothing is run."""
+"""Configs of runs: a key that nothing chosen reads is told, a value of another kind, and nothing is run."""
 
 from __future__ import annotations
 
 import json
 import re
 
-import ml_collections
 import pytest
 
 from nvc_jax import config as config_lib
 from nvc_jax.config import (
-    default_config,
+    changed,
     differences,
     from_json,
-    leaves,
+    help_text,
     load_config,
-    override,
+    make_config,
+    options_of,
+    overridden,
+    ramp,
     to_json,
 )
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import leaves
+from nvc_jax.data import SOURCES
+from nvc_jax.tasks import TASKS
 
-DEFAULTS = default_config().to_dict()
-
-
-@pytest.fixture
-def config():
-    return default_config().lock()
-
-
-def value_of(config, name):
-    return dict(leaves(config))[name]
+DEFAULTS = make_config()
+VARIANTS = {
+    "cad": ("points", "scenes", "semantic", "voxels"),
+    "furniture": ("parts", "points", "semantic", "voxels"),
+    "hands": ("", "small"),
+    "rooms": ("", "small"),
+    "translation": ("", "iwslt"),
+}
+CONFIGS = sorted(
+    f"{path.stem}:{variant}" if variant else path.stem
+    for path in config_lib.CONFIGS.glob("[!_]*.py")
+    for variant in VARIANTS.get(path.stem, ("",))
+)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
         ("seed", "7", 7),
-        ("model.num_anchors", "-3", -3),
+        ("model.num_anchors", "3", 3),
         ("optimizer.learning_rate", "3e-4", 3e-4),
         ("optimizer.learning_rate", "1", 1.0),
         ("model.batch_norm", "true", True),
         ("model.batch_norm", "False", False),
         ("anchors.train", "0", False),
-        ("data.dir", "~/my data/5", "~/my data/5"),
-        ("data.name", "7", "7"),
-        ("data.name", "", ""),
+        ("train.best_metric", "a b/5", "a b/5"),
+        ("train.best_metric", "7", "7"),
+        ("train.best_metric", "", ""),
         ("model.hidden", "32,16", (32, 16)),
         ("model.hidden", "(32, 16)", (32, 16)),
         ("model.hidden", "[32]", (32,)),
@@ -52,22 +60,27 @@ def value_of(config, name):
         ("model.hidden", "()", ()),
         ("loss.value_range", "-1,1", (-1.0, 1.0)),
         ("loss.kl.value", "2", 2.0),
+        ("anchors.warmup", "0.4", 0.4),
+        ("anchors.warmup", "600", 600.0),
     ],
 )
-def test_override_keeps_the_type(config, name, text, value):
-    override(config, name, text)
-    found = value_of(config, name)
-    assert found == value and type(found) is type(value)
+def test_override_keeps_the_type_and_everything_else(name, text, value):
+    config = overridden(DEFAULTS, [(name, text)])
+    found = leaves(config)[name]
+    assert found == value and type(found) is type(value) and config.is_locked
     if isinstance(value, tuple):
         assert [type(v) for v in found] == [type(v) for v in value]
-    others = {k: v for k, v in leaves(config) if k != name}
-    assert others == {k: v for k, v in leaves(default_config()) if k != name}
+    assert {**leaves(config), name: 0} == {**leaves(DEFAULTS), name: 0}
 
 
-def test_overridden_tuple_can_be_overridden_again(config):
+def test_overridden_tuple_can_be_overridden_again():
+    config = DEFAULTS
     for text, value in (("()", ()), ("3,4", (3, 4))):
-        override(config, "model.hidden", text)
+        config = overridden(config, [("model.hidden", text)])
         assert config.model.hidden == value
+    dgcnn = {"task": "point_segmentation", "model.network": "dgcnn", "data.source": "furniture"}
+    config = overridden(make_config(dgcnn), [("model.dilations", "2,4")])
+    assert config.model.dilations == (2, 4)  # whole numbers, though the default is empty
 
 
 @pytest.mark.parametrize(
@@ -90,12 +103,41 @@ def test_overridden_tuple_can_be_overridden_again(config):
         ("loss.value_range", "0,'1'", "tuple"),
     ],
 )
-def test_value_of_another_type_is_told(config, name, text, kind):
+def test_value_of_another_type_is_told(name, text, kind):
     message = f"config.{name} takes a value of type {kind}, such as "
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        override(config, name, text)
+        overridden(DEFAULTS, [(name, text)])
     assert repr(text) in str(error.value)
-    assert config.to_dict() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("loss.triplet_alpha", 0.0, "greater than 0"),
+        ("loss.anchor_scale", -1.0, "greater than 0"),
+        ("model.temperature", 0.0, "greater than 0"),
+        ("model.logvar_min", 10.0, "below model.logvar_max"),
+        ("model.hidden", (8, 0), "at least 1"),
+        ("train.num_steps", 0, "at least 1"),
+        ("anchors.warmup", 1.5, "a share of the run up to 1"),
+        ("anchors.warmup", -0.1, "a share of the run up to 1"),
+        ("optimizer.learning_rate", float("nan"), "greater than 0"),
+        ("optimizer.momentum", 1.0, "at least 0 and less than 1"),
+        ("optimizer.name", "adm", "use one of adam, adamw, sgd"),
+        ("optimizer.schedule", "slow", "use one of constant, linear, cosine, inverse_sqrt"),
+        ("anchors.init", "random", "use one of kmeans"),
+        ("augment.target", "dirty", "use one of clean, augmented"),
+        ("loss.triplet_form", "square", "use one of ratio, hinge, anchor"),
+        ("loss.kl.schedule", "fast", "use one of constant, linear, cosine, cyclic"),
+        ("train.best_mode", "most", "use one of min, max"),
+        ("task", "imag", "use one of hand_pose, image"),
+        ("data.source", "digit", "use one of binvox, "),
+        ("model.network", "cnn", "use one of conv, fire, mlp"),
+    ],
+)
+def test_value_out_of_bounds_is_told(name, value, message):
+    with pytest.raises(UserError, match=f"^{re.escape(name)} is .*{re.escape(message)}"):
+        make_config({name: value})
 
 
 @pytest.mark.parametrize(
@@ -108,33 +150,82 @@ def test_value_of_another_type_is_told(config, name, text, kind):
         ("loss.kl", None),
         ("num_anchors", "model.num_anchors"),
         ("train.batchsize", "train.batch_size"),
-        ("anchors.warmup_step", "anchors.warmup_steps"),
+        ("anchors.warmup_step", "anchors.warmup"),
         ("model.network.depth", "model.network"),
     ],
 )
-def test_unknown_key_is_named_with_the_nearest_one(config, name, nearest):
+def test_unknown_key_is_named_with_the_nearest_one(name, nearest):
     with pytest.raises(UserError) as error:
-        override(config, name, "1")
+        overridden(DEFAULTS, [(name, "1")])
     message = str(error.value)
     if nearest is None:
         assert f"config.{name} is a group: set one of {name}." in message
     else:
-        assert f"{name!r}: did you mean {nearest!r}?" in message
-    assert config.to_dict() == DEFAULTS
+        assert (
+            f"{name!r}: nothing that this run chose reads it; did you mean {nearest!r}?" in message
+        )
 
 
-def write(folder, *lines):
+def test_keys_of_other_tasks_sources_and_networks_are_refused():
+    """Every key that some choice reads, but digits with a dense network does not."""
+    everything = {
+        option.name: option.default
+        for task, made in TASKS.items()
+        for network in made.networks or ("",)
+        for source in SOURCES
+        for option in options_of(
+            {"task": task, "data.source": source, **({"model.network": network} if network else {})}
+        )
+    }
+    others = everything.keys() - leaves(DEFAULTS).keys()
+    expected = {"loss.chamfer", "model.num_heads", "data.max_words", "eval.beam_size", "data.dir"}
+    assert expected < others and len(others) > 50
+    for name in others:
+        with pytest.raises(UserError, match=f"{name}.*nothing that this run chose reads it"):
+            make_config({name: everything[name]})
+
+
+def test_a_change_of_task_or_source_leaves_out_what_the_new_one_does_not_read():
+    config = make_config({"data.source": "folder", "data.strict": True, "data.dir": "here"})
+    other = changed(config, {"data.source": "npz", "data.label_key": "y"})
+    assert "strict" not in other.data and other.data.dir == "here" and other.data.label_key == "y"
+    assert changed(config, {}) == config
+    with pytest.raises(UserError, match=r"data\.strict"):
+        changed(config, {"data.source": "npz", "data.strict": True})
+
+
+def write(folder, body, start="def get_config():\n"):
     path = folder / "mine.py"
-    body = "\n".join(f"    {line}" for line in lines)
-    start = "from nvc_jax.config import default_config, ramp\ndef get_config():\n"
-    path.write_text(f"{start}    config = default_config()\n{body}\n    return config\n")
+    path.write_text(f"from nvc_jax.config import ramp\n{start}    {body}\n")
     return str(path)
 
 
-def test_file_changes_defaults_and_is_locked(tmp_path):
-    config = load_config(write(tmp_path, "config.loss.kl = ramp(2.0, begin=5, steps=10)"))
-    assert config.is_locked and config.loss.kl.value == 2.0 and config.loss.kl.begin == 5
-    assert config.train.to_dict() == DEFAULTS["train"]
+def test_file_says_what_differs_from_the_defaults(tmp_path):
+    path = write(tmp_path, "return {'loss.kl': ramp(2.0, over=0.1), 'model': {'hidden': [8]}}")
+    config = load_config(path, [("loss.kl.begin", "5")])
+    assert config.is_locked and config.model.hidden == (8,)
+    assert config.loss.kl.to_dict() == {
+        "schedule": "linear",
+        "start": 0.0,
+        "value": 2.0,
+        "begin": 5.0,
+        "duration": 0.1,
+    }
+    assert config.train == DEFAULTS.train
+    nested = "import ml_collections; return ml_collections.ConfigDict({'seed': 3})"
+    assert load_config(write(tmp_path, nested)).seed == 3
+
+
+def test_file_with_variants(tmp_path):
+    start = "VARIANTS = ('one', 'two')\ndef get_config(variant):\n"
+    path = write(tmp_path, "return {'seed': len(variant)}", start)
+    assert load_config(f"{path}:two").seed == 3
+    for name in (path, f"{path}:three"):
+        with pytest.raises(UserError, match=r"has the variants one, two, got .*: write mine:one"):
+            load_config(name)
+    path = write(tmp_path, "return {}")
+    with pytest.raises(UserError, match="has no variants, got 'two'"):
+        load_config(f"{path}:two")
 
 
 def test_bare_name_is_a_file_of_the_project(monkeypatch, tmp_path):
@@ -146,88 +237,94 @@ def test_bare_name_is_a_file_of_the_project(monkeypatch, tmp_path):
         load_config("digit")
 
 
-def test_unknown_key_in_a_file_is_told(tmp_path):
-    path = write(tmp_path, "config.optimizer.lerning_rate = 1e-3")
-    with pytest.raises(UserError, match=r"lerning_rate.*did you mean 'optimizer\.learning_rate'"):
-        load_config(path)
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("body", "message"),
     [
-        ("x = 1", r"does not define get_config\(\)"),
-        ("def get_config(): return {}", "returns no ConfigDict, got dict"),
-        (
-            "import ml_collections\ndef get_config(): return ml_collections.ConfigDict({'seed': 1})",
-            r"lacks the config key .* begin with default_config\(\)",
-        ),
+        ("return {'optimizer.lerning_rate': 1e-3}", r"mine\.py.*did you mean 'optimizer\.learning"),
+        ("return {'data.dir': 'x'}", r"mine\.py: Unknown config key 'data\.dir'"),
+        ("return {'seed': '1'}", r"mine\.py: wrong value for seed: expected int, got '1'"),
+        ("return {'model': 5}", r"mine\.py: config\.model is a group"),
+        ("return 3", "returns no settings by name, got int"),
     ],
 )
-def test_file_without_a_config_is_told(tmp_path, content, message):
-    path = tmp_path / "mine.py"
-    path.write_text(content)
+def test_mistake_in_a_file_is_told(tmp_path, body, message):
     with pytest.raises(UserError, match=message):
-        load_config(str(path))
+        load_config(write(tmp_path, body))
 
 
 def test_missing_file_folder_and_other_files_are_told(tmp_path):
     (tmp_path / "notes.txt").touch()
-    write(tmp_path)
-    with pytest.raises(UserError, match=r"no config file .*your\.py\. Files there: mine\."):
+    (tmp_path / "empty.py").touch()
+    write(tmp_path, "return {}")
+    with pytest.raises(UserError, match=r"no config file .*your\.py\. Files there: empty, mine\."):
         load_config(str(tmp_path / "your.py"))
     with pytest.raises(UserError, match="no config file"):
         load_config(str(tmp_path))
     with pytest.raises(UserError, match=r"notes\.txt is not a Python file"):
         load_config(str(tmp_path / "notes.txt"))
+    with pytest.raises(UserError, match=r"does not define get_config\(\)"):
+        load_config(str(tmp_path / "empty.py"))
 
 
-def test_json_gives_the_same_config_back(config):
-    override(config, "model.hidden", "5,4")
-    override(config, "optimizer.learning_rate", "1e-3")
-    override(config, "data.dir", '/ü "quoted"')
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_of_the_project_survives_json(name):
+    config = load_config(name)
+    assert from_json(to_json(config), "config.json") == config
+    assert help_text(config).count("--config.") == len(leaves(config))
+
+
+def test_json_gives_the_same_config_back():
+    config = make_config(
+        {
+            "data.source": "npz",
+            "data.dir": '/ü "quoted"',
+            "model.hidden": (5, 4),
+            "optimizer.learning_rate": 1e-3,
+        }
+    )
     again = from_json(to_json(config), "config.json")
     assert again == config and again.is_locked
-    assert [(k, type(v)) for k, v in leaves(again)] == [(k, type(v)) for k, v in leaves(config)]
+    assert [(k, type(v)) for k, v in leaves(again).items()] == [
+        (k, type(v)) for k, v in leaves(config).items()
+    ]
 
 
 def test_differences_name_what_was_set_and_nothing_else():
-    assert differences(default_config()) == "none"
-    changed = default_config()
-    override(changed, "model.num_anchors", "7")
-    override(changed, "model.hidden", "8,4")
-    override(changed, "loss.kl.value", "0.5")
-    words = differences(changed).replace(", ", ",").split()
+    assert differences(DEFAULTS) == "none"
+    config = make_config({"model.num_anchors": 7, "model.hidden": (8, 4), "loss.kl.value": 0.5})
+    words = differences(config).replace(", ", ",").split()
     assert set(words) == {"model.num_anchors=7", "model.hidden=[8,4]", "loss.kl.value=0.5"}
 
 
 def test_older_json_takes_new_keys_from_the_defaults():
-    stored = default_config().to_dict()
+    stored = DEFAULTS.to_dict()
     stored["seed"] = 3
     del stored["eval"], stored["model"]["temperature"]
     config = from_json(json.dumps(stored), "config.json")
-    assert config.seed == 3 and config.eval.to_dict() == DEFAULTS["eval"]
-    assert config.model.temperature == 1.0
+    assert config == make_config({"seed": 3})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": {"latent_dims": 3}}, "unknown key 'model.latent_dims'"),
-        ({"color": 1}, "unknown key 'color'"),
-        ({"model": 5}, "wrong value for model: expected an object"),
-        ({"model": None}, "wrong value for model"),
+        ({"model": {"latent_dims": 3}}, "Unknown config key 'model.latent_dims'"),
+        ({"color": 1}, "Unknown config key 'color'"),
+        ({"model": 5}, "config.model is a group"),
+        ({"model": None}, "config.model is a group"),
         ({"seed": "5"}, "wrong value for seed: expected int, got '5'"),
         ({"seed": None}, "wrong value for seed"),
         ({"seed": True}, "wrong value for seed"),
         ({"model": {"hidden": "abc"}}, "wrong value for model.hidden: expected tuple"),
         ({"model": {"hidden": [1.5]}}, "wrong value for model.hidden: expected int, got 1.5"),
-        ({"data": {"dir": 5}}, "wrong value for data.dir: expected str"),
+        ({"data": {"num_threads": "5"}}, "wrong value for data.num_threads: expected int"),
         ({"model": {"batch_norm": 1}}, "wrong value for model.batch_norm: expected bool"),
-        ([], "expected a JSON object"),
+        ({"task": 5}, "task is 5: use one of"),
+        ({"task": ["image"]}, "task is ['image']: use one of"),
+        ([], "does not hold a config: expected a JSON object"),
     ],
 )
 def test_edited_json_is_told_with_its_path(change, message):
-    with pytest.raises(UserError, match=f"^here/config.json .*{re.escape(message)}"):
+    with pytest.raises(UserError, match=f"^here/config.json.*{re.escape(message)}"):
         from_json(json.dumps(change), "here/config.json")
 
 
@@ -240,13 +337,10 @@ def test_text_that_is_no_json_is_refused_and_not_run(text):
         from_json(text, "here")
 
 
-def test_weight_schedules_have_the_same_keys():
-    constant, ramp = config_lib.weight_schedule(2.0), config_lib.ramp(2.0, begin=3, steps=4)
-    assert isinstance(ramp, ml_collections.ConfigDict) and set(constant) == set(ramp)
-    assert ramp.to_dict() == {
+def test_ramp_counts_from_where_anchors_are_set():
+    assert ramp(2.0, over=0.2, begin=0.1) == {
         "schedule": "linear",
-        "start": 0.0,
         "value": 2.0,
-        "begin": 3,
-        "steps": 4,
+        "begin": 0.1,
+        "duration": 0.2,
     }

@@ -186,15 +186,12 @@ def unknown_key(name: str, known: Iterable[str]) -> UserError:
     )
 
 
-def build(
-    settings: Mapping[str, Any], options: Iterable[Option], where: str = ""
-) -> ml_collections.ConfigDict:
+def build(settings: Mapping[str, Any], options: Iterable[Option]) -> ml_collections.ConfigDict:
     """The config of some options: defaults, and over them the settings.
 
     Args:
       settings: value by dotted name, of the options' types.
       options: every key of the config.
-      where: what the settings are called in messages, such as a file.
 
     Returns:
       The locked config.
@@ -205,14 +202,13 @@ def build(
     """
     by_name = {option.name: option for option in options}
     values = {name: option.default for name, option in by_name.items()}
-    prefix = f"{where}: " if where else ""
     for name, value in settings.items():
         if name not in by_name:
-            raise UserError(f"{prefix}{unknown_key(name, by_name)}")
+            raise unknown_key(name, by_name)
         try:
             values[name] = by_name[name].convert(value)
         except TypeError as error:
-            raise UserError(f"{prefix}wrong value for {name}: {error}.") from None
+            raise UserError(f"wrong value for {name}: {error}.") from None
     for name, value in values.items():
         by_name[name].check(value)
     config = ml_collections.ConfigDict()
