@@ -45,6 +45,7 @@ __all__ = [
     "make_config",
     "options_of",
     "ramp",
+    "settings_of",
     "to_json",
     "weight_schedule",
 ]
@@ -261,24 +262,32 @@ def load_config(name: str, overrides: Iterable[tuple[str, str]] = ()) -> ml_coll
     """The config of a file in `configs/`, or of any Python file with `get_config`.
 
     Args:
-      name: path of the file, or the bare name of one in `configs/`; after a colon a variant, which
-        `get_config` takes.
+      name: see `settings_of`.
       overrides: (dotted name, text) pairs.
 
     Returns:
       The locked config.
 
     Raises:
-      UserError: if there is no such file or variant, or it does not define `get_config`; and as
-        `make_config`.
+      UserError: as `settings_of` and `make_config`.
     """
-    settings, path = _settings_of(name)
-    config = make_config(settings, str(path))
-    return overridden(config, overrides)
+    return overridden(make_config(settings_of(name), name), overrides)
 
 
-def _settings_of(name: str) -> tuple[Mapping[str, Any], Path]:
-    """What `get_config` of a file returns, and the file."""
+def settings_of(name: str) -> dict[str, Any]:
+    """What a config file sets, value by dotted name, to begin a file of one's own with.
+
+    Args:
+      name: path of a Python file with `get_config`, or the bare name of one in `configs/`; after a colon a
+        variant, which `get_config` takes.
+
+    Raises:
+      UserError: if there is no such file or variant, or it does not define `get_config`.
+
+    Example:
+      >>> settings_of("digits")["model.hidden"]
+      (256, 128)
+    """
     name, _, variant = name.partition(":")
     path = Path(name)
     if not path.suffix and not path.exists():
@@ -308,7 +317,7 @@ def _settings_of(name: str) -> tuple[Mapping[str, Any], Path]:
         raise UserError(
             f"{path}: get_config() returns no settings by name, got {type(settings).__name__}."
         )
-    return settings, path
+    return dict(flatten(settings))
 
 
 def differences(config: ml_collections.ConfigDict) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import pytest
 
-from nvc_jax.config import default_config, leaves
+from nvc_jax.config import load_config, options_of
+from nvc_jax.data import SOURCES
+from nvc_jax.tasks import TASKS
 from tests.markdown import python_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,28 +33,53 @@ def test_the_example_of_an_own_model_trains():
     assert found[-1]["reconstruction"] < found[0]["reconstruction"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_and_keys_that_are_named_exist(page):
-    text = page.read_text()
-    known = dict(leaves(default_config()))
+def everything_that_is_read() -> set[str]:
+    """Every key that some run reads."""
+    return {
+        option.name
+        for task, made in TASKS.items()
+        for network in made.networks or ("",)
+        for source in SOURCES
+        for option in options_of(
+            {"task": task, "data.source": source, **({"model.network": network} if network else {})}
+        )
+    }
+
+
+def test_files_and_keys_that_are_named_exist():
+    known = everything_that_is_read()
     groups = {name.rpartition(".")[0] for name in known}
-    for name in re.findall(
-        r"(?:`|--config\.)((?:data|model|loss|anchors|augment|train|eval)\.(?!(?:py|npz|png|txt)\b)\w+)",
-        text,
-    ):
-        assert name in known or name in groups, name
-    for name in re.findall(r"--config=(\S+)", text):
-        assert (ROOT / name).is_file(), name
-    for name in re.findall(r"\]\(([\w./]+)(?:#[\w-]+)?\)", text):
-        assert (page.parent / name).is_file(), name
+    keys = r"(?:`|--config\.)((?:data|model|loss|anchors|augment|optimizer|train|eval)\.(?!(?:py|npz|png|txt)\b)\w+)"
+    for page in PAGES:
+        text = page.read_text()
+        for name in re.findall(keys, text):
+            assert name in known or name in groups, f"{page.name}: {name}"
+        for name in re.findall(r"\]\(([\w./]+)(?:#[\w-]+)?\)", text):
+            assert (page.parent / name).exists(), f"{page.name}: {name}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_options_that_are_named_exist(page):
-    programs = [ROOT / name for name in ("train.py", "eval.py", "nvc_jax/programs/cli.py")]
+def test_commands_that_are_shown_are_accepted():
+    """Config, variant and overrides of every `train.py` command in README, guides and heads of configs."""
+    found = 0
+    for page in [*PAGES, *(ROOT / "configs").glob("[!_]*.py")]:
+        text = re.sub(r"\\\n\s*", "", page.read_text())
+        for line in re.findall(r"train\.py (--config.*)|nvc-train (--config.*)", text):
+            words = " ".join(line).split("#")[0].split()
+            name = words[0].removeprefix("--config").lstrip("=") or words[1]
+            if name.startswith(("mine", "configs/signals", "NAME", "…")):
+                continue  # files that the guides write
+            name = name.replace("VARIANT", "voxels")
+            overrides = re.findall(r"--config\.([\w.]+)=(\S*?)`?(?=\s|$)", " ".join(words[1:]))
+            load_config(name, overrides)
+            found += 1
+    assert found > 20
+
+
+def test_options_that_are_named_exist():
+    programs = [*(ROOT / "nvc_jax" / "programs").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    programs += [ROOT / "train.py", ROOT / "eval.py"]
     programs.append(ROOT / "nvc_jax" / "data" / "shapes" / "meshes.py")
-    programs += sorted((ROOT / "benchmarks").glob("*.py"))
     source = "".join(path.read_text() for path in programs)
-    options = set(re.findall(r"`--(\w+)", page.read_text())) - {"config"}
-    for option in options:
-        assert f'"--{option}"' in source, option
+    for page in PAGES:
+        for option in set(re.findall(r"`--(\w+)", page.read_text())) - {"config"}:
+            assert f'"--{option}"' in source, f"{page.name}: {option}"
