@@ -16,12 +16,12 @@ from pathlib import Path
 from benchmarks.methods import METHODS
 from benchmarks.studies import INITS, NO_TRIPLET, TRAINING, UNBALANCED, WEIGHTS, Variants
 from benchmarks.table import add_flags, run_table, train_and_evaluate
-from nvc_jax.config import load_config
+from nvc_jax.config import changed, load_config
 from nvc_jax.programs import cli
 
 VARIANTS: Variants = {
     **METHODS,
-    "nvc-k30": {"model.num_anchors": "30"},
+    "nvc-k30": {"model.num_anchors": 30},
     "nvc-unbalanced": UNBALANCED,
     "nvc-no-triplet": NO_TRIPLET,
     "nvc-augmented-view": WEIGHTS["anchors chosen by the augmented view"],
@@ -53,8 +53,8 @@ def main(arguments: list[str]) -> int:
     add_flags(parser, tuple(VARIANTS), (11, 12, 13), "runs/mnist_table")
     parser.set_defaults(methods=list(METHODS))
     flags = parser.parse_args(arguments)
-    config = load_config("mnist")
-    config.data.source, config.data.dir = flags.source, str(flags.data.absolute())
+    place = {"data.source": flags.source, "data.dir": str(flags.data.absolute())}
+    config = changed(load_config("mnist"), place)
     return run_table(
         flags,
         "mnist",

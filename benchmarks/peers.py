@@ -21,6 +21,8 @@ from benchmarks.studies import Study
 from benchmarks.table import Measure, Row, train_to_the_end
 from benchmarks.timing import run_clock
 from nvc_jax import metrics
+from nvc_jax.config import changed
+from nvc_jax.core.options import steps_of
 from nvc_jax.data import Source
 from nvc_jax.evaluation import load
 from nvc_jax.tasks import open_examples
@@ -114,14 +116,14 @@ def after_warmup(
     kind: str, config: ml_collections.ConfigDict, directory: Path, train_data: Source
 ) -> Clusters:
     """Trains the warm-up alone, then VaDE or DEC for the steps that are left."""
-    short = config.copy_and_resolve_references()
-    short.train.num_steps = config.anchors.warmup_steps
-    short.model.num_anchors = 1
+    steps = steps_of(config.anchors.warmup, config.train.num_steps)
+    settings = {"train.num_steps": steps, "anchors.warmup": 1.0, "model.num_anchors": 1}
+    short = changed(config, settings)
     state = train_to_the_end(short, directory)
     model = Autoencoder(make_experiment(short, train_data.spec, None), state, config.seed)
     method = {"vade": train_vade, "dec": train_dec}[kind]
-    steps = config.train.num_steps - short.train.num_steps
-    return method(model, train_data, NUM_CLUSTERS, steps, LEARNING_RATE[kind])
+    left = config.train.num_steps - steps
+    return method(model, train_data, NUM_CLUSTERS, left, LEARNING_RATE[kind])
 
 
 MEASURES: dict[str, Measure] = {

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nvc_jax.config import changed
 from nvc_jax.data import Source, open_source
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.metrics.chamfer import chamfer_distance
@@ -113,9 +114,7 @@ def nearest_clouds(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 def _open(config: ml_collections.ConfigDict, split: str) -> Source:
     """Examples of a split, in training of the stored shapes alone, without stretched copies."""
-    config = config.copy_and_resolve_references()
-    config.data.stretched_copies = 0
-    return open_examples(config, split)
+    return open_examples(changed(config, {"data.stretched_copies": 0}), split)
 
 
 def _all(source: Source) -> dict[str, np.ndarray]:
@@ -146,8 +145,7 @@ def voxel_baselines(config: ml_collections.ConfigDict) -> Rows:
     completed = known["complete"][nearest]
 
     def measure(volumes: np.ndarray, keep_observed: bool) -> dict[str, float]:
-        options = config.copy_and_resolve_references()
-        options.eval.keep_observed = keep_observed
+        options = changed(config, {"eval.keep_observed": keep_observed})
         signs = 2.0 * (volumes != 0).astype(np.float32) - 1.0
         output = CERTAIN * signs[..., None]
         return score(make_task(options, test.spec), test, lambda ids: output[ids])
@@ -233,9 +231,7 @@ def point_baselines(config: ml_collections.ConfigDict) -> Rows:
     Nearest is what has the smallest Chamfer distance to the input, of complete clouds or of partial
     ones; which of both is decided on the validation split.
     """
-    options = config.copy_and_resolve_references()
-    options.data.oblique_views = 1
-    options.eval.keep_observed = False
+    options = changed(config, {"data.oblique_views": 1, "eval.keep_observed": False})
     train, validation, test = (
         _open(config if split == "train" else options, split)
         for split in ("train", "validation", "test")
@@ -257,8 +253,7 @@ def point_baselines(config: ml_collections.ConfigDict) -> Rows:
     }
     best = min(errors, key=lambda by: errors[by])
     seen = _all(test)["partial"]
-    keeping = make_task(options.copy_and_resolve_references(), test.spec)
-    keeping.config.eval.keep_observed = True
+    keeping = make_task(changed(options, {"eval.keep_observed": True}), test.spec)
     nearest = f"nearest training shape, by {best} clouds"
     return {
         "input alone": score(task, test, lambda ids: DecodedPoints(seen[ids], seen[ids])),

@@ -3,7 +3,7 @@
     python -m benchmarks.shapes --task=voxels --data=furniture.npz --workdir=runs/shapes
 
 First come baselines without training, see benchmarks/retrieval.py. Methods differ in loss weights and
-the number of anchors alone; network, data and number of steps are those of configs/cad_TASK.py.
+the number of anchors alone; network, data and number of steps are those of --config=cad:TASK.
 Nothing is chosen on test models: the threshold of occupancy is the one of `eval.thresholds` whose IoU
 is best on validation models.
 
@@ -70,7 +70,7 @@ TABLES = {
 
 def configure(task: str, data: str) -> ml_collections.ConfigDict:
     """The recipe of a table, for its data."""
-    config = load_config(f"cad_{task}")
+    config = load_config(f"cad:{task}")
     config.data.dir = str(Path(data).absolute())
     return config
 

@@ -19,8 +19,9 @@ import ml_collections
 import numpy as np
 
 from benchmarks.gemm import product_functions, step_products
+from benchmarks.methods import ONE_ANCHOR
 from benchmarks.timing import median_seconds
-from nvc_jax.config import default_config, load_config
+from nvc_jax.config import changed, load_config, make_config
 from nvc_jax.data import ArraySource
 from nvc_jax.training import parallel
 from nvc_jax.training.experiment import init_state, make_experiment
@@ -38,26 +39,19 @@ def random_images(number: int) -> ArraySource:
 
 def configs(batch_size: int, latent_dim: int, num_anchors: int) -> dict[str, Any]:
     """Configs to compare, all on the default MLP; the first is the VAE."""
-    config = default_config()
-    config.loss.likelihood = "binary_cross_entropy"
-    config.anchors.init = "normal"
-    config.train.batch_size = batch_size
-    config.model.latent_dim, config.model.num_anchors = latent_dim, num_anchors
-    vae = config.copy_and_resolve_references()
-    vae.loss.triplet.value, vae.model.num_anchors = 0.0, 1
-    found = {"VAE": vae}
+    sizes = {
+        "anchors.init": "normal",
+        "train.batch_size": batch_size,
+        "model.latent_dim": latent_dim,
+        "model.num_anchors": num_anchors,
+    }
+    config = make_config({**sizes, "loss.likelihood": "binary_cross_entropy"})
+    found = {"VAE": changed(config, ONE_ANCHOR)}
     for form in ("anchor", "ratio", "hinge"):
-        found[f"NVC, {form} triplet"] = config.copy_and_resolve_references()
-        found[f"NVC, {form} triplet"].loss.triplet_form = form
-    paper = found["NVC, ratio triplet"].copy_and_resolve_references()
-    paper.loss.gravity.value = paper.loss.pull.value = 1.0
-    found["NVC, ratio triplet, gravity, pull"] = paper
-    augmented = load_config("mnist").copy_and_resolve_references()
-    with augmented.unlocked():
-        augmented.train.batch_size = batch_size
-        augmented.model = config.model
-        augmented.anchors.init = "normal"
-    found["NVC of configs/mnist.py, augmented"] = augmented
+        found[f"NVC, {form} triplet"] = changed(config, {"loss.triplet_form": form})
+    more = {"loss.gravity.value": 1.0, "loss.pull.value": 1.0}
+    found["NVC, ratio triplet, gravity, pull"] = changed(found["NVC, ratio triplet"], more)
+    found["NVC of configs/mnist.py, augmented"] = changed(load_config("mnist"), sizes)
     return found
 
 
@@ -77,9 +71,8 @@ def stepper(config: ml_collections.ConfigDict, source: ArraySource) -> Callable[
 
 def loop_rate(config: ml_collections.ConfigDict, num_steps: int) -> float:
     """Steps per second of the whole loop, logs included, after the first step."""
-    with config.unlocked():
-        config.train.num_steps, config.train.eval_every = num_steps, 0
-        config.train.checkpoint_every = 0
+    length = {"train.num_steps": num_steps, "train.eval_every": 0, "train.checkpoint_every": 0}
+    config = changed(config, length)
     with tempfile.TemporaryDirectory() as directory:
         return train(config, directory, train_data=random_images(60_000)).steps_per_second
 
@@ -95,7 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     compared = configs(options.batch_size, options.latent_dim, options.num_anchors)
     source = random_images(options.batch_size)
-    widths = (int(np.prod(SHAPE)), *default_config().model.hidden, options.latent_dim)
+    widths = (int(np.prod(SHAPE)), *compared["VAE"].model.hidden, options.latent_dim)
     products = product_functions(step_products(options.batch_size, widths))
     steps = [stepper(config, source) for config in compared.values()]
     seconds = median_seconds([*steps, *products], options.num_rounds)

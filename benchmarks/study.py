@@ -3,7 +3,7 @@
     python -m benchmarks.study terms --data=FOLDER_WITH_MNISTS_FOUR_FILES --workdir=runs/studies
 
 `terms`, `weights`, `init`, `anchors` and `training` change one thing at a time in configs/mnist.py, `terms-3d` in
-configs/cad_voxels.py (--data=furniture.npz), see benchmarks/studies.py; `peers` compares with other ways to
+the variant voxels of configs/cad.py (--data=furniture.npz), see benchmarks/studies.py; `peers` compares with other ways to
 cluster, see benchmarks/peers.py; `cost` measures time and memory of every term, see benchmarks/cost.py, and
 needs no data. Runs are shorter than the recipe's: some hundred steps, images on `--examples` of the training
 images; scores are of all test examples.
@@ -24,15 +24,14 @@ import ml_collections
 import numpy as np
 
 from benchmarks import cost, peers
-from benchmarks.studies import STUDIES, Study
+from benchmarks.studies import STUDIES, Study, Variants
 from benchmarks.table import Measure, Row, Rows, cell, evaluated, method_row, trained
-from nvc_jax.config import load_config, override
+from nvc_jax.config import changed, load_config
 from nvc_jax.core.errors import DivergedError
 from nvc_jax.data import open_source, random_subset
 from nvc_jax.evaluation import load
 from nvc_jax.programs import cli
 from nvc_jax.tasks import open_examples
-from nvc_jax.training.schedules import scale_steps
 
 Table = Mapping[str, Sequence[Row]]
 """Rows of all seeds by variant."""
@@ -40,8 +39,8 @@ Table = Mapping[str, Sequence[Row]]
 
 def smaller_data(data: Path, source: str, examples: int, folder: Path) -> Path:
     """Writes some training images and all test images as npz files, once; returns their folder."""
-    config = load_config("mnist")
-    config.data.update({"source": source, "dir": str(data), "validation_fraction": 0.0})
+    settings = {"data.source": source, "data.dir": str(data), "data.validation_fraction": 0.0}
+    config = changed(load_config("mnist"), settings)
     place = folder / f"{data.name}-{examples}"
     for split, limit in (("train", examples), ("test", sys.maxsize)):
         path = place / f"{split}.npz"
@@ -56,14 +55,18 @@ def smaller_data(data: Path, source: str, examples: int, folder: Path) -> Path:
 def configure(study: Study, data: Path, steps: int) -> ml_collections.ConfigDict:
     """The recipe that variants change, for the data and length of a study."""
     config = load_config(study.recipe)
-    for name, value in study.smaller.items():
-        override(config, name, value)
-    config.data.dir = str(data.absolute())
-    if config.task == "image":
-        config.data.source, config.data.validation_fraction = "npz", 0.0
-    scale_steps(config, steps)
-    config.train.eval_every = config.train.checkpoint_every = 0
-    return config
+    of_images = {"data.source": "npz", "data.validation_fraction": 0.0}
+    return changed(
+        config,
+        {
+            **study.smaller,
+            **(of_images if config.task == "image" else {}),
+            "data.dir": str(data.absolute()),
+            "train.num_steps": steps,
+            "train.eval_every": 0,
+            "train.checkpoint_every": 0,
+        },
+    )
 
 
 def measure(config: ml_collections.ConfigDict, directory: Path) -> Row:
@@ -86,7 +89,7 @@ def measure(config: ml_collections.ConfigDict, directory: Path) -> Row:
 def run_variants(
     rows: Rows,
     config: ml_collections.ConfigDict,
-    variants: Mapping[str, Mapping[str, str]],
+    variants: Variants,
     seeds: Sequence[int],
     how: Measure | Mapping[str, Measure],
     directory: Path,
@@ -143,7 +146,7 @@ def conditions(study: Study, flags: argparse.Namespace, of_images: bool) -> list
     given = f"FOLDER --examples={flags.examples}" if of_images else "FILE.npz"
     smaller = "".join(f", {name}={value}" for name, value in study.smaller.items())
     return [
-        f"`configs/{study.recipe}.py`{smaller}: {flags.steps:,} steps on {used} of {flags.data.stem}, without labels.",
+        f"`--config={study.recipe}`{smaller}: {flags.steps:,} steps on {used} of {flags.data.stem}, without labels.",
         f"Scores are of all test examples, mean ± standard deviation of seeds {', '.join(map(str, flags.seeds))};",
         "nothing stands where a seed diverged. Seconds: of the training, on a CPU processor time, else wall-clock time.",
         "",

@@ -12,16 +12,15 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from benchmarks.methods import Changes
 from benchmarks.timing import run_clock
-from nvc_jax.config import default_config, leaves, override
+from nvc_jax.config import changed, to_json
 from nvc_jax.core.errors import UserError
 from nvc_jax.evaluation import evaluate
 from nvc_jax.training.loop import train
-from nvc_jax.training.schedules import scale_steps
 from nvc_jax.training.state import TrainState
 
 KEYS = ("method", "seed", "steps", "recipe")
-DEFAULTS = dict(leaves(default_config()))
 
 Row = dict[str, Any]
 """KEYS, `seconds` and measures of one line of a table, by name."""
@@ -79,10 +78,10 @@ class Rows:
 
 
 def recipe_of(config: ml_collections.ConfigDict) -> str:
-    """A short name for all that a config says other than the defaults, wherever the data lie."""
-    said = {name: value for name, value in leaves(config) if DEFAULTS.get(name) != value}
-    said["data.dir"] = Path(config.data.dir).name  # so that rows can move to another machine
-    return f"{zlib.crc32(repr(sorted(said.items())).encode()):08x}"
+    """A short name for all that a config says, wherever the data lie."""
+    if "dir" in config.data:  # rows can move to another machine
+        config = changed(config, {"data.dir": Path(config.data.dir).name})
+    return f"{zlib.crc32(to_json(config).encode()):08x}"
 
 
 def train_to_the_end(config: ml_collections.ConfigDict, directory: Path) -> TrainState:
@@ -132,15 +131,13 @@ def method_row(
     rows: Rows,
     config: ml_collections.ConfigDict,
     method: str,
-    changes: Mapping[str, str],
+    changes: Changes,
     seed: int,
     measure: Measure,
     directory: Path,
 ) -> Row:
     """The row of one run, which is trained and evaluated if that is not done already."""
-    config = config.copy_and_resolve_references()
-    for name, value in {**changes, "seed": str(seed)}.items():
-        override(config, name, value)
+    config = changed(config, {**changes, "seed": seed})
     recipe = recipe_of(config)
     if not rows.of(recipe, seed, method):
         measured = measure(config, directory)
@@ -154,10 +151,10 @@ def print_row(*cells: str) -> None:
 
 
 def cell(values: Sequence[float]) -> str:
-    """A number, or mean ± standard deviation of several; nothing where it is not defined."""
+    """A number, or mean ± sample standard deviation of several; nothing where it is not defined."""
     if not np.isfinite(values).all():
         return ""
-    spread = f" ± {np.std(values) if np.ptp(values) else 0:.2g}" if len(values) > 1 else ""
+    spread = f" ± {np.std(values, ddof=1) if np.ptp(values) else 0:.2g}" if len(values) > 1 else ""
     return f"{np.mean(values):.4g}{spread}"
 
 
@@ -176,7 +173,7 @@ def print_table(
     config: ml_collections.ConfigDict,
     *,
     baselines: Callable[[ml_collections.ConfigDict], Mapping[str, Row]],
-    methods: Mapping[str, Mapping[str, str]],
+    methods: Mapping[str, Changes],
     seeds: Sequence[int],
     measure: Measure,
     directory: Path,
@@ -214,7 +211,7 @@ def run_table(
     config: ml_collections.ConfigDict,
     *,
     baselines: Callable[[ml_collections.ConfigDict], Mapping[str, Row]],
-    methods: Mapping[str, Mapping[str, str]],
+    methods: Mapping[str, Changes],
     measure: Measure,
 ) -> int:
     """Prints the table that the flags ask for; returns the exit code.
@@ -229,7 +226,7 @@ def run_table(
       measure: see `print_table`.
     """
     if flags.steps is not None:
-        scale_steps(config, flags.steps)
+        config = changed(config, {"train.num_steps": flags.steps})
     print_table(
         Rows(flags.workdir / f"{name}.csv", columns),
         config,

@@ -32,16 +32,13 @@ RATES = {"steps_per_second", "examples_per_second"}
 
 def flags(num_steps: int) -> list[str]:
     """Flags of a small run with everything that holds a state."""
-    warmup = num_steps // 4
     values: dict[str, Any] = {
         "model.hidden": "64,32",
         "model.num_anchors": 20,
-        "loss.kl.begin": warmup,
-        "loss.triplet.begin": warmup,
-        "anchors.warmup_steps": warmup,
+        "anchors.warmup": 0.25,
         "anchors.patience": 5,
         "anchors.revive_every": 15,
-        "optimizer.warmup_steps": 10,
+        "optimizer.warmup": 10,
         "train.num_steps": num_steps,
         "train.batch_size": 64,
         "train.log_every": 1,

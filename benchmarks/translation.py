@@ -19,12 +19,12 @@ from pathlib import Path
 import ml_collections
 
 from benchmarks import translation_memory
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, Changes
 from benchmarks.table import Row, add_flags, run_table, train_and_evaluate
-from nvc_jax.config import load_config
+from nvc_jax.config import changed, load_config
 from nvc_jax.programs import cli
 
-LATENTS: dict[str, dict[str, str]] = {
+LATENTS: dict[str, Changes] = {
     "transformer": {**METHODS["ae"], "model.latent": "none"},
     "vae": {**METHODS["vae"], "model.latent": "sentence"},
     "nvc-sentence": {"model.latent": "sentence"},
@@ -38,11 +38,17 @@ COLUMNS = ("bleu", "chrf", "perplexity", "anchors_used")
 def configure(data: Path) -> ml_collections.ConfigDict:
     """The recipe of the table, for its data."""
     config = load_config("translation")
-    config.data.dir = str(data.absolute())
-    config.data.vocab_size, config.data.num_buckets = 4000, 4
-    config.model.width, config.model.feedforward = 192, 768
-    config.train.eval_every = config.train.num_steps  # translating takes time
-    return config
+    return changed(
+        config,
+        {
+            "data.dir": str(data.absolute()),
+            "data.vocab_size": 4000,
+            "data.num_buckets": 4,
+            "model.width": 192,
+            "model.feedforward": 768,
+            "train.eval_every": config.train.num_steps,  # translating takes time
+        },
+    )
 
 
 def baselines(config: ml_collections.ConfigDict) -> dict[str, Row]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from nvc_jax import metrics
-from nvc_jax.config import default_config
+from nvc_jax.config import load_config
 from nvc_jax.data.text.parallel_text import iterate_pairs, read_parallel
 from nvc_jax.programs import cli
 
@@ -31,7 +31,7 @@ BLOCK = 100
 
 def read_pairs(folder: Path, split: str) -> Pairs:
     """Read all pairs of a split that have two sides."""
-    options = default_config().data
+    options = load_config("translation").data
     options.update({"dir": str(folder), "validation_fraction": 0.0, "max_words": 0})
     source, target = zip(*iterate_pairs(read_parallel(options, split)), strict=True)
     return list(source), list(target)

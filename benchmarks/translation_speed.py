@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=24, help="tokens of every sentence")
     parser.add_argument("--num_rounds", type=int, default=5)
     options = parser.parse_args()
-    config = load_config("translation").copy_and_resolve_references()
+    config = load_config("translation")
     vocab_size, size, length = config.data.vocab_size, options.batch_size, options.length
     batch = random_batch(vocab_size, size, length, length)
     model = make_model(config)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import planes
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.data.planes.rooms import Rooms
 from nvc_jax.geometry.planes import invert_planes
 from nvc_jax.tasks import make_task
@@ -19,10 +19,13 @@ SIZE = (16, 24)
 @pytest.fixture(scope="module")
 def model():
     """A model that predicts the truth."""
-    config = default_config()
-    config.task, config.data.source = "planar_reconstruction", "rooms"
-    config.data.update({"image_size": SIZE, "num_scenes": 3, "num_heldout_scenes": 4})
-    config.model.update({"network": "patch2d", "latent": "image"})
+    config = make_config(
+        {
+            "task": "planar_reconstruction",
+            "data": {"source": "rooms", "image_size": SIZE, "num_scenes": 3, "num_heldout_scenes": 4},
+            "model.latent": "image",
+        }
+    )
 
     def encode(source):
         batch = source.gather(np.arange(len(source)))
@@ -31,7 +34,7 @@ def model():
         planar = np.where(batch["segmentation"] < 20, 1.0, -1.0)
         return {"plane": plane.reshape(-1, *SIZE, 3), "planar": planar}
 
-    task = make_task(config.lock(), Rooms("test", 1, SIZE).spec)
+    task = make_task(config, Rooms("test", 1, SIZE).spec)
     return SimpleNamespace(config=config, task=task, encode=encode)
 
 
