@@ -12,8 +12,8 @@ from benchmarks import retrieval, shapes, table, translation, translation_memory
 from benchmarks.methods import METHODS
 from benchmarks.translation_speed import transformer_products
 from nvc_jax.config import changed, load_config
-from nvc_jax.core.options import leaves
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import leaves
 from nvc_jax.data.shapes.shapes import write_shapes
 
 COLUMNS = ("iou", "nmi")

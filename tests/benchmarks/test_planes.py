@@ -22,7 +22,12 @@ def model():
     config = make_config(
         {
             "task": "planar_reconstruction",
-            "data": {"source": "rooms", "image_size": SIZE, "num_scenes": 3, "num_heldout_scenes": 4},
+            "data": {
+                "source": "rooms",
+                "image_size": SIZE,
+                "num_scenes": 3,
+                "num_heldout_scenes": 4,
+            },
             "model.latent": "image",
         }
     )
