@@ -37,8 +37,8 @@ def write_config(config: ml_collections.ConfigDict, folder: Path) -> Path:
     (folder / "config.json").write_text(to_json(config))
     path = folder / "given.py"
     path.write_text(
-        "from pathlib import Path\nfrom nvc_jax.config import from_json\n"
+        "import json\nfrom pathlib import Path\n"
         "def get_config():\n"
-        "    return from_json(Path(__file__).with_name('config.json').read_text(), '')\n"
+        "    return json.loads(Path(__file__).with_name('config.json').read_text())\n"
     )
     return path

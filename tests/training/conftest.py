@@ -12,7 +12,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config, ramp
+from nvc_jax.config import make_config as config_of
+from nvc_jax.config import ramp
 from nvc_jax.data import ArraySource
 from nvc_jax.training.loop import TrainResult, train
 
@@ -26,29 +27,30 @@ def standard_promotion() -> Iterator[None]:
 
 def small_config() -> ml_collections.ConfigDict:
     """Five steps of warm-up, k-means, revival, evaluations and checkpoints within 20 steps."""
-    config = default_config()
-    config.data.num_threads = 0
-    config.model.hidden = (8,)
-    config.model.latent_dim = 2
-    config.model.num_anchors = 4
-    config.loss.kl = ramp(1.0, begin=5, steps=10)
-    config.loss.gravity.value = 0.1
-    config.loss.pull.value = 0.1
-    config.anchors.warmup_steps = 5
-    config.anchors.restarts = 1
-    config.anchors.patience = 3
-    config.anchors.revive_every = 4
-    config.optimizer.warmup_steps = 4
-    config.optimizer.max_skipped = 5
-    config.train.num_steps = 20
-    config.train.batch_size = 16
-    config.train.log_every = 4
-    config.train.eval_every = 6
-    config.train.checkpoint_every = 4
-    config.train.keep = 10
-    config.eval.batch_size = 16
-    config.eval.shown_examples = 0  # figures of examples take a compilation
-    return config
+    return config_of({
+        "data.source": "python",
+        "data.num_threads": 0,
+        "model.hidden": (8,),
+        "model.latent_dim": 2,
+        "model.num_anchors": 4,
+        "loss.kl": ramp(1.0, over=10),
+        "loss.gravity.value": 0.1,
+        "loss.pull.value": 0.1,
+        "anchors.warmup": 5,
+        "anchors.restarts": 1,
+        "anchors.patience": 3,
+        "anchors.revive_every": 4,
+        "optimizer.warmup": 4,
+        "optimizer.max_skipped": 5,
+        "train.num_steps": 20,
+        "train.batch_size": 16,
+        "train.log_every": 4,
+        "train.eval_every": 6,
+        "train.checkpoint_every": 4,
+        "train.keep": 10,
+        "eval.batch_size": 16,
+        "eval.shown_examples": 0,  # figures of examples take a compilation
+    })  # fmt: skip
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import chex
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import changed, make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import ArraySource
 from nvc_jax.training import workdir
@@ -146,7 +146,7 @@ def test_lines_that_are_no_records_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("content", ["", '{"seed": 1', '{"sead": 1}', "[]"])
 def test_a_damaged_config_is_replaced_with_a_warning(tmp_path, messages, content):
-    config = default_config().lock()
+    config = make_config()
     (tmp_path / "config.json").write_text(content)
     workdir.write_config(tmp_path, config)
     assert workdir.read_config(tmp_path) == config
@@ -154,7 +154,7 @@ def test_a_damaged_config_is_replaced_with_a_warning(tmp_path, messages, content
 
 
 def test_a_write_that_fails_is_told_and_leaves_the_file(tmp_path, monkeypatch):
-    workdir.write_config(tmp_path, default_config())
+    workdir.write_config(tmp_path, make_config())
     before = (tmp_path / "config.json").read_bytes()
 
     def fail(self, content):
@@ -162,7 +162,7 @@ def test_a_write_that_fails_is_told_and_leaves_the_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(UserError, match=r"config.json could not be written \(No space left"):
-        workdir.write_config(tmp_path, default_config())
+        workdir.write_config(tmp_path, make_config())
     assert (tmp_path / "config.json").read_bytes() == before
 
 
@@ -174,7 +174,7 @@ def test_a_directory_that_takes_no_files_is_told():
         pytest.raises(UserError, match="/proc/self"),
         workdir.prepare(path, resume="auto", resume_step=None, overwrite=False),
     ):
-        workdir.write_config(path, default_config())
+        workdir.write_config(path, make_config())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind an administrator")
@@ -259,7 +259,7 @@ def test_a_full_disk_ends_the_program_with_one_sentence(
     """Once in a checkpoint; once in the logs, which grow, while checkpoints fit."""
     for split in ("train", "test"):
         np.savez(tmp_path / f"{split}.npz", image=make_images(50))
-    config.data.source, config.data.dir = "npz", str(tmp_path)
+    config = changed(config, {"data.source": "npz", "data.dir": str(tmp_path)})
     config.train.log_every, config.train.eval_every, config.train.keep = log_every, 0, 2
     config.train.num_steps = 10_000
     run = tmp_path / "run"

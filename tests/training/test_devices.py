@@ -132,7 +132,7 @@ class Setup:
         config.anchors.init = "spread"
         config.loss.gravity_radius = 3.0
         config.optimizer.name, config.optimizer.learning_rate = "sgd", 0.1
-        config.optimizer.warmup_steps = 0
+        config.optimizer.warmup = 0.0
         config.update_from_flattened_dict(CHANGES[changes])
         return config
 

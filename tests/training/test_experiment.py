@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nvc_jax.config import changed
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.training.experiment import init_state, make_experiment
@@ -31,7 +32,10 @@ SPEC = {
         ("optimizer.learning_rate", float("nan")),
         ("optimizer.max_skipped", 0),
         ("anchors.patience", 0),
-        ("anchors.warmup_steps", -1),
+        ("anchors.warmup", -1.0),
+        ("anchors.warmup", 2.5),
+        ("train.microbatches", 0),
+        ("train.microbatches", -2),
         ("anchors.init", "random"),
         ("augment.target", "both"),
         ("augment.assign_from", "both"),
@@ -40,9 +44,8 @@ SPEC = {
     ],
 )
 def test_values_that_cannot_work_are_refused_by_name(config, name, value):
-    config.update_from_flattened_dict({name: value})
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
-        make_experiment(config, SPEC, None)
+        changed(config, {name: value})
 
 
 @pytest.mark.parametrize("trains", [True, False])
@@ -70,9 +73,9 @@ def test_a_model_has_one_set_of_anchors(params):
         find_anchors(params)
 
 
-@pytest.mark.parametrize(("warmup_steps", "warned"), [(20, True), (19, False)])
-def test_a_run_that_ends_before_its_anchors_are_set_is_told(config, messages, warmup_steps, warned):
-    config.anchors.warmup_steps = warmup_steps
+@pytest.mark.parametrize(("warmup", "warned"), [(20.0, True), (1.0, True), (19.0, False)])
+def test_a_run_that_ends_before_its_anchors_are_set_is_told(config, messages, warmup, warned):
+    config.anchors.warmup = warmup
     make_experiment(config, SPEC, None)
     assert any("plain autoencoder" in message for message in messages) == warned
 
@@ -80,8 +83,8 @@ def test_a_run_that_ends_before_its_anchors_are_set_is_told(config, messages, wa
 @pytest.mark.parametrize("restart", [True, False])
 def test_learning_rate_starts_anew_with_the_anchors_only_if_asked_to(config, restart):
     config.update_from_flattened_dict({
-        "optimizer.schedule": "linear", "optimizer.learning_rate": 1.0, "optimizer.restart": restart, "optimizer.warmup_steps": 0,
-        "train.num_steps": 10, "anchors.init": "kmeans", "anchors.warmup_steps": 5,
+        "optimizer.schedule": "linear", "optimizer.learning_rate": 1.0, "optimizer.restart": restart, "optimizer.warmup": 0.0,
+        "train.num_steps": 10, "anchors.init": "kmeans", "anchors.warmup": 5.0,
     })  # fmt: skip
     rate = make_experiment(config, SPEC, None).learning_rate
     found = [float(rate(step)) for step in (0, 4, 5, 10)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nvc_jax import NebulaBottleneck
+from nvc_jax.config import changed
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.tasks import TASKS, Outputs, Task
@@ -81,10 +82,9 @@ def batches(count, seed=0):
 @pytest.fixture
 def vectors(config, monkeypatch):
     monkeypatch.setitem(TASKS, "vectors", VectorTask)
-    config.task = "vectors"
-    config.train.num_steps = 12
-    config.optimizer.learning_rate = 0.02
-    return config
+    return changed(
+        config, {"task": "vectors", "train.num_steps": 12, "optimizer.learning_rate": 0.02}
+    )
 
 
 def test_a_new_task_trains_evaluates_saves_and_resumes(vectors, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.training.optimizer import describe_groups, make_optimizer
 
@@ -24,7 +24,7 @@ def parameters():
 
 
 def options(**changes):
-    return {**default_config().optimizer.to_dict(), "learning_rate": RATE, **changes}
+    return {**make_config().optimizer.to_dict(), "learning_rate": RATE, **changes}
 
 
 def descend(gradients, train_anchors=True, **changes):

@@ -15,6 +15,7 @@ import chex
 import numpy as np
 import pytest
 
+from nvc_jax.config import changed
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
 from tests.processes import ROOT, environment, write_config
@@ -84,8 +85,7 @@ def program(make_config, make_images, tmp_path_factory):
     for split in ("train", "test"):
         labels = np.arange(50, dtype=np.int32) % 3
         np.savez(folder / f"{split}.npz", image=make_images(50), label=labels)
-    config = make_config()
-    config.data.source, config.data.dir = "npz", str(folder)
+    config = changed(make_config(), {"data.source": "npz", "data.dir": str(folder)})
     config.anchors.init = "spread"
     config.loss.kl.schedule = "constant"
     config.optimizer.name, config.optimizer.learning_rate = "sgd", 2e-3

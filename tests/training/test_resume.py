@@ -17,7 +17,7 @@ import optax
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nvc_jax.config import to_json
+from nvc_jax.config import changed, to_json
 from nvc_jax.data import ArraySource
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
@@ -207,7 +207,7 @@ def test_terminated_program_on_one_device_resumes_saves_and_exits(
 ):
     for split in ("train", "test"):
         np.savez(tmp_path / f"{split}.npz", image=make_images(50))
-    config.data.source, config.data.dir = "npz", str(tmp_path)
+    config = changed(config, {"data.source": "npz", "data.dir": str(tmp_path)})
     process = child(
         [str(ROOT / "train.py")], f"--config={write_config(config, tmp_path)}", f"--workdir={copy}",
         "--resume=must", "--config.train.num_steps=10000000", "--config.train.checkpoint_every=0",

@@ -65,9 +65,9 @@ def setup(make_config, make_images):
     config.task = "recording"
     config.anchors.init = "spread"
     config.model.batch_norm = True
-    config.optimizer.warmup_steps = 0
+    config.optimizer.warmup = 0.0
     config.optimizer.max_skipped = LIMIT
-    config.loss.kl = ramp(1.0, begin=0, steps=1000)
+    config.loss.kl.update(ramp(1.0, over=1000))
     batch = ArraySource(make_images(16)).gather(np.arange(16))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "recording", RecordingTask)

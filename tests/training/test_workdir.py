@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.training import workdir
 from nvc_jax.training.checkpoint import Checkpoints
@@ -101,7 +101,7 @@ def test_a_path_that_cannot_be_a_directory_is_told(tmp_path):
 
 
 def test_config_comes_back(tmp_path, messages):
-    config = default_config().lock()
+    config = make_config()
     workdir.write_config(tmp_path, config)
     workdir.write_config(tmp_path, config)
     assert workdir.read_config(tmp_path) == config
@@ -110,7 +110,7 @@ def test_config_comes_back(tmp_path, messages):
 
 
 def test_a_changed_config_is_told_key_by_key(tmp_path, messages):
-    config = default_config()
+    config = make_config()
     workdir.write_config(tmp_path, config)
     config.seed = 3
     config.model.hidden = (4, 5)
