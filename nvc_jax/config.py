@@ -351,14 +351,19 @@ def from_json(text: str, where: str) -> ml_collections.ConfigDict:
 
 
 def help_text(config: ml_collections.ConfigDict) -> str:
-    """Every key that a run reads: its present value, default, choices and meaning, one a line."""
+    """Every key that a run reads, a line each, by group: present value, default, meaning, choices."""
     values = leaves(config)
-    lines = []
-    for option in sorted(options_of(values), key=lambda option: option.name):
-        default = "" if values[option.name] == option.default else f" (default {option.default!r})"
-        choices = f" [{', '.join(map(str, option.choices))}]" if option.choices else ""
-        time = " (share of the run, or steps above 1)" if option.time else ""
-        lines.append(
-            f"--config.{option.name}={values[option.name]!r}{default}: {option.meaning}{time}{choices}"
+    lines = ["Keys that this run reads, each set by --config.KEY=VALUE:"]
+    groups: dict[str, list[str]] = {}
+    for option in options_of(values):
+        value, meaning = values[option.name], [option.meaning]
+        default = "" if value == option.default else f" (default {option.default!r})"
+        meaning += ["a share of the run, or steps above 1"] * option.time
+        meaning += [f"one of {', '.join(map(str, option.choices))}"] * bool(option.choices)
+        group, _, name = option.name.partition(".")
+        groups.setdefault(group if name else "", []).append(
+            f"  {option.name} = {value!r}{default}: {'; '.join(meaning)}"
         )
+    for group, keys in groups.items():
+        lines += ["", group, *keys] if group else keys
     return "\n".join(lines)

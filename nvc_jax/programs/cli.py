@@ -1,4 +1,4 @@
-"""What `train.py` and `eval.py` share: flags, config overrides, errors as one sentence."""
+"""What the programs share: flags, config overrides, errors as one sentence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ml_collections
 
+from nvc_jax import __version__
 from nvc_jax.config import load_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.training import parallel
@@ -23,19 +24,26 @@ class UsageError(UserError):
     """A mistake in flags or config keys: exit code 2."""
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Makes a parser that takes no abbreviated flags, with the flags that programs share."""
+def bare_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that takes no abbreviated flags, and knows `--version`."""
     parser = argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"nvc_jax {__version__}")
+    return parser
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """`bare_parser` with the flags that programs with a model share."""
+    parser = bare_parser(description)
     parser.add_argument(
         "--compilation_cache", help="directory of compiled functions, or off (default: in ~/.cache)"
     )
     parser.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="MODULE",
-        help="module to import first, which registers a source or a task of yours; may be repeated",
+        help="module to import first, which registers something of yours, such as a task; may be repeated",
     )  # fmt: skip
     group = parser.add_argument_group("several processes, usually one a machine")
     group.add_argument(
@@ -61,12 +69,11 @@ def start(flags: argparse.Namespace, *, stop_at_sigterm: bool = False) -> None:
 
     Raises:
       UserError: if the processes do not find each other.
-      UsageError: for a module to import that is not there.
+      UsageError: for a flag of several processes without `--distributed`.
     """
     from nvc_jax.core.compilation import use_compilation_cache
     from nvc_jax.core.logs import logger, setup_logging
 
-    _import(flags.imports)
     use_compilation_cache(flags.compilation_cache)
     if not flags.distributed:
         for name in ("coordinator", "num_processes", "process_id"):
@@ -103,10 +110,13 @@ def _import(names: list[str]) -> None:
 def parse_overrides(
     parser: argparse.ArgumentParser, arguments: list[str]
 ) -> tuple[argparse.Namespace, Overrides]:
-    """Splits `--config.KEY=VALUE` (or `--config.KEY VALUE`) from the other flags.
+    """Splits `--config.KEY=VALUE` (or `--config.KEY VALUE`) from the other flags, and imports modules.
 
     Returns:
       (flags, list of (dotted key, text)).
+
+    Raises:
+      UsageError: for a module to import that is not there.
     """
     rest: list[str] = []
     overrides: Overrides = []
@@ -120,7 +130,9 @@ def parse_overrides(
         if text is None:
             parser.error(f"--config.{match[1]} needs a value, as in --config.{match[1]}=VALUE.")
         overrides.append((match[1], text))
-    return parser.parse_args(rest), overrides
+    flags = parser.parse_args(rest)
+    _import(flags.imports)  # before the config: what it registers has options, too
+    return flags, overrides
 
 
 def parse(

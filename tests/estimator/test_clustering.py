@@ -18,7 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nvc_jax import NebulaClustering, UserError, metrics
-from nvc_jax.estimator.recipe import make_config, scaling_of
+from nvc_jax.core.options import steps_of
+from nvc_jax.estimator.recipe import config_of, scaling_of
 from nvc_jax.estimator.report import gather_report
 
 pytestmark = pytest.mark.usefixtures("optax_may_promote")
@@ -288,6 +289,7 @@ def test_scaling_is_what_it_says():
 
 def test_the_recipe_sets_anchors_before_the_last_step():
     for steps in (1, 2, 5, 1000):
-        config = make_config({**NebulaClustering().get_params(), "max_iter": steps}, (3,))
-        assert config.anchors.warmup_steps < steps and config.task == "table"
-    assert make_config(NebulaClustering().get_params(), (4, 4, 1)).task == "image"
+        config = config_of({**NebulaClustering().get_params(), "max_iter": steps}, (3,))
+        assert config.train.num_steps == steps and config.task == "table"
+        assert steps_of(config.anchors.warmup, steps) < steps
+    assert config_of(NebulaClustering().get_params(), (4, 4, 1)).task == "image"

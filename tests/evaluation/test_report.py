@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.evaluation import report as evaluation_report
 from nvc_jax.evaluation.report import gather_report
@@ -63,8 +63,7 @@ def source(values):
 @pytest.fixture
 def gathered(tmp_path):
     def gather(task):
-        config = default_config()
-        config.eval.shown_samples, config.eval.shown_examples = 2, 2
+        config = make_config({"eval.shown_samples": 2, "eval.shown_examples": 2})
         model = SimpleNamespace(
             task=task, config=config, step=7, anchors=np.array([[0.0, 0.0], [1.0, 1.0]]),
             predict=lambda source: source.gather(np.arange(len(source)))["value"] + 1,

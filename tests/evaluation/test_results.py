@@ -16,7 +16,7 @@ import scipy.optimize
 import sklearn.metrics
 
 from nvc_jax import plots
-from nvc_jax.config import load_config
+from nvc_jax.config import changed, load_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import ArraySource, open_source
 from nvc_jax.evaluation import TrainedModel, evaluate, load
@@ -45,15 +45,21 @@ FIGURES = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A short run on the embedded digits, evaluated once."""
-    config = load_config(str(ROOT / "configs" / "digits.py"))
-    config.model.hidden = (32,)
-    config.model.latent_dim, config.model.num_anchors = 3, 5
-    config.train.num_steps, config.anchors.warmup_steps = 60, 30
-    config.train.log_every = config.train.checkpoint_every = 30
-    config.train.eval_every = 60
-    config.anchors.restarts = 1
-    config.optimizer.learning_rate = 1e-2
-    config.eval.tsne_examples, config.eval.shown_samples = 60, 2
+    settings = {
+        "model.hidden": (32,),
+        "model.latent_dim": 3,
+        "model.num_anchors": 5,
+        "train.num_steps": 60,
+        "train.log_every": 30,
+        "train.checkpoint_every": 30,
+        "train.eval_every": 60,
+        "anchors.warmup": 0.5,
+        "anchors.restarts": 1,
+        "optimizer.learning_rate": 1e-2,
+        "eval.tsne_examples": 60,
+        "eval.shown_samples": 2,
+    }
+    config = changed(load_config("digits"), settings)
     workdir = tmp_path_factory.mktemp("run")
     with jax.numpy_dtype_promotion("standard"):
         train(config, workdir)

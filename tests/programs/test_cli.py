@@ -1,8 +1,9 @@
-"""The command line of train.py: what a mistake prints, its exit code, and what it leaves alone."""
+"""The programs' command lines: what a mistake prints, its exit code, and what it leaves alone."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import train
+import nvc_jax
+from nvc_jax.config import load_config
 from nvc_jax.core.errors import UserError
-from nvc_jax.programs import cli
+from nvc_jax.core.options import leaves
+from nvc_jax.programs import cli, eval, meshes, train
 from nvc_jax.training import parallel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +32,7 @@ def keep_cache(monkeypatch):
 @pytest.fixture
 def run_train(monkeypatch, capsys, tmp_path):
     """Runs train.py's main in this process; gives exit code, standard error and work directory."""
-    monkeypatch.setattr("nvc_jax.training.logging.setup_logging", lambda: None)
+    monkeypatch.setattr("nvc_jax.core.logs.setup_logging", lambda: None)
 
     def run(*arguments):
         workdir = tmp_path / "run"
@@ -50,16 +53,16 @@ def parse(*arguments):
 
 def test_overrides_in_both_spellings_and_the_last_one_counts():
     flags, config = parse(
-        "--config=digits",
+        "--config=mnist",
         "--config.seed=3",
-        "--config.model.num_anchors",
+        "--config.model.logvar_min",
         "-4",
         "--workdir=w",
         "--config.data.dir=a=b c",
         "--config.seed=5",
     )
-    assert (config.seed, config.model.num_anchors, config.data.dir) == (5, -4, "a=b c")
-    assert (flags.workdir, flags.config) == ("w", "digits")
+    assert (config.seed, config.model.logvar_min, config.data.dir) == (5, -4.0, "a=b c")
+    assert (flags.workdir, flags.config) == ("w", "mnist")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,69 @@ def test_wrong_config_is_one_sentence_and_exit_code_2(run_train, argument, parts
     assert not workdir.exists()
 
 
+OF_OTHERS = {
+    "loss.chamfer": "sum",
+    "loss.soft_iou": "1",
+    "loss.class_weights": "1",
+    "model.num_heads": "7",
+    "model.channels": "8",
+    "model.num_coarse": "64",
+    "model.know_category": "true",
+    "data.max_words": "3",
+    "data.num_points": "64",
+    "augment.mirror": "true",
+}
+
+
+def test_keys_of_other_tasks_are_refused_with_the_nearest_that_is_read(run_train):
+    known = leaves(load_config("digits"))
+    for key, value in OF_OTHERS.items():
+        code, error, workdir = run_train(f"--config.{key}={value}")
+        assert code == 2 and error.count("\n") == 1, key
+        found = re.search(r"key '(.*)': nothing .* reads it; did you mean '(.*)'\?", error)
+        assert found and found[1] == key and found[2] in known
+        assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["loss.triplet_alpha=0"], "loss.triplet_alpha is 0.0: it must be greater than 0"),
+        (["loss.anchor_scale=-1"], "loss.anchor_scale is -1.0: it must be greater than 0"),
+        (["model.temperature=nan"], "config.model.temperature takes a value of type float"),
+        (["model.temperature=0"], "model.temperature is 0.0: it must be greater than 0"),
+        (["model.logvar_min=2", "model.logvar_max=2"], "it must be below model.logvar_max"),
+        (["optimizer.name=adm"], "optimizer.name is 'adm': use one of adam"),
+        (["data.source=mnist"], "data.source is 'mnist': use one of binvox"),
+        (["task=imge"], "task is 'imge': use one of hand_pose"),
+    ],
+)
+def test_invalid_values_are_refused_before_anything_is_written(run_train, settings, reason):
+    code, error, workdir = run_train(*(f"--config.{setting}" for setting in settings))
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert reason in error and not workdir.exists()
+
+
+def test_help_lists_the_keys_that_a_run_reads_and_no_others(capsys):
+    arguments = ["--config=furniture:points", "--help_config", "--config.model.num_coarse=128"]
+    assert train.main(arguments) == 0  # without a work directory
+    told = capsys.readouterr().out
+    keys = [line.split()[0] for line in told.splitlines() if line.startswith("  ")]
+    assert sorted(keys) == sorted(leaves(load_config("furniture:points")))
+    lines = {line.split()[0]: line for line in told.splitlines() if line}
+    assert lines["model.num_coarse"].startswith("  model.num_coarse = 128 (default 512): ")
+    assert "one of adam, adamw, sgd" in lines["optimizer.name"]
+    assert "share of the run" in lines["anchors.warmup"]
+
+
+@pytest.mark.parametrize("program", [train, eval, meshes], ids=lambda program: program.__name__)
+def test_version(program, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        program.main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"nvc_jax {nvc_jax.__version__}\n"
+
+
 def page_as_archive(folder):
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"<html>".ljust(2048))
     (folder / "train-labels-idx1-ubyte").write_bytes(b"")
@@ -125,14 +191,13 @@ def broken_image(folder):
         ("npz", no_images, ["train.npz", "no example"]),
         ("npy", Path.touch, ["train_image.npy"]),
         ("tfds", Path.touch, ["data.name"]),
-        ("mnist", Path.touch, ["'mnist'", "idx"]),
     ],
 )
 def test_wrong_data_is_one_sentence_and_exit_code_1(run_train, tmp_path, source, write, parts):
     folder = tmp_path / "data"
     folder.mkdir()
     write(folder)
-    options = {"source": source, "dir": folder, "strict": True}
+    options = {"source": source, "dir": folder} | ({"strict": True} if source == "folder" else {})
     code, error, workdir = run_train(*(f"--config.data.{k}={v}" for k, v in options.items()))
     assert code == 1 and error.startswith("error: ") and error.count("\n") == 1
     assert all(part in error for part in parts)
@@ -140,7 +205,7 @@ def test_wrong_data_is_one_sentence_and_exit_code_1(run_train, tmp_path, source,
 
 
 def test_interrupt_and_error_codes(monkeypatch, capsys):
-    monkeypatch.setattr("nvc_jax.training.logging.setup_logging", lambda: None)
+    monkeypatch.setattr("nvc_jax.core.logs.setup_logging", lambda: None)
 
     def fail(error):
         def main(arguments):
@@ -201,19 +266,17 @@ def test_processes_that_cannot_find_each_other_tell_what_to_give(monkeypatch):
     assert not parallel.is_distributed()
 
 
-def test_modules_that_register_something_are_imported_first(
-    tmp_path, monkeypatch, capsys, keep_cache
-):
+def test_modules_that_register_something_are_imported_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     (tmp_path / "my_registration.py").write_text("print('registered')")
     (tmp_path / "my_broken.py").write_text("import no_such_library")
     parser, before = cli.make_parser(""), sys.path.copy()
-    cli.start(parser.parse_args([]))
+    cli.parse_overrides(parser, [])
     assert sys.path == before  # a file in the present folder shadows nothing unless asked for
-    cli.start(parser.parse_args(["--import=my_registration"]))
+    cli.parse_overrides(parser, ["--import=my_registration"])
     assert capsys.readouterr().out == "registered\n"
     with pytest.raises(cli.UsageError, match=r"--import=absent: there is no such module in .*\.py"):
-        cli.start(parser.parse_args(["--import=absent"]))
+        cli.parse_overrides(parser, ["--import=absent"])
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        cli.start(parser.parse_args(["--import=my_broken"]))
+        cli.parse_overrides(parser, ["--import=my_broken"])

@@ -16,12 +16,12 @@ import trimesh
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.shapes.meshes import (
     convert_meshes,
-    main,
     normalize,
     read_triangles,
     sample_points,
 )
 from nvc_jax.data.shapes.shapes import read_shapes
+from nvc_jax.programs.meshes import main
 
 # A box of 4 × 2 × 1 around (2, 1, 0.5), as quads counterclockwise from outside.
 CORNERS = np.array(
@@ -343,7 +343,7 @@ def test_program(tmp_path, capsys):
 def test_program_that_reads_nothing_exits_with_one_sentence(tmp_path):
     src = write(tmp_path / "src", {"1.off": b""})
     result = subprocess.run(
-        [sys.executable, "-m", "nvc_jax.data.shapes.meshes", str(src), str(tmp_path / "out.npz")],
+        [sys.executable, "-m", "nvc_jax.programs.meshes", str(src), str(tmp_path / "out.npz")],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
