@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
-from nvc_jax.data import ArraySource
+from nvc_jax.config import make_config
+from nvc_jax.data import SOURCES, ArraySource
+from nvc_jax.data.base import options as shared
 
 
 @pytest.fixture
 def options(tmp_path):
-    """Makes `config.data` for files in `tmp_path`."""
+    """Makes `config.data` of a source, for files in `tmp_path`."""
 
-    def make(**changes):
-        data = default_config().data.lock()
-        data.update({"dir": str(tmp_path), **changes})
-        return data
+    def make(source, **changes):
+        dirs = {"dir": str(tmp_path)} if shared.DIR in SOURCES[source].options else {}
+        return make_config({"data": {"source": source, **dirs, **changes}}).data
 
     return make
 

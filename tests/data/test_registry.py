@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def labels(data, split):
 
 def test_validation_is_cut_from_the_training_split(tmp_path, options):
     write(tmp_path, 20)
-    data = options(source="npz", validation_fraction=0.25)
+    data = options("npz", validation_fraction=0.25)
     train, validation, again = (labels(data, s) for s in ("train", "validation", "validation"))
     assert sorted(train + validation) == list(range(20)) and len(validation) == 5
     assert validation == again and labels(data, "test") == [0, 1, 2]
@@ -30,7 +32,7 @@ def test_validation_is_cut_from_the_training_split(tmp_path, options):
 
 def test_without_validation_all_examples_are_for_training(tmp_path, options):
     write(tmp_path, 7)
-    data = options(source="npz", validation_fraction=0.0)
+    data = options("npz", validation_fraction=0.0)
     assert labels(data, "train") == list(range(7))
     with pytest.raises(UserError, match=r"data\.validation_fraction = 0\.0 leaves"):
         open_source(data, "validation")
@@ -39,15 +41,15 @@ def test_without_validation_all_examples_are_for_training(tmp_path, options):
 def test_unknown_source_and_split_are_told(options):
     names = ", ".join(sorted(SOURCES))
     with pytest.raises(UserError, match=f"'mnist': use one of {names}"):
-        open_source(options(source="mnist"), "train")
+        open_source(SimpleNamespace(source="mnist"), "train")
     with pytest.raises(UserError, match="'val': use 'train', 'validation' or 'test'"):
-        open_source(options(), "val")
+        open_source(options("digits"), "val")
 
 
 def test_data_with_a_validation_split_of_their_own_are_not_cut(tmp_path, options):
     path = tmp_path / "shapes.npz"
     np.savez(path, voxels=np.zeros((11, 2, 2, 2), np.uint8), label=np.arange(11))
-    data = options(source="shapes", dir=str(path), validation_fraction=0.5, holdout_every=5)
+    data = options("shapes", dir=str(path), holdout_every=5)
     assert {split: labels(data, split) for split in ("train", "validation", "test")} == {
         "train": [2, 3, 4, 7, 8, 9],
         "validation": [1, 6],
@@ -58,6 +60,7 @@ def test_data_with_a_validation_split_of_their_own_are_not_cut(tmp_path, options
 def test_data_that_come_without_files_need_no_folder():
     without = {name for name, reader in SOURCES.items() if not reader.needs_dir}
     assert without == {
+        "python",
         "digits",
         "tfds",
         "furniture",
@@ -72,4 +75,4 @@ def test_data_that_come_without_files_need_no_folder():
 @pytest.mark.parametrize("name", sorted(n for n, reader in SOURCES.items() if reader.needs_dir))
 def test_readers_of_files_need_a_folder(options, name):
     with pytest.raises(UserError, match=f"'{name}' needs data.dir"):
-        open_source(options(source=name, dir=""), "train")
+        open_source(options(name, dir=""), "train")

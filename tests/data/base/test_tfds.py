@@ -100,7 +100,7 @@ def prepare(root, *, size=("4", "5", "3"), with_label=True, **splits):
 
 def test_reads_the_examples_asked_for(tmp_path, options):
     prepare(tmp_path, train=(IMAGES, LABELS), test=(IMAGES[:2], LABELS[:2]))
-    data = options(source="tfds", name="tiny", validation_fraction=0.0)
+    data = options("tfds", name="tiny", validation_fraction=0.0)
     train, test = (open_source(data, split) for split in ("train", "test"))
     assert (len(train), len(test)) == (6, 2)
     batch = train.gather(np.array([4, 0, 5]))
@@ -113,14 +113,14 @@ def test_reads_the_examples_asked_for(tmp_path, options):
 
 def test_splits_have_chosen_names_and_label_is_optional(tmp_path, options):
     prepare(tmp_path, with_label=False, unlabeled=(IMAGES, LABELS))
-    source = read_tfds(options(name="tiny", train_split="unlabeled"), "train")
+    source = read_tfds(options("tfds", name="tiny", train_split="unlabeled"), "train")
     assert source.gather(np.array([0, 1]))["label"].tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("name", ["tiny", "mnist"])
 def test_missing_data_set_names_folder_files_and_command(tmp_path, options, name):
     with pytest.raises(UserError) as error:
-        read_tfds(options(name=name), "train")
+        read_tfds(options("tfds", name=name), "train")
     message = str(error.value)
     assert "\n" not in message and f"{tmp_path}/{name}/VERSION/dataset_info.json" in message
     assert f"tfds build --file_format=array_record {name}" in message
@@ -137,7 +137,7 @@ def test_missing_data_set_names_folder_files_and_command(tmp_path, options, name
 def test_mistakes_are_told(tmp_path, options, changes, message):
     prepare(tmp_path, train=(IMAGES, LABELS))
     with pytest.raises(UserError, match=message):
-        read_tfds(options(**{"name": "tiny", **changes}), "train")
+        read_tfds(options("tfds", **{"name": "tiny", **changes}), "train")
 
 
 @pytest.mark.parametrize("content", [b"<html>".ljust(2048), b""])
@@ -145,14 +145,14 @@ def test_mistakes_are_told(tmp_path, options, changes, message):
 def test_other_file_in_its_place_is_one_line_with_the_folder(tmp_path, options, name, content):
     (prepare(tmp_path, train=(IMAGES, LABELS)) / name).write_bytes(content)
     with pytest.raises(UserError, match="cannot be read") as error:
-        read_tfds(options(name="tiny"), "train")
+        read_tfds(options("tfds", name="tiny"), "train")
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_unequal_sizes_are_told(tmp_path, options):
     images = [IMAGES[0], IMAGES[1][:3]]
     prepare(tmp_path, size=("-1", "-1", "3"), train=(images, [0, 1]))
-    source = read_tfds(options(name="tiny"), "train")
+    source = read_tfds(options("tfds", name="tiny"), "train")
     with pytest.raises(UserError, match=r"differ in size, \(4, 5, 3\) and \(3, 5, 3\)"):
         source.gather(np.array([0, 1]))
 
@@ -162,5 +162,5 @@ def test_gpus_are_hidden_from_tensorflow(tmp_path, options, monkeypatch):
     hidden = []
     config = SimpleNamespace(set_visible_devices=lambda *devices: hidden.append(devices))
     monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
-    read_tfds(options(name="tiny"), "train")
+    read_tfds(options("tfds", name="tiny"), "train")
     assert hidden == [([], "GPU")]

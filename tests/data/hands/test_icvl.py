@@ -49,7 +49,7 @@ def root(tmp_path):
 
 @pytest.mark.parametrize(("number", "middle"), [(0, MIDDLE), (1, (30, -35, 380)), (2, (0, 0, 500))])
 def test_joints_in_mm_in_our_order(root, options, number, middle):
-    source = read_icvl(options(image_size=(120, 120)), "test")
+    source = read_icvl(options("icvl", image_size=(120, 120)), "test")
     example = hands.first(pickle.loads(pickle.dumps(source)), number)
     there = np.array([name in NAMES for name in hands.OURS])
     assert there.sum() == 16 and [hands.OURS[i] for i in np.flatnonzero(~there)] == [
@@ -68,7 +68,7 @@ def test_joints_in_mm_in_our_order(root, options, number, middle):
 def test_splits(root, options):
     paths = [*(f"201403121135/image_{i:04d}.png" for i in range(3)), "22-5/a/image_0000.png"]
     write_list(root / "Training", "labels.txt", paths)
-    data = options(source="icvl", validation_fraction=0.25)
+    data = options("icvl", validation_fraction=0.25)
     sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
     assert sizes == {"train": 3, "validation": 1, "test": 3}
 
@@ -94,11 +94,11 @@ def test_wrong_files_are_told(root, options, name, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_icvl(options(), "test")
+        read_icvl(options("icvl"), "test")
     assert message in str(error.value) and str(path) in str(error.value)
 
 
 def test_images_with_eight_bits_are_told(root, options):
     Image.new("L", (320, 240)).save(root / "Testing" / IMAGE)
     with pytest.raises(UserError, match=r"has mode L .* expected mode I"):
-        read_icvl(options(), "test")
+        read_icvl(options("icvl"), "test")

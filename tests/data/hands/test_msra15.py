@@ -68,7 +68,7 @@ def root(tmp_path):
 
 
 def test_joints_in_our_axes_and_order(root, options):
-    source = read_msra15(options(test_subject=4, image_size=(120, 120)), "test")
+    source = read_msra15(options("msra15", test_subject=4, image_size=(120, 120)), "test")
     example = hands.first(pickle.loads(pickle.dumps(source)))
     points = hands.joints(hands.OURS, MIDDLE)
     np.testing.assert_allclose(example["joints"], points, rtol=1e-6)
@@ -81,7 +81,7 @@ def test_joints_in_our_axes_and_order(root, options):
 
 
 def test_the_label_is_the_gesture(root, options):
-    source = read_msra15(options(test_subject=4), "test")
+    source = read_msra15(options("msra15", test_subject=4), "test")
     assert len(source) == 19 and list(source.class_names) == GESTURES
     assert source._label.tolist() == [*range(17), 16, 16]
 
@@ -91,7 +91,7 @@ def test_one_subject_is_left_out_and_faulty_frames_are(tmp_path, options):
     for subject in range(9):
         write_subject(tmp_path, subject, faulty.get(subject), (subject, 0, 400))
     total = 9 * 17 + 174 + 360 + 489 + 168 + 489
-    data = {s: options(source="msra15", test_subject=s, validation_fraction=0.5) for s in range(9)}
+    data = {s: options("msra15", test_subject=s, validation_fraction=0.5) for s in range(9)}
     sizes = {s: len(open_source(options, "test")) for s, options in data.items()}
     assert sizes == {
         **dict.fromkeys(range(9), 17),
@@ -112,7 +112,7 @@ def test_one_subject_is_left_out_and_faulty_frames_are(tmp_path, options):
 def test_wrong_subject_is_told(root, options):
     for subject in (-1, 9):
         with pytest.raises(UserError, match=rf"data\.test_subject is {subject}: use one of 0 to 8"):
-            read_msra15(options(test_subject=subject), "test")
+            read_msra15(options("msra15", test_subject=subject), "test")
 
 
 HEADER = struct.pack("<6i", 320, 240, 0, 0, 2, 1)
@@ -144,14 +144,14 @@ def test_wrong_files_are_told(root, options, name, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_msra15(options(test_subject=4), "test")
+        read_msra15(options("msra15", test_subject=4), "test")
     assert message in str(error.value) and str(path) in str(error.value)
 
 
 def test_a_frame_without_depth_is_empty(root, options):
     path = root / "P4" / "1" / "000000_depth.bin"
     path.write_bytes(struct.pack("<6i", 320, 240, 7, 7, 7, 7))
-    example = hands.first(read_msra15(options(test_subject=4), "test"))
+    example = hands.first(read_msra15(options("msra15", test_subject=4), "test"))
     assert not example["image"].any()
     np.testing.assert_allclose(
         example["center"], hands.joints(THEIRS, MIDDLE).mean(axis=0), rtol=1e-6

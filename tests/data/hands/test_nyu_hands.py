@@ -68,7 +68,7 @@ def root(tmp_path):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_scored_points_take_the_places_of_our_joints(root, options, number):
-    source = read_nyu_hands(options(image_size=(128, 128)), "test")
+    source = read_nyu_hands(options("nyu_hands", image_size=(128, 128)), "test")
     example = hands.first(pickle.loads(pickle.dumps(source)), number)
     names = {"wrist", *SCORED.values()}
     scored = np.array([name in names for name in hands.OURS])
@@ -84,7 +84,7 @@ def test_scored_points_take_the_places_of_our_joints(root, options, number):
 
 def test_splits(root, options):
     write_split(root / "train", np.tile([0, 0, 800.0], (4, 1)))
-    data = options(source="nyu_hands", validation_fraction=0.25)
+    data = options("nyu_hands", validation_fraction=0.25)
     sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
     assert sizes == {"train": 3, "validation": 1, "test": 2}
 
@@ -105,14 +105,14 @@ def test_wrong_files_are_told(root, options, name, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_nyu_hands(options(), "test")
+        read_nyu_hands(options("nyu_hands"), "test")
     assert message in str(error.value) and str(path) in str(error.value)
 
 
 def test_other_kinds_of_content_are_told(root, options):
     Image.new("I;16", (640, 480)).save(root / "test" / "depth_1_0000001.png")
     with pytest.raises(UserError, match=r"has mode I;16 .* expected mode RGB"):
-        read_nyu_hands(options(), "test")
+        read_nyu_hands(options("nyu_hands"), "test")
     savemat(root / "test" / "joint_data.mat", {"joint_xyz": np.zeros((3, 2, 14, 3))})
     with pytest.raises(UserError, match=r"expected numbers \[any, any, 36, 3\]"):
-        read_nyu_hands(options(), "test")
+        read_nyu_hands(options("nyu_hands"), "test")

@@ -62,7 +62,7 @@ def root(tmp_path):
     ("number", "side"), [(0, "left"), (1, "right"), (2, "right"), (3, "right")]
 )
 def test_the_dominant_hand_in_our_order_in_mm_as_a_right_one(root, options, number, side):
-    source = read_rhd(options(image_size=(96, 96)), "train")
+    source = read_rhd(options("rhd", image_size=(96, 96)), "train")
     example = hands.first(pickle.loads(pickle.dumps(source)), number)
     sign = [-1, 1, 1] if side == "left" else [1, 1, 1]
     expected = hands.joints(hands.OURS, MIDDLE[side]) * sign
@@ -73,7 +73,7 @@ def test_the_dominant_hand_in_our_order_in_mm_as_a_right_one(root, options, numb
 
 
 def test_splits(root, options):
-    data = options(source="rhd", validation_fraction=0.25, image_size=(16, 16))
+    data = options("rhd", validation_fraction=0.25, image_size=(16, 16))
     sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
     assert sizes == {"train": 3, "validation": 1, "test": 1}
     test = hands.first(open_source(data, "test"))
@@ -102,5 +102,5 @@ def test_wrong_files_are_told(root, options, name, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_rhd(options(), "test")
+        read_rhd(options("rhd"), "test")
     assert message in str(error.value) and str(path) in str(error.value)

@@ -48,7 +48,7 @@ def root(tmp_path):
     [(0, 0, 0), (1, 0, 120.054), (5998, 149.9, 0), (5999, 149.9, 120.054)],
 )
 def test_both_images_of_a_pair_as_a_right_hand(root, options, number, shift, offset):
-    source = read_stb(options(image_size=(128, 128), wrist_from_palm=False), "test")
+    source = read_stb(options("stb", image_size=(128, 128), wrist_from_palm=False), "test")
     example = hands.first(pickle.loads(pickle.dumps(source)), number)
     expected = hands.joints(hands.OURS, np.add(MIDDLE, [shift - offset, 0, 0]))
     np.testing.assert_allclose(example["joints"], expected * [-1, 1, 1], rtol=1e-5, atol=1e-3)
@@ -59,7 +59,7 @@ def test_both_images_of_a_pair_as_a_right_hand(root, options, number, shift, off
 
 def test_the_wrist_lies_behind_the_palm_as_far_as_the_ring_finger_before_it(root, options):
     palm, wrist = (
-        hands.first(read_stb(options(wrist_from_palm=on), "test"))["joints"] for on in (False, True)
+        hands.first(read_stb(options("stb", wrist_from_palm=on), "test"))["joints"] for on in (False, True)
     )
     np.testing.assert_array_equal(palm[1:], wrist[1:])
     ring = hands.OURS.index("ring base")
@@ -71,7 +71,7 @@ def test_splits_and_folders(tmp_path, options):
     for background in range(2, 7):
         for motion in ("Counting", "Random"):
             write_sequence(tmp_path, f"B{background}{motion}", (0,) if background == 2 else ())
-    data = options(source="stb", validation_fraction=0.1)
+    data = options("stb", validation_fraction=0.1)
     sizes = [len(open_source(data, split)) for split in ("train", "validation")]
     assert sizes == [27000, 3000]
     for folder in (tmp_path / "images").iterdir():
@@ -98,7 +98,7 @@ def test_wrong_files_are_told(root, options, name, content, message):
     else:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_stb(options(), "test")
+        read_stb(options("stb"), "test")
     assert message in str(error.value) and str(path) in str(error.value)
 
 
@@ -107,11 +107,11 @@ def test_other_shapes_are_told(root, options):
     savemat(path, {"handPara": np.zeros((21, 3, 1500))})
     message = r"'handPara' has shape \(21, 3, 1500\), expected numbers \[3, 21, 1500\]"
     with pytest.raises(UserError, match=message):
-        read_stb(options(), "test")
+        read_stb(options("stb"), "test")
     savemat(path, {"handpara": np.zeros((3, 21, 1500))})
     with pytest.raises(UserError, match="'handPara' has shape None"):
-        read_stb(options(), "test")
+        read_stb(options("stb"), "test")
     Image.new("RGB", (320, 240)).save(root / "images/B1Counting/BB_left_0.png")
     savemat(path, {"handPara": np.zeros((3, 21, 1500))})
     with pytest.raises(UserError, match=r"\(240, 320\), expected mode RGB and \(480, 640\)"):
-        read_stb(options(), "test")
+        read_stb(options("stb"), "test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source, open_source
 from nvc_jax.data.base.source import class_names_of
@@ -16,10 +16,7 @@ from nvc_jax.geometry.joints import PARENTS
 
 
 def options(**changes):
-    config = default_config()
-    config.data.source = "hands"
-    config.data.update(changes)
-    return config.data
+    return make_config({"data": {"source": "hands", **changes}}).data
 
 
 def bones(joints):

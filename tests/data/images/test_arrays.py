@@ -35,7 +35,7 @@ def write(folder, kind, image, label=None, split="train", names=("image", "label
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_reads_fields_of_chosen_names(tmp_path, options, kind, split):
     write(tmp_path, kind, IMAGES, LABELS, split, names=("x", "y"))
-    source = READERS[kind](options(image_key="x", label_key="y"), split)
+    source = READERS[kind](options(kind, image_key="x", label_key="y"), split)
     batch = source.gather(np.array([3, 0]))
     np.testing.assert_array_equal(batch["image"], IMAGES[[3, 0], :, :, None])
     np.testing.assert_array_equal(batch["label"], [2, 3])
@@ -45,7 +45,7 @@ def test_reads_fields_of_chosen_names(tmp_path, options, kind, split):
 @kinds
 def test_label_is_optional(tmp_path, options, kind):
     write(tmp_path, kind, IMAGES.astype(np.float32)[..., None])
-    batch = READERS[kind](options(), "train").gather(np.array([1]))
+    batch = READERS[kind](options(kind), "train").gather(np.array([1]))
     assert batch["label"].tolist() == [-1] and batch["image"].dtype == np.float32
 
 
@@ -54,7 +54,7 @@ def test_label_is_optional(tmp_path, options, kind):
 def test_missing_file_names_folder_files_and_remedy(tmp_path, options, kind, folder_exists):
     folder = tmp_path if folder_exists else tmp_path / "missing"
     with pytest.raises(UserError) as error:
-        READERS[kind](options(dir=str(folder)), "train")
+        READERS[kind](options(kind, dir=str(folder)), "train")
     test_file = FILES[kind].replace("train", "test")
     assert all(part in str(error.value) for part in (str(folder), test_file, "data.dir"))
     assert ("folder is missing" in str(error.value)) != folder_exists
@@ -65,7 +65,7 @@ def test_missing_field_lists_what_is_there(tmp_path, options):
     with pytest.raises(
         UserError, match=r"no field 'image', got images, other; set data\.image_key"
     ):
-        read_npz(options(), "train")
+        read_npz(options("npz"), "train")
 
 
 @kinds
@@ -76,7 +76,7 @@ def test_other_file_is_one_line_with_the_path_and_no_advice_to_unpickle(
     path = tmp_path / FILES[kind]
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"not an {kind} ") as error:
-        READERS[kind](options(), "train")
+        READERS[kind](options(kind), "train")
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     assert "pickle" not in str(error.value)
 
@@ -95,7 +95,7 @@ def test_damage_is_told_and_never_a_traceback(tmp_path, options, damaged, kind, 
     for content in contents:
         path.write_bytes(content)
         try:
-            READERS[kind](options(), "train").gather(np.array([0]))
+            READERS[kind](options(kind), "train").gather(np.array([0]))
         except UserError as error:
             messages.append(str(error))
     assert len(messages) > len(contents) / 3
@@ -120,7 +120,7 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path, options, kind, field)
     fields = {"image": IMAGES, "label": LABELS, field: objects}
     write(tmp_path, kind, **fields)
     with pytest.raises(UserError, match="cannot be read"):
-        READERS[kind](options(), "train")
+        READERS[kind](options(kind), "train")
     assert not trace.exists()
 
 
@@ -128,18 +128,18 @@ def test_zip_of_other_files_is_refused(tmp_path, options):
     with zipfile.ZipFile(tmp_path / "train.npz", "w") as archive:
         archive.writestr("image", b"not an array")
     with pytest.raises(UserError, match=r"train\.npz cannot be read"):
-        read_npz(options(), "train")
+        read_npz(options("npz"), "train")
 
 
 MEASURE = """
 import resource, sys
 import numpy as np
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.data import open_source, train_batches
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-data = default_config().data
-data.source, data.dir, data.validation_fraction = "npy", sys.argv[1], 0.0
+data = {"source": "npy", "dir": sys.argv[1], "validation_fraction": 0.0}
+data = make_config({"data": data}).data
 before = peak()
 source = open_source(data, "train")
 for size, count in ((100, 4), (500, 40)):
@@ -168,6 +168,6 @@ def test_mapped_file_is_not_loaded_into_memory(tmp_path):
 
 def test_reader_process_gets_the_path_of_a_mapped_file_and_not_its_content(tmp_path, options):
     write(tmp_path, "npy", np.zeros((1000, 8, 8), np.uint8), np.arange(1000))
-    sent = pickle.dumps(read_npy(options(), "train"))
+    sent = pickle.dumps(read_npy(options("npy"), "train"))
     assert len(sent) < 1000
     assert pickle.loads(sent).gather(np.array([5]))["label"].tolist() == [5]

@@ -64,7 +64,7 @@ def test_bad_file_is_named_once_and_the_others_come_once_an_epoch(mixed, caplog)
 
 def test_strict_stops_at_the_bad_file(mixed, options):
     with pytest.raises(UserError, match=r"cannot be read.*broken") as error:
-        open_source(options(source="folder", strict=True), "train")
+        open_source(options("folder", strict=True), "train")
     assert "rgb" not in str(error.value) and "notes" not in str(error.value)
 
 
@@ -165,7 +165,7 @@ def test_splits_number_their_classes_alike(tmp_path, options):
     for name in ("train/ant/1.png", "train/bee/2.png", "test/bee/3.png", "test/fly/4.png"):
         save(tmp_path / name, 1)
     labels = [
-        read_folder(options(), split).gather(np.arange(2))["label"].tolist()
+        read_folder(options("folder"), split).gather(np.arange(2))["label"].tolist()
         for split in ("train", "test")
     ]
     assert labels == [[0, 1], [1, 2]]
@@ -174,7 +174,7 @@ def test_splits_number_their_classes_alike(tmp_path, options):
 def test_without_splits_a_fixed_fifth_is_for_the_test(tmp_path, options):
     for value in range(10):
         save(tmp_path / f"{value}.png", value)
-    parts = [read_folder(options(), split) for split in ("train", "test", "test")]
+    parts = [read_folder(options("folder"), split) for split in ("train", "test", "test")]
     train, test, again = (
         part.gather(np.arange(len(part)))["image"][:, 0, 0, 0].tolist() for part in parts
     )
@@ -195,4 +195,4 @@ def test_without_splits_a_fixed_fifth_is_for_the_test(tmp_path, options):
 def test_mistakes_are_told(tmp_path, options, changes, message):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match=message):
-        read_folder(options(**changes), "train")
+        read_folder(options("folder", **changes), "train")

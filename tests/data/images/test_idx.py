@@ -30,7 +30,7 @@ def write(folder, images=IMAGES, labels=LABELS, prefix="train", suffix=""):
 @pytest.mark.parametrize(("split", "prefix"), [("train", "train"), ("test", "t10k")])
 def test_reads_images_and_labels(tmp_path, options, suffix, split, prefix):
     write(tmp_path, prefix=prefix, suffix=suffix)
-    source = read_idx(options(), split)
+    source = read_idx(options("idx"), split)
     batch = source.gather(np.array([2, 0]))
     np.testing.assert_array_equal(batch["image"], IMAGES[[2, 0], :, :, None])
     np.testing.assert_array_equal(batch["label"], [9, 7])
@@ -42,7 +42,7 @@ def test_reads_images_and_labels(tmp_path, options, suffix, split, prefix):
 def test_missing_file_names_folder_files_and_remedy(tmp_path, options, folder_exists):
     folder = tmp_path if folder_exists else tmp_path / "missing"
     with pytest.raises(UserError) as error:
-        read_idx(options(dir=str(folder)), "test")
+        read_idx(options("idx", dir=str(folder)), "test")
     expected = [str(folder), "t10k-images-idx3-ubyte.gz", "labels-idx1", "data.dir"]
     assert all(part in str(error.value) for part in expected)
     assert ("folder is missing" in str(error.value)) != folder_exists
@@ -53,7 +53,7 @@ def test_page_in_place_of_an_archive_is_one_line_with_the_path(tmp_path, options
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(HTML)
     with pytest.raises(UserError, match="not a gzip archive") as error:
-        read_idx(options(), "train")
+        read_idx(options("idx"), "train")
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -94,4 +94,4 @@ def test_damaged_archive_never_yields_wrong_images(tmp_path, damaged):
 def test_numbers_of_images_and_labels_must_agree(tmp_path, options):
     write(tmp_path, labels=LABELS[:2])
     with pytest.raises(UserError, match=r"labels are integers \[3\].*\(2,\)"):
-        read_idx(options(), "train")
+        read_idx(options("idx"), "train")

@@ -82,7 +82,7 @@ def prepare(root, name="nyu_depth_v2", depth_name="depth", **splits):
 @pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((48, 64), 10)])
 def test_frames_have_depth_and_no_known_plane(tmp_path, options, size, factor):
     prepare(tmp_path, train=[1, 2, 3])
-    source = read_nyu_depth(options(image_size=size), "train")
+    source = read_nyu_depth(options("nyu_depth", image_size=size), "train")
     for copy in (source, pickle.loads(pickle.dumps(source))):  # as reader processes get it
         batch = copy.gather(np.array([2, 0]))
         assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
@@ -107,7 +107,7 @@ def test_frames_have_depth_and_no_known_plane(tmp_path, options, size, factor):
 
 def test_the_validation_part_tests(tmp_path, options):
     prepare(tmp_path, train=[1, 2, 3, 4], validation=[9])
-    data = options(source="nyu_depth", image_size=(3, 4), validation_fraction=0.25)
+    data = options("nyu_depth", image_size=(3, 4), validation_fraction=0.25)
     gray = {}
     for split in ("train", "validation", "test"):
         source = open_source(data, split)
@@ -118,11 +118,11 @@ def test_the_validation_part_tests(tmp_path, options):
 
 def test_mistakes_are_told(tmp_path, options):
     with pytest.raises(UserError, match=r"nyu_depth_v2/VERSION/dataset_info\.json.*tfds build"):
-        read_nyu_depth(options(), "train")
+        read_nyu_depth(options("nyu_depth"), "train")
     prepare(tmp_path, "tiny", depth_name="other", train=[1])
     with pytest.raises(UserError, match="has no feature 'depth', got image, other; use nyu_depth"):
-        read_nyu_depth(options(name="tiny"), "train")
+        read_nyu_depth(options("nyu_depth", name="tiny"), "train")
     with pytest.raises(UserError, match="split 'validation' cannot be read"):
-        read_nyu_depth(options(name="tiny"), "test")
+        read_nyu_depth(options("nyu_depth", name="tiny"), "test")
     with pytest.raises(UserError, match=r"data\.image_size is \(3, 0\)"):
-        read_nyu_depth(options(image_size=(3, 0)), "train")
+        read_nyu_depth(options("nyu_depth", image_size=(3, 0)), "train")

@@ -93,7 +93,7 @@ def root(tmp_path):
 
 @pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((60, 40), 2)])
 def test_frame_in_the_cameras_axes(root, options, size, factor):
-    source = read_plane_rcnn(options(image_size=size), "train")
+    source = read_plane_rcnn(options("plane_rcnn", image_size=size), "train")
     batch = source.gather(np.array([1]))
     assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
     height, width = H // factor, W // factor
@@ -123,7 +123,7 @@ def test_points_of_the_world_lie_on_the_planes(root, options):
     ids = np.repeat(np.arange(3), H * W // 3).reshape(H, W)
     scene = write_scene(root, "scene0001_00", [0], ids, planes)
     write_frame(scene, 0, ids, pose)
-    found = read_plane_rcnn(options(), "train").gather(np.array([0]))["planes"][0, :3]
+    found = read_plane_rcnn(options("plane_rcnn"), "train").gather(np.array([0]))["planes"][0, :3]
     for world, seen in zip(planes, found, strict=True):
         points = world + np.cross(world, rng.normal(size=(5, 3)))
         camera = (points - pose[:3, 3]) @ pose[:3, :3]
@@ -131,7 +131,7 @@ def test_points_of_the_world_lie_on_the_planes(root, options):
 
 
 def test_splits_by_the_published_lists(root, options):
-    data = options(source="plane_rcnn", validation_fraction=0.25, image_size=(6, 8))
+    data = options("plane_rcnn", validation_fraction=0.25, image_size=(6, 8))
     batches = {}
     for split in ("train", "validation", "test"):
         source = pickle.loads(pickle.dumps(open_source(data, split)))
@@ -143,7 +143,7 @@ def test_splits_by_the_published_lists(root, options):
     }
     # Blue tells the frame: 10 and 12, 11 is invalid.
     assert np.abs(batches["test"][:, 3, -1, 2].astype(int) - [10, 12]).max() <= 2
-    frames = read_plane_rcnn(options(), "train")
+    frames = read_plane_rcnn(options("plane_rcnn"), "train")
     assert (
         np.abs(frames.gather(np.arange(4))["image"][:, 30, -5, 2].astype(int) - [0, 2, 10, 8]).max()
         <= 2
@@ -155,7 +155,7 @@ def test_scene_ids_may_be_text_and_frames_without_partner_are_left_out(root, opt
     write_scene(root, "scene0004_00", [1, 2, 3])
     (root / "scans/scene0004_00/annotation/segmentation/1.png").unlink()
     (root / "scans/scene0004_00/frames/color/3.jpg").unlink()
-    assert len(read_plane_rcnn(options(), "test")) == 1
+    assert len(read_plane_rcnn(options("plane_rcnn"), "test")) == 1
 
 
 def test_only_the_twenty_largest_planes_stay(root, options, caplog):
@@ -166,7 +166,7 @@ def test_only_the_twenty_largest_planes_stay(root, options, caplog):
     planes = np.tile([0.0, 6.0, 0.0], (22, 1)) + np.arange(22)[:, None] * [0, 0.1, 0]
     write_scene(root, "scene0001_00", [0], ids.reshape(120, 100), planes)
     with caplog.at_level(logging.WARNING, "nvc_jax"):
-        frame = read_plane_rcnn(options(), "train").gather(np.array([0, 0]))
+        frame = read_plane_rcnn(options("plane_rcnn"), "train").gather(np.array([0, 0]))
     np.testing.assert_allclose(frame["planes"][0, :, 2], 4 + 0.1 * np.arange(21, 1, -1), rtol=1e-5)
     segmentation = frame["segmentation"][0].reshape(-1)
     assert (segmentation[ids < 2] == 20).all() and (
@@ -180,7 +180,7 @@ def test_only_the_twenty_largest_planes_stay(root, options, caplog):
 def test_lost_pose_makes_planes_unknown(root, options):
     scene = root / "scans" / "scene0001_00"
     (scene / "frames/pose/2.txt").write_text("-inf -inf -inf -inf\n" * 4)
-    frame = read_plane_rcnn(options(), "train").gather(np.array([1]))
+    frame = read_plane_rcnn(options("plane_rcnn"), "train").gather(np.array([1]))
     assert (frame["segmentation"] == 255).all() and not frame["planes"].any()
     assert frame["depth"].max() > 2
 
@@ -211,7 +211,7 @@ def test_wrong_files_are_told(root, options, name, content, message):
     else:
         (root / name).write_bytes(content)
     with pytest.raises(UserError) as error:
-        read_plane_rcnn(options(), "test")
+        read_plane_rcnn(options("plane_rcnn"), "test")
     assert message in str(error.value) and str(root) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -222,18 +222,18 @@ def test_arrays_and_images_of_another_kind_are_told(root, options):
     planes.unlink()
     (scene / "annotation" / "plane_info.npy").rename(planes)
     with pytest.raises(UserError, match=r"planes\.npy cannot be read"):
-        read_plane_rcnn(options(), "test")
+        read_plane_rcnn(options("plane_rcnn"), "test")
     np.save(planes, np.zeros((4, 4)))
     with pytest.raises(UserError, match=r"planes\.npy has shape \(4, 4\), expected \[N, 3\]"):
-        read_plane_rcnn(options(), "test")
+        read_plane_rcnn(options("plane_rcnn"), "test")
     np.save(planes, np.array(["a"]))
     with pytest.raises(UserError, match=r"planes\.npy does not hold what its name tells"):
-        read_plane_rcnn(options(), "test")
+        read_plane_rcnn(options("plane_rcnn"), "test")
     np.save(planes, WORLD)
     depth = scene / "frames" / "depth" / "10.png"
     Image.fromarray(np.zeros((H, W), np.uint8)).save(depth)
     with pytest.raises(UserError, match=r"10\.png has mode L and .*, expected mode I"):
-        read_plane_rcnn(options(), "test")
+        read_plane_rcnn(options("plane_rcnn"), "test")
     Image.fromarray(np.zeros((H, 3), np.uint16)).save(depth)
     with pytest.raises(UserError, match=r"\(120, 3\), expected mode I and \(120, 80\)"):
-        read_plane_rcnn(options(), "test")
+        read_plane_rcnn(options("plane_rcnn"), "test")

@@ -123,7 +123,7 @@ def test_classes_are_cut_at_four_fifths_of_their_sorted_ids(tmp_path, options):
         write(tmp_path / "02" / f"id{i}" / "model.binvox", numbered(8)[i])
     for i in range(2):
         write(tmp_path / "01" / f"id{i}" / "model.binvox", numbered(8)[5 + i])
-    train, test = (read_binvox(options(), split) for split in ("train", "test"))
+    train, test = (read_binvox(options("binvox"), split) for split in ("train", "test"))
     assert class_names_of(train) == class_names_of(test) == ("01", "02")
     assert labels(train) == [0, 1, 1, 1, 1] and labels(test) == [0, 1]
     np.testing.assert_array_equal(
@@ -140,14 +140,14 @@ def test_classes_are_cut_at_four_fifths_of_their_sorted_ids(tmp_path, options):
 def test_files_without_a_folder_have_no_class(tmp_path, options):
     for i in range(5):
         write(tmp_path / f"{i}.binvox", numbered(5)[i])
-    source = read_binvox(options(), "train")
+    source = read_binvox(options("binvox"), "train")
     assert labels(source) == [-1] * 4 and class_names_of(source) == ()
 
 
 def test_reader_process_gets_paths(tmp_path, options):
     for i in range(5):
         write(tmp_path / "a" / f"{i}.binvox", numbered(5, 16)[i])
-    source = read_binvox(options(), "train")
+    source = read_binvox(options("binvox"), "train")
     sent = pickle.dumps(source)
     assert len(sent) < 3000
     (volume,) = pickle.loads(sent).gather(np.array([2]))["voxels"]
@@ -156,24 +156,24 @@ def test_reader_process_gets_paths(tmp_path, options):
 
 def test_wrong_folders_and_sizes_are_told(tmp_path, options):
     with pytest.raises(UserError, match="is missing"):
-        read_binvox(options(dir=str(tmp_path / "none")), "train")
+        read_binvox(options("binvox", dir=str(tmp_path / "none")), "train")
     with pytest.raises(UserError, match=r"0 \.binvox files"):
-        read_binvox(options(), "train")
+        read_binvox(options("binvox"), "train")
     write(tmp_path / "a" / "0.binvox", numbered(1)[0])
     with pytest.raises(UserError, match=r"1 \.binvox files .*train split"):
-        read_binvox(options(), "train")
+        read_binvox(options("binvox"), "train")
     for i in range(1, 4):
         write(tmp_path / "a" / f"{i}.binvox", numbered(1)[0])
     write(tmp_path / "a" / "3.binvox", numbered(1, 3)[0])
     write(tmp_path / "a" / "4.binvox", numbered(1)[0])
     with pytest.raises(UserError, match=r"differ in size: .*0\.binvox .*3\.binvox is \(3, 3, 3\)"):
-        read_binvox(options(), "train")
+        read_binvox(options("binvox"), "train")
 
 
 def test_file_that_changes_later_is_named(tmp_path, options):
     for i in range(5):
         write(tmp_path / f"{i}.binvox", numbered(5)[i])
-    source = read_binvox(options(), "train")
+    source = read_binvox(options("binvox"), "train")
     write(tmp_path / "1.binvox", numbered(1, 3)[0])
     (tmp_path / "2.binvox").write_bytes(encoded(numbered(5)[2])[:-1])
     (tmp_path / "3.binvox").unlink()

@@ -28,7 +28,7 @@ def data(tmp_path, options):
         write(tmp_path / split / "gt" / f"{model}.h5", cloud(value + 10))
     # The hidden test split: no classes and no complete clouds.
     write(tmp_path / "test" / "partial" / "all" / "w.h5", cloud(9))
-    return options(num_points=6)
+    return options("completion3d", num_points=6)
 
 
 def test_pairs_as_stored_and_val_for_the_test(data):

@@ -82,7 +82,7 @@ def test_wrong_content_is_told(data, message):
 
 
 def test_pairs_follow_the_lists(scans, options):
-    train, test = (read_epn(options(), split) for split in ("train", "test"))
+    train, test = (read_epn(options("epn"), split) for split in ("train", "test"))
     assert class_names_of(train) == class_names_of(test) == ("02", "03")
     fields = train.gather(np.array([1, 0]))  # every view with its model's one object
     assert [np.argwhere(v).tolist() for v in fields["partial"]] == [[[1, 2, 3]], [[0, 0, 0]]]
@@ -101,33 +101,33 @@ def test_pairs_follow_the_lists(scans, options):
 def test_unknown_voxels_are_empty_in_a_scan(scans, options):
     content = field(v000=-1.0, v001=-0.999, v002=1.0, v003=1.001, v010=-np.inf, v011=-2.0, v012=0.0)
     write(scans, "sdf", "a__0__", content)
-    fields = read_epn(options(), "train").gather(np.array([0]))
+    fields = read_epn(options("epn"), "train").gather(np.array([0]))
     assert np.argwhere(fields["partial"][0]).tolist() == [[0, 0, 1], [0, 0, 2], [0, 1, 2]]
 
 
 def test_reader_process_gets_paths(scans, options):
-    source = pickle.loads(pickle.dumps(read_epn(options(), "test")))
+    source = pickle.loads(pickle.dumps(read_epn(options("epn"), "test")))
     assert np.argwhere(source.gather(np.array([0]))["complete"][0]).tolist() == [[0, 1, 2]]
 
 
 def test_wrong_scans_are_told(scans, options):
-    source = read_epn(options(), "train")
+    source = read_epn(options("epn"), "train")
     write(scans, "sdf", "a__1__", field((3, 3, 3)))
     with pytest.raises(UserError, match=r"differ in size: .*a__1__\.sdf"):
         source.gather(np.arange(2))
     path = write(scans, "df", "a__0__", field())
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match=r"a__0__\.df is cut short"):
-        read_epn(options(), "train")
+        read_epn(options("epn"), "train")
     path.unlink()
     with pytest.raises(UserError, match=r"a__0__\.sdf has no object: .*a__0__\.df is missing"):
-        read_epn(options(), "train")
+        read_epn(options("epn"), "train")
     (scans / "completion_train.txt").write_text("ShapeNetCore.v1\\03\\unknown\n")
     with pytest.raises(UserError, match="no scan of the train split"):
-        read_epn(options(), "train")
+        read_epn(options("epn"), "train")
     (scans / "completion_train.txt").unlink()
     with pytest.raises(UserError, match=r"completion_train\.txt is missing"):
-        read_epn(options(), "train")
+        read_epn(options("epn"), "train")
 
 
 def write_h5(path, scans, targets):
@@ -160,7 +160,7 @@ def rows(tmp_path):
 
 
 def test_h5_rows_are_pairs(rows, options):
-    source = pickle.loads(pickle.dumps(read_epn(options(), "train")))
+    source = pickle.loads(pickle.dumps(read_epn(options("epn"), "train")))
     fields = source.gather(np.array([2, 0, 1]))
     places = {name: np.argwhere(fields[name]).tolist() for name in ("partial", "complete")}
     assert places == {
@@ -201,14 +201,14 @@ def test_wrong_h5_files_are_told(rows, options):
     ):
         spoil()
         with pytest.raises(UserError, match=message) as error:
-            read_epn(options(), "train")
+            read_epn(options("epn"), "train")
         assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_missing_folders_are_told(tmp_path, options):
     with pytest.raises(UserError, match="is missing"):
-        read_epn(options(dir=str(tmp_path / "none")), "train")
+        read_epn(options("epn", dir=str(tmp_path / "none")), "train")
     with pytest.raises(
         UserError, match=r"shapenet_dim32_sdf, or .*test_shape_voxel_data_list\.txt"
     ):
-        read_epn(options(), "test")
+        read_epn(options("epn"), "test")

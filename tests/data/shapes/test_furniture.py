@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
 from nvc_jax.data.base.source import class_names_of
@@ -22,9 +22,8 @@ from nvc_jax.data.shapes.primitives import (
 
 
 def read(split, num_models=40, holdout_every=5):
-    data = default_config().data
-    data.update({"num_models": num_models, "holdout_every": holdout_every})
-    return read_furniture(data, split)
+    data = {"source": "furniture", "num_models": num_models, "holdout_every": holdout_every}
+    return read_furniture(make_config({"data": data}).data, split)
 
 
 def everything(source):

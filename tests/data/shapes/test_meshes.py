@@ -305,7 +305,7 @@ def test_converts_a_folder(tmp_path, options):
     expected[:, 4:12, 6:10] = 1
     for solid in voxels:
         np.testing.assert_array_equal(solid, expected)
-    source = read_shapes(options(dir=str(out), holdout_every=3), "train")
+    source = read_shapes(options("shapes", dir=str(out), holdout_every=3), "train")
     assert source.spec["points"].shape == (50, 3) and source.spec["voxels"].shape == (16, 16, 16)
 
 

@@ -19,7 +19,7 @@ def write(path, first, labels):
 
 
 def test_clouds_of_all_files(tmp_path, options):
-    data = options(num_points=5)
+    data = options("modelnet_hdf5", num_points=5)
     write(tmp_path / "ply_data_train0.h5", 0, [39, 0])
     write(tmp_path / "ply_data_train1.h5", 2, [7])
     write(tmp_path / "ply_data_test0.h5", 3, [1])
@@ -40,4 +40,4 @@ def test_clouds_of_all_files(tmp_path, options):
 
 def test_missing_files_are_told(options):
     with pytest.raises(UserError, match=r"there is no file ply_data_train\*\.h5"):
-        read_modelnet_hdf5(options(), "train")
+        read_modelnet_hdf5(options("modelnet_hdf5"), "train")

@@ -125,7 +125,7 @@ def write_pair(root, split, name, value, views=None, complete=None):
 @pytest.fixture
 def five(options):
     """Clouds of five points."""
-    return options(num_points=5)
+    return options("pcn", num_points=5)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_few_points_repeat_and_many_are_drawn_alike_whatever_the_batch(data, fiv
 def test_padding_and_missing_measurements_are_left_out(tmp_path, options):
     points = np.array([[0, 0, 0], [NAN, 1, 2], [0, 0, 5], [3, 0, 0], [0, 0, 0]])
     write_pair(tmp_path, "test", "a/b", 1, complete=points)
-    found = read_pcn(options(num_points=2), "test").gather(np.array([0]))["complete"]
+    found = read_pcn(options("pcn", num_points=2), "test").gather(np.array([0]))["complete"]
     assert found[0].tolist() == [[0, 0, 5], [3, 0, 0]]
 
 
@@ -230,4 +230,4 @@ def test_file_that_breaks_later_is_told_when_it_is_read(data, five):
 
 def test_number_of_points_is_checked(data, options):
     with pytest.raises(UserError, match=r"data\.num_points is 0: use 1 or more"):
-        read_pcn(options(num_points=0), "test")
+        read_pcn(options("pcn", num_points=0), "test")

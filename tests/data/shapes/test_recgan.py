@@ -37,7 +37,7 @@ def test_off_center_voxels_come_to_places_computed_by_hand(tmp_path, options):
         (143, 200, 3),
         ((143, 200, 3), (0, 255, 126)),
     )
-    source = read_recgan(options(), "train")
+    source = read_recgan(options("recgan"), "train")
     fields = source.gather(np.array([0]))
     assert np.argwhere(fields["partial"][0]).tolist() == [[49, 50, 16]]
     assert np.argwhere(fields["complete"][0]).tolist() == [[14, 63, 47], [49, 50, 16]]
@@ -45,7 +45,7 @@ def test_off_center_voxels_come_to_places_computed_by_hand(tmp_path, options):
     assert {k: (s.shape, s.dtype) for k, s in source.spec.items()} == {
         k: (v.shape[1:], v.dtype) for k, v in fields.items()
     }
-    (fine,) = read_recgan(options(resolution=256), "train").gather(np.array([0]))["partial"]
+    (fine,) = read_recgan(options("recgan", resolution=256), "train").gather(np.array([0]))["partial"]
     assert np.argwhere(fine).tolist() == [[199, 200, 67]]
 
 
@@ -73,16 +73,16 @@ def test_published_folders_and_early_spellings(tmp_path, options):
     save_pair(tmp_path / "P1_04256520_coach", "train", "c.npz")
     save_pair(tmp_path / "P1_02828884_bench", "test", "d.npz")
     (tmp_path / "results").mkdir()
-    train, test = (read_recgan(options(), split) for split in ("train", "test"))
+    train, test = (read_recgan(options("recgan"), split) for split in ("train", "test"))
     assert class_names_of(train) == class_names_of(test) == ("bench", "couch", "table")
     assert train.gather(np.arange(len(train)))["label"].tolist() == [1, 2, 2]
     assert test.gather(np.arange(len(test)))["label"].tolist() == [0, 2]
-    assert len(read_recgan(options(test_split="test_216"), "test")) == 2
+    assert len(read_recgan(options("recgan", test_split="test_216"), "test")) == 2
 
 
 def test_reader_process_gets_paths(tmp_path, options):
     save_pair(tmp_path / "a_chair", "train", "x.npz", (2, 2, 2), (1, 1, 1))
-    sent = pickle.dumps(read_recgan(options(resolution=256), "train"))
+    sent = pickle.dumps(read_recgan(options("recgan", resolution=256), "train"))
     assert len(sent) < 3000
     (volume,) = pickle.loads(sent).gather(np.array([0]))["partial"]
     assert np.argwhere(volume).tolist() == [[128, 128, 128]]
@@ -93,12 +93,12 @@ def test_text_volumes_of_the_first_version(tmp_path, options):
         path = tmp_path / "chair" / f"train_{kind}" / "voxel_grids_64"
         path.mkdir(parents=True)
         (path / "chair_0890_0_0_0_045_062_047.txt").write_text(text)
-    fields = read_recgan(options(), "train").gather(np.array([0]))
+    fields = read_recgan(options("recgan"), "train").gather(np.array([0]))
     # Offsets: 19 / 2 → 9, 2 / 2 = 1, 17 / 2 → 8.
     assert np.argwhere(fields["partial"][0]).tolist() == [[9, 62, 11]]
     assert np.argwhere(fields["complete"][0]).tolist() == [[9, 62, 11], [53, 1, 54]]
     with pytest.raises(UserError, match="a divisor of 64"):
-        read_recgan(options(resolution=128), "train")
+        read_recgan(options("recgan", resolution=128), "train")
 
 
 def test_text_rows_are_x_y_z():
@@ -135,27 +135,27 @@ def test_missing_partner_is_told(tmp_path, options, lost, left):
     missing = folder / f"train_125_{lost}_vox256" / "b.npz"
     missing.unlink()
     with pytest.raises(UserError, match="incomplete") as error:
-        read_recgan(options(), "train")
+        read_recgan(options("recgan"), "train")
     assert str(missing) in str(error.value)
 
 
 def test_wrong_folders_and_resolutions_are_told(tmp_path, options):
     with pytest.raises(UserError, match="is missing"):
-        read_recgan(options(dir=str(tmp_path / "none")), "train")
+        read_recgan(options("recgan", dir=str(tmp_path / "none")), "train")
     with pytest.raises(UserError, match="got none"):
-        read_recgan(options(), "train")
+        read_recgan(options("recgan"), "train")
     save_pair(tmp_path / "chair", "train", "a.npz")
     with pytest.raises(UserError, match=r"test_125_25d_vox256 .*got none"):
-        read_recgan(options(), "test")
+        read_recgan(options("recgan"), "test")
     for resolution in (0, -4, 48, 512):
         with pytest.raises(UserError, match=f"resolution is {resolution}: use a divisor of 256"):
-            read_recgan(options(resolution=resolution), "train")
+            read_recgan(options("recgan", resolution=resolution), "train")
 
 
 def test_wrong_volumes_are_told(tmp_path, options):
     save_pair(tmp_path / "chair", "train", "a.npz")
     path = tmp_path / "chair" / "train_25d_vox256" / "a.npz"
-    source, good = read_recgan(options(), "train"), path.read_bytes()
+    source, good = read_recgan(options("recgan"), "train"), path.read_bytes()
 
     def cut():
         path.write_bytes(good[: len(good) // 2])
@@ -180,4 +180,4 @@ def test_text_without_sizes_in_its_name_is_told(tmp_path, options, name):
         (tmp_path / "chair" / f"train_{kind}").mkdir(parents=True)
         (tmp_path / "chair" / f"train_{kind}" / name).write_text("0 0 0")
     with pytest.raises(UserError, match=f"{name}: expected a name"):
-        read_recgan(options(), "train").gather(np.array([0]))
+        read_recgan(options("recgan"), "train").gather(np.array([0]))

@@ -32,7 +32,7 @@ def data(tmp_path, options):
     (tmp_path / "all_files.txt").write_text(lines)
     rooms = "".join(f"Area_{area}_office_15\n" for area in AREAS)
     (tmp_path / "room_filelist.txt").write_text(rooms)
-    return options(num_points=4)
+    return options("s3dis", num_points=4)
 
 
 @pytest.mark.parametrize(("area", "test"), [(5, [1, 2]), (1, [0]), (6, [4])])

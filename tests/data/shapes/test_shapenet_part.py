@@ -89,7 +89,7 @@ WRITERS = [write_v0, write_part_annotation, write_v0_normal, write_hdf5]
 @pytest.fixture
 def four(options):
     """Clouds of four points."""
-    return options(num_points=4)
+    return options("shapenet_part", num_points=4)
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -115,7 +115,7 @@ def test_releases_read_alike(tmp_path, four, write, split):
 @pytest.mark.parametrize("num_points", [3, 11])
 def test_resampled_points_keep_their_parts_whatever_the_batch(tmp_path, options, write, num_points):
     write(tmp_path)
-    source = read_shapenet_part(options(num_points=num_points), "test")
+    source = read_shapenet_part(options("shapenet_part", num_points=num_points), "test")
     one, two = source.gather(np.array([1])), source.gather(np.array([0, 1]))
     again = pickle.loads(pickle.dumps(source)).gather(np.array([1]))
     for name, values in one.items():

@@ -20,7 +20,7 @@ def shape_options(options, tmp_path):
     """Makes `config.data` for one file."""
 
     def make(**changes):
-        return options(**{"dir": str(tmp_path / "shapes.npz"), "holdout_every": 3, **changes})
+        return options("shapes", **{"dir": str(tmp_path / "shapes.npz"), "holdout_every": 3, **changes})
 
     return make
 
@@ -207,33 +207,27 @@ def write_pairs(folder, split="train", **fields):
     np.savez(folder / f"{split}.npz", **fields)
 
 
-@pytest.fixture
-def pair_options(shape_options, tmp_path):
-    """Makes `config.data` for the folder."""
-    return lambda **changes: shape_options(dir=str(tmp_path), **changes)
-
-
-def test_pairs_of_volumes(tmp_path, pair_options):
+def test_pairs_of_volumes(tmp_path, options):
     partial, complete = volumes(2, (2, 3, 4)), volumes(2, (2, 3, 4)).astype(np.int64)
     complete[0, 0, 0, :2] = 7, 255
     write_pairs(
         tmp_path, partial=partial.astype(bool), complete=complete, label=[2, 0], label_names=NAMES
     )
     write_pairs(tmp_path, "test", partial=partial[:1], complete=partial[:1])
-    source = read_pairs(pair_options(unlabeled_class="bed"), "train")
+    source = read_pairs(options("pairs", unlabeled_class="bed"), "train")
     fields = everything(source)
     np.testing.assert_array_equal(fields["partial"], partial)
     np.testing.assert_array_equal(fields["complete"], complete)
     assert fields["partial"].dtype == fields["complete"].dtype == np.uint8
     assert fields["label"].tolist() == [2, -1] and class_names_of(source) == tuple(NAMES)
-    assert everything(read_pairs(pair_options(), "test"))["label"].tolist() == [-1]
+    assert everything(read_pairs(options("pairs"), "test"))["label"].tolist() == [-1]
 
 
-def test_pairs_of_points_may_differ_in_number(tmp_path, pair_options):
+def test_pairs_of_points_may_differ_in_number(tmp_path, options):
     rng = np.random.default_rng(3)
     partial, complete = rng.normal(size=(2, 3, 3)), rng.normal(size=(2, 5, 3))
     write_pairs(tmp_path, partial=partial, complete=complete)
-    fields = everything(read_pairs(pair_options(), "train"))
+    fields = everything(read_pairs(options("pairs"), "train"))
     np.testing.assert_array_equal(fields["partial"], partial.astype(np.float32))
     np.testing.assert_array_equal(fields["complete"], complete.astype(np.float32))
     assert fields["complete"].dtype == np.float32
@@ -255,13 +249,13 @@ CUBES = volumes(2, (2, 2, 2))
         ({"partial": POINTS, "complete": POINTS[:2]}, "one length"),
     ],
 )
-def test_wrong_pairs_are_told(tmp_path, pair_options, fields, message):
+def test_wrong_pairs_are_told(tmp_path, options, fields, message):
     write_pairs(tmp_path, **fields)
     with pytest.raises(UserError, match=message) as error:
-        read_pairs(pair_options(), "train")
+        read_pairs(options("pairs"), "train")
     assert str(tmp_path / "train.npz") in str(error.value)
 
 
-def test_missing_pairs_are_told(pair_options, tmp_path):
+def test_missing_pairs_are_told(options, tmp_path):
     with pytest.raises(UserError, match=r"test\.npz is missing"):
-        read_pairs(pair_options(), "test")
+        read_pairs(options("pairs"), "test")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.data.shapes.stretch import (
@@ -106,7 +107,7 @@ def test_normals_stay_at_right_angles_to_the_surface():
 
 
 def test_only_training_shapes_get_copies(shapes):
-    options = default_config().data
+    options = SimpleNamespace(stretched_copies=0, stretch=0.15, view_seed=0)
     assert with_stretched_copies(shapes, options, "train") is shapes
     options.stretched_copies = 4
     assert len(with_stretched_copies(shapes, options, "train")) == 15

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gettext
 import io
 import struct
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,23 +40,13 @@ def write(root, files):
 
 
 @pytest.fixture
-def read(tmp_path):
+def read(tmp_path, options):
     """Reads catalogs, and returns the pairs of all splits together by name of the catalog."""
 
     def run(files, split="", **changes):
         write(tmp_path, files)
-        options = SimpleNamespace(
-            **{
-                "dir": str(tmp_path),
-                "source_language": "de",
-                "target_language": "en",
-                "max_words": 0,
-                "max_length_ratio": 0.0,
-                "holdout_every": 3,
-                **changes,
-            }
-        )
-        sources = [read_gettext(options, s) for s in ([split] if split else SPLITS)]
+        data = options("gettext", **{"max_words": 0, "holdout_every": 3, **changes})
+        sources = [read_gettext(data, s) for s in ([split] if split else SPLITS)]
         return [
             (*pair, class_names_of(source)[label])
             for source in sources

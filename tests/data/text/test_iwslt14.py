@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,19 +54,10 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def read(folder):
+def read(folder, options):
     def run(split, **changes):
-        options = SimpleNamespace(
-            **{
-                "dir": str(folder),
-                "source_language": "de",
-                "target_language": "en",
-                "max_words": 175,
-                "max_length_ratio": 1.5,
-                **changes,
-            }
-        )
-        return read_iwslt14(options, split)
+        limits = {"max_words": 175, "max_length_ratio": 1.5}
+        return read_iwslt14(options("iwslt14", **limits, **changes), split)
 
     return run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -57,27 +56,25 @@ def folder(tmp_path):
     return tmp_path
 
 
-def read(folder, split, **changes):
-    options: dict[str, Any] = {
-        "name": "tiny/de-en",
-        "dir": str(folder),
-        "train_split": "train",
-        "test_split": "test",
-    }
-    options |= {"source_language": "de", "target_language": "en", "max_words": 2}
-    return read_tfds_text(SimpleNamespace(**{**options, "max_length_ratio": 0.0, **changes}), split)
+@pytest.fixture
+def read(options):
+    def run(split, **changes):
+        data = options("tfds_text", **{"name": "tiny/de-en", "max_words": 2, **changes})
+        return read_tfds_text(data, split)
+
+    return run
 
 
-def test_reads_pairs_of_all_splits(folder):
-    source = read(folder, "train", max_words=0)
+def test_reads_pairs_of_all_splits(read):
+    source = read("train", max_words=0)
     assert list(iterate_pairs(source)) == [PAIRS[0], PAIRS[2]]
     batch = source.gather(np.array([1, 0]))
     assert batch["target_text"].tolist() == ["one two three", "Greetings"]
     assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
-    assert list(iterate_pairs(read(folder, "train"))) == [PAIRS[0]]
-    turned = read(folder, "validation", source_language="en", target_language="de")
+    assert list(iterate_pairs(read("train"))) == [PAIRS[0]]
+    turned = read("validation", source_language="en", target_language="de")
     assert list(iterate_pairs(turned)) == [PAIRS[0][::-1]]
-    assert list(iterate_pairs(read(folder, "test", test_split="train"))) == [PAIRS[0], PAIRS[2]]
+    assert list(iterate_pairs(read("test", test_split="train"))) == [PAIRS[0], PAIRS[2]]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +86,7 @@ def test_reads_pairs_of_all_splits(folder):
         ({"target_language": "fr"}, "no feature 'fr', got de, en; set data.source_language"),
     ],
 )
-def test_mistakes_are_told(folder, changes, message):
+def test_mistakes_are_told(read, changes, message):
     with pytest.raises(UserError, match=message) as error:
-        read(folder, "train", **changes)
+        read("train", **changes)
     assert "\n" not in str(error.value)
