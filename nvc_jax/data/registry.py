@@ -83,7 +83,7 @@ SOURCES: dict[str, Reader] = {
         parts=furniture.PARTS_OF_CLASS,
     ),
     "shapes": Reader(shapes.read_shapes, shapes.OPTIONS, splits=SPLITS),
-    "pairs": Reader(shapes.read_pairs, shapes.OPTIONS),
+    "pairs": Reader(shapes.read_pairs, shapes.PAIR_OPTIONS),
     "binvox": Reader(binvox.read_binvox, binvox.OPTIONS),
     "recgan": Reader(recgan.read_recgan, recgan.OPTIONS),
     "epn": Reader(epn.read_epn, epn.OPTIONS),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import sys
+import textwrap
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,7 +76,57 @@ def test_data_that_come_without_files_need_no_folder():
     }
 
 
-@pytest.mark.parametrize("name", sorted(n for n, reader in SOURCES.items() if reader.needs_dir))
-def test_readers_of_files_need_a_folder(options, name):
-    with pytest.raises(UserError, match=f"'{name}' needs data.dir"):
-        open_source(options(name, dir=""), "train")
+def test_readers_of_files_need_a_folder(options):
+    for name in (name for name, reader in SOURCES.items() if reader.needs_dir):
+        with pytest.raises(UserError, match=f"'{name}' needs data.dir"):
+            open_source(options(name, dir=""), "train")
+
+
+def keys_read(function, seen):
+    """The attributes of `options` that a function, or what it hands them to, reads."""
+    seen.add(function)
+    module = vars(sys.modules[function.__module__])
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "options":
+            yield node.attr
+        if isinstance(node, ast.Call) and "options" in map(ast.unparse, node.args):
+            called = module.get(ast.unparse(node.func))
+            if inspect.isfunction(called) and called not in seen:
+                yield from keys_read(called, seen)
+
+
+def test_every_source_declares_what_it_reads():
+    everywhere = {"source", "num_threads", "num_workers"}
+    for name, reader in SOURCES.items():
+        declared = {option.name.removeprefix("data.") for option in reader.all_options}
+        read = {*keys_read(reader.read, set())} | ({"dir"} if reader.needs_dir else set())
+        if "validation" not in reader.splits:
+            read.add("validation_fraction")
+        assert read - everywhere == declared, name
+
+
+LEAST = {
+    "validation_fraction": 0,
+    "holdout_every": 3,
+    "image_size": 0,
+    "num_points": 1,
+    "num_scenes": 1,
+    "num_heldout_scenes": 1,
+    "num_models": 1,
+    "resolution": 1,
+    "max_words": 0,
+    "max_length_ratio": 0,
+}
+
+
+def test_numbers_below_their_bounds_are_refused_at_the_start(options):
+    refused = set()
+    for name, reader in SOURCES.items():
+        for key in LEAST.keys() & {
+            option.name.removeprefix("data.") for option in reader.all_options
+        }:
+            below = LEAST[key] - 1
+            with pytest.raises(UserError, match=rf"data\.{key} is .*at least {LEAST[key]}"):
+                options(name, **{key: (below, below) if key == "image_size" else below})
+            refused.add(key)
+    assert refused == LEAST.keys()

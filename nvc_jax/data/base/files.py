@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.extras import require
 from nvc_jax.data.base.source import FieldSpec
 
 Shapes = Mapping[str, tuple[int | str, ...]]
@@ -167,7 +168,7 @@ def check_image_size(size: Sequence[int]) -> tuple[int, int]:
     Raises:
       UserError: for anything else.
     """
-    if len(size) != 2 or min(size) < 0 or (min(size) == 0 < max(size)):
+    if len(size) != 2 or min(size) == 0 < max(size):
         raise UserError(
             f"data.image_size is {tuple(size)}: use (height, width), or (0, 0) for what is stored."
         )
@@ -228,7 +229,7 @@ def open_hdf5(path: Path, shapes: Shapes) -> Iterator[dict[str, Any]]:
       UserError: for a missing or damaged file, a missing data set, or another shape; also for damage
         that shows while data are read.
     """
-    import h5py  # slow to import
+    h5py = require("h5py", extra="shapes", what="Reading HDF5 files")
 
     existing(path)
     try:

@@ -6,18 +6,18 @@ exactly once an epoch, a batch may reach over into the next epoch, and a run res
 
 from __future__ import annotations
 
+import itertools
 import signal
+from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
-import grain
 import numpy as np
 from absl import flags
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.source import Source, is_in_memory
-from nvc_jax.data.base.stream import IterableSource
-from nvc_jax.data.text.buckets import BucketedBatches
+from nvc_jax.core.extras import require
+from nvc_jax.data.base.source import Batches, BatchSource, Source, is_in_memory
 
 
 class _Positions:
@@ -29,11 +29,12 @@ class _Positions:
 
     def _order(self, epoch: int) -> np.ndarray:
         """The epoch's permutation; the last two are kept."""
-        if epoch not in self._orders:
+        orders = self._orders  # another thread may put others in its place
+        if epoch not in orders:
             rng = np.random.default_rng([self._seed, epoch])
-            kept = dict(list(self._orders.items())[-1:])
-            self._orders = {**kept, epoch: rng.permutation(self._size)}
-        return self._orders[epoch]
+            kept = dict(list(orders.items())[-1:])
+            orders = self._orders = {**kept, epoch: rng.permutation(self._size)}
+        return orders[epoch]
 
     def ids(self, step: int) -> np.ndarray:
         """Example numbers of the global batch of a step, int64 `[batch_size]`."""
@@ -44,8 +45,8 @@ class _Positions:
         )
 
 
-class _Batches(grain.sources.RandomAccessDataSource):
-    """This process's share of the batch of every step, by step."""
+class _Steps:
+    """This process's share of the batch of every step, by step, as Grain reads it too."""
 
     def __init__(self, source: Source, positions: _Positions, first: int, size: int, steps: int):
         self._source, self._positions = source, positions
@@ -60,7 +61,7 @@ class _Batches(grain.sources.RandomAccessDataSource):
 
 
 def train_batches(
-    source: Source | IterableSource | BucketedBatches,
+    source: Source | BatchSource,
     batch_size: int,
     *,
     seed: int,
@@ -69,11 +70,11 @@ def train_batches(
     process_count: int = 1,
     num_threads: int = 1,
     num_workers: int = 0,
-) -> Any:
+) -> Batches:
     """Endless training batches of this process.
 
     Args:
-      source: the examples; an `IterableSource` and `BucketedBatches` have batch sizes of their own.
+      source: the examples; a `BatchSource` has batches of its own.
       batch_size: global batch size, a multiple of `process_count`.
       seed: of the order.
       start_step: step of the first batch.
@@ -89,41 +90,52 @@ def train_batches(
     Raises:
       UserError: if the batch cannot be shared evenly by the processes.
     """
-    if isinstance(source, IterableSource):
-        return source.batches(start_step)
-    if isinstance(source, BucketedBatches):
+    if isinstance(source, BatchSource):
         return source.batches(start_step, process_index, process_count)
     size = _share(batch_size, process_count)
     positions = _Positions(len(source), batch_size, seed)
-    reader = _Batches(source, positions, process_index * size, size, 2**31 - 1)
-    return _iterate(reader, start_step, 0 if is_in_memory(source) else num_threads, num_workers)
-
-
-def _iterate(
-    reader: _Batches, start_step: int, num_threads: int, num_workers: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Reads ahead through Grain, or plainly."""
-    if num_threads == 0 and num_workers == 0:
-        for step in range(start_step, len(reader)):
-            yield reader[step]
-        return
-    dataset = grain.MapDataset.source(reader)[start_step:]
-    options = grain.ReadOptions(
-        num_threads=max(num_threads, 1), prefetch_buffer_size=2 * max(num_threads, 1)
-    )
-    iterable = dataset.to_iter_dataset(options)
+    reader = _Steps(source, positions, process_index * size, size, 2**31 - 1)
+    num_threads = 0 if is_in_memory(source) else num_threads
     if num_workers > 0:
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which our programs do not use
-        workers = grain.MultiprocessingOptions(num_workers=num_workers)
-        iterable = iterable.mp_prefetch(workers, worker_init_fn=_ignore_interrupt)
-    iterator = iter(iterable)
+        return _read_in_processes(reader, start_step, num_threads, num_workers)
+    if num_threads > 0:
+        return _read_in_threads(reader, start_step, num_threads)
+    return (reader[step] for step in range(start_step, len(reader)))
+
+
+def _read_in_threads(reader: _Steps, start_step: int, num_threads: int) -> Batches:
+    """Has two batches a thread read or on their way."""
+    steps = itertools.count(start_step)
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        ahead = deque(
+            pool.submit(reader.__getitem__, step)
+            for step in itertools.islice(steps, 2 * num_threads)
+        )
+        while True:
+            batch = ahead.popleft().result()
+            ahead.append(pool.submit(reader.__getitem__, next(steps)))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_in_processes(
+    reader: _Steps, start_step: int, num_threads: int, num_workers: int
+) -> Batches:
+    """Reads ahead through Grain."""
+    grain = require("grain", extra="data", what="data.num_workers above 0")
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain reads absl's flags, which our programs do not use
+    threads = max(num_threads, 1)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    workers = grain.MultiprocessingOptions(num_workers=num_workers)
+    dataset = grain.MapDataset.source(reader)[start_step:].to_iter_dataset(options)
+    iterator = iter(dataset.mp_prefetch(workers, worker_init_fn=_ignore_interrupt))
     try:
         yield from iterator
     finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+        iterator.close()
 
 
 def _ignore_interrupt(worker: int, num_workers: int) -> None:

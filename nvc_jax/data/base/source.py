@@ -25,12 +25,15 @@ Cameras look along z, with x to the right and y down. The axes of a volume are x
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+
+Batches = Generator[dict[str, np.ndarray], None, None]
+"""What is iterated in training, and closed at its end."""
 
 
 class FieldSpec(NamedTuple):
@@ -51,6 +54,18 @@ class Source(Protocol):
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Examples `ids` (int64 `[n]`) as arrays `[n, ...]`."""
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """Examples that come in training batches of their own, whatever `train.batch_size` says."""
+
+    spec: dict[str, FieldSpec]
+
+    def batches(
+        self, start_step: int = 0, process_index: int = 0, process_count: int = 1
+    ) -> Batches:
+        """Endless batches of one of the processes, from a step of the run on."""
 
 
 class FieldSource:
@@ -260,16 +275,14 @@ def every_nth(source: Source, split: str, every: int) -> Source:
     Args:
       source: all examples.
       split: `test` (i % every = 0), `validation` (i % every = 1) or `train` (the rest).
-      every: `data.holdout_every`.
+      every: `data.holdout_every`, 3 or more.
 
     Returns:
       The examples of the split, in order.
 
     Raises:
-      UserError: if `every` is below 3, or the split would be empty.
+      UserError: if the split would be empty.
     """
-    if every < 3:
-        raise UserError(f"data.holdout_every is {every}: use 3 or more.")
     remainder = np.arange(len(source)) % every
     chosen = {"test": remainder == 0, "validation": remainder == 1, "train": remainder > 1}[split]
     if not chosen.any():

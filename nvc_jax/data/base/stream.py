@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.source import FieldSource, FieldSpec, Source, check_batch_fields
+from nvc_jax.data.base.source import Batches, FieldSource, FieldSpec, Source, check_batch_fields
 
 
 class IterableSource:
@@ -36,13 +36,16 @@ class IterableSource:
             self._first = first
         return first
 
-    def batches(self, start_step: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """Batches from `start_step` on; begins anew at the end.
+    def batches(
+        self, start_step: int = 0, process_index: int = 0, process_count: int = 1
+    ) -> Batches:
+        """Batches from `start_step` on; begins anew at the end. Every process has its own iterable.
 
         Raises:
           UserError: for a batch with other fields than the first, or at the end of a one-shot
             iterator.
         """
+        del process_index, process_count
         skip = start_step
         while True:
             count = 0

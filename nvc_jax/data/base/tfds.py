@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.extras import require
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSpec, Source
 
@@ -96,7 +97,8 @@ def open_prepared(options: Any, split: str, make: Callable[[Any, str], Source]) 
     Raises:
       UserError: if the data set is unknown or not prepared; tells how to prepare it.
     """
-    import tensorflow_datasets as tfds  # imports no TensorFlow until it prepares a data set
+    # Imports no TensorFlow until it prepares a data set.
+    tfds = require("tensorflow_datasets", extra="data", what="Reading data sets of TFDS")
 
     where = f"data.name = {options.name!r}, data.dir = {options.dir!r}"
     if not options.name:

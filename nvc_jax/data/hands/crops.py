@@ -46,7 +46,7 @@ def crop_side(options: Any, default: int = 128) -> int:
       UserError: for a size that is not square.
     """
     size = tuple(options.image_size)
-    if len(size) != 2 or size[0] != size[1] or size[0] < 0:
+    if len(size) != 2 or size[0] != size[1]:
         raise UserError(
             f"data.image_size is {size}: crops of hands are square, use (side, side), or (0, 0) for "
             f"{default}."

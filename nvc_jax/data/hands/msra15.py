@@ -75,14 +75,12 @@ def read_msra15(options: Any, split: str) -> FileSource:
       asked for.
 
     Raises:
-      UserError: for a missing or damaged file, or a subject that there is not.
+      UserError: for a missing or damaged file.
 
     Reference: Sun et al., "Cascaded Hand Pose Regression", CVPR 2015, and the README of its data set;
       Oberweger and Lepetit, "DeepPrior++", ICCV workshops 2017, `importers.py` (faulty frames).
     """
     root, side, tested = Path(options.dir), crop_side(options), options.test_subject
-    if not 0 <= tested < _SUBJECTS:
-        raise UserError(f"data.test_subject is {tested}: use one of 0 to {_SUBJECTS - 1}.")
     items: list[tuple[Any, ...]] = []
     label: list[int] = []
     for subject in range(_SUBJECTS):

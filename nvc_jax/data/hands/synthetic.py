@@ -72,24 +72,19 @@ class Hands:
       split: whose persons they are of: `train`, `validation` or `test`.
       number: how many.
       side: `S`.
-      channels: `C`.
+      channels: `C`: 1 depth, 3 color, 4 both.
       seed: of all that is random.
 
     Raises:
-      UserError: if there is no hand, or another number of channels.
+      UserError: for a side below 8.
     """
 
     in_memory = True
 
     def __init__(self, split: str, number: int, side: int = SIDE, channels: int = 1, seed: int = 0):
-        if number < 1 or side < 8:
+        if side < 8:
             raise UserError(
-                f"There is 1 hand or more, of a side of 8 pixels or more, got {number} of {side}: "
-                "set data.num_scenes, data.num_heldout_scenes and data.image_size."
-            )
-        if channels not in CHANNELS:
-            raise UserError(
-                f"data.channels is {channels}: hands have 1 (depth), 3 (color) or 4 (both)."
+                f"data.image_size is {(side, side)}: hands have a side of 8 pixels or more."
             )
         self.class_names = tuple(GESTURES)
         self._channels, self._seed = CHANNELS[channels], (seed, list(PERSONS).index(split))

@@ -49,16 +49,15 @@ class Rooms:
       seed: of all that is random.
 
     Raises:
-      UserError: if there is no room, or no pixel.
+      UserError: for a size below 8.
     """
 
     in_memory = True
 
     def __init__(self, split: str, number: int, size: tuple[int, int] = IMAGE_SIZE, seed: int = 0):
-        if number < 1 or min(size) < 8:
+        if min(size) < 8:
             raise UserError(
-                f"There is 1 room or more, of [8, 8] pixels or more, got {number} of {list(size)}: "
-                "set data.num_scenes, data.num_heldout_scenes and data.image_size."
+                f"data.image_size is {tuple(size)}: rooms have 8 pixels or more along both sides."
             )
         self._split, self._number, self._size, self._seed = split, number, tuple(size), seed
         self._drawn: dict[int, dict[str, np.ndarray]] = {}

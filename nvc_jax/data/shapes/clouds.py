@@ -99,7 +99,7 @@ def completion_source(
     Raises:
       UserError: for a folder, a file or a partner that is missing, or a damaged file.
     """
-    root, count = Path(options.dir), num_points(options)
+    root, count = Path(options.dir), options.num_points
     found = [root / name for name in folders if (root / name / "partial").is_dir()]
     if not found:
         remedy = "put them there or set data.dir"
@@ -150,13 +150,6 @@ def _read_pair(
         ids = resample(points, count, rng, str(path))
         fields[field] = points[ids].astype(np.float32)
     return fields
-
-
-def num_points(options: Any) -> int:
-    """Returns `data.num_points`, checked."""
-    if options.num_points < 1:
-        raise UserError(f"data.num_points is {options.num_points}: use 1 or more.")
-    return options.num_points
 
 
 def whole_numbers(values: np.ndarray, low: int, high: int, where: str) -> np.ndarray:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSource, Source, every_nth
@@ -57,10 +56,8 @@ def read_furniture(options: Any, split: str) -> Source:
       `CLASS_NAMES`. They are centered, y is up, the front is at +z.
 
     Raises:
-      UserError: if there is no model, or none in the split.
+      UserError: if there is no model in the split.
     """
-    if options.num_models < 1:
-        raise UserError(f"data.num_models is {options.num_models}: use 1 or more.")
     return every_nth(_all_models(options.num_models), split, options.holdout_every)
 
 

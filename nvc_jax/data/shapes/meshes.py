@@ -11,11 +11,12 @@ import re
 import zlib
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.extras import require
 from nvc_jax.data.shapes.shapes import write_shapes
 from nvc_jax.data.shapes.voxelization import solid_voxels
 
@@ -92,7 +93,7 @@ def sample_points(
       normals: float32 `[P, 3]` of length 1, those of the faces: out of the side from which the
         corners are seen counterclockwise.
     """
-    import trimesh
+    trimesh = _trimesh()
 
     faces = np.arange(3 * len(triangles)).reshape(-1, 3)
     mesh = trimesh.Trimesh(triangles.reshape(-1, 3), faces, process=False)
@@ -130,6 +131,7 @@ def convert_meshes(
     """
     from tqdm import tqdm
 
+    _trimesh()  # one message, and not one for every file
     if not folder.is_dir():
         raise UserError(f"The folder {str(folder)!r} is missing.")
     found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
@@ -168,6 +170,11 @@ def convert_meshes(
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from None
     return failures
+
+
+def _trimesh() -> Any:
+    """The package, which is slow to import."""
+    return require("trimesh", extra="shapes", what="Reading meshes")
 
 
 def _face_vectors(triangles: np.ndarray) -> np.ndarray:
@@ -236,7 +243,7 @@ def _corners(vertices: list[list[float]], faces: list[tuple[int, int, int]]) -> 
 
 def _read_scene(path: Path) -> np.ndarray:
     """Faces of all meshes of a scene."""
-    import trimesh
+    trimesh = _trimesh()
 
     scene = trimesh.load_scene(str(path.resolve()), process=False, skip_materials=True)
     parts, others = [], set()

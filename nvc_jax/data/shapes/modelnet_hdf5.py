@@ -10,7 +10,7 @@ import numpy as np
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import Shapes, read_hdf5_files, read_lines
 from nvc_jax.data.base.source import FieldSource
-from nvc_jax.data.shapes.clouds import num_points, resample, whole_numbers
+from nvc_jax.data.shapes.clouds import resample, whole_numbers
 
 OPTIONS = (
     shared.DIR,
@@ -34,7 +34,7 @@ def read_modelnet_hdf5(options: Any, split: str) -> FieldSource:
 
     Reference: Qi et al., "PointNet", CVPR 2017.
     """
-    root, count = Path(options.dir), num_points(options)
+    root, count = Path(options.dir), options.num_points
     names = root / "shape_names.txt"
     classes = read_lines(names) if names.is_file() else []
     points: list[np.ndarray] = []

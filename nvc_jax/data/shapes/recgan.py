@@ -69,7 +69,7 @@ def read_recgan(options: Any, split: str) -> Source:
             f"<class>/{parts[split]}_125_25d_vox256 or <class>/{parts[split]}_25d, got none."
         )
     side, resolution = min(_SIDE[pair[0].suffix] for pair in items), options.resolution
-    if not 0 < resolution <= side or side % resolution:
+    if side % resolution:
         raise UserError(f"data.resolution is {resolution}: use a divisor of {side}.")
     return FileSource(
         items,

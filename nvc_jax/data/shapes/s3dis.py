@@ -12,7 +12,7 @@ from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import read_hdf5, read_lines
 from nvc_jax.data.base.source import FieldSource
-from nvc_jax.data.shapes.clouds import num_points, resample, whole_numbers
+from nvc_jax.data.shapes.clouds import resample, whole_numbers
 
 OPTIONS = (
     shared.DIR,
@@ -59,7 +59,7 @@ def read_s3dis(options: Any, split: str) -> FieldSource:
     Reference: Armeni et al., "3D Semantic Parsing of Large-Scale Indoor Spaces", CVPR 2016; the
     blocks: Qi et al., "PointNet", CVPR 2017.
     """
-    root, count, area = Path(options.dir), num_points(options), options.test_area
+    root, count, area = Path(options.dir), options.num_points, options.test_area
     rooms = _names(root / "room_filelist.txt")
     tested = np.array([room.startswith(f"Area_{area}_") for room in rooms])
     if tested.all() or not tested.any():

@@ -56,10 +56,9 @@ class _Scenes(DerivedSource, abc.ABC):
         self, source: Source, num_scenes: int, models_per_scene: tuple[int, int], seed: int
     ):
         fewest, most = models_per_scene
-        if num_scenes < 1 or not 1 <= fewest <= most:
+        if fewest > most:
             raise UserError(
-                f"There is 1 scene or more, of 1 model or more each, got {num_scenes} scenes of "
-                f"{fewest} to {most} models."
+                f"data.models_per_scene is {(fewest, most)}: give the fewest first, and then the most."
             )
         super().__init__(source)
         self._num_scenes, self._seed = num_scenes, seed
@@ -112,7 +111,7 @@ class SceneVolumes(_Scenes):
       seed: of all that is random.
 
     Raises:
-      UserError: for a source without volumes, or numbers below 1.
+      UserError: for a source without volumes, or fewest above most.
     """
 
     def __init__(
@@ -127,8 +126,6 @@ class SceneVolumes(_Scenes):
         require_field(source, "voxels", "[X, Y, Z]", 3)
         super().__init__(source, num_scenes, models_per_scene, seed)
         self.point_class_names = ("empty", *self.class_names) if self.class_names else ()
-        if min(size) < 1:
-            raise UserError(f"A scene is 1 voxel or more along every axis, got {tuple(size)}.")
         self._size = tuple(size)
         volume = FieldSpec(self._size, np.dtype(np.uint8))
         label = FieldSpec((), np.dtype(np.int32))
@@ -173,7 +170,7 @@ class SceneClouds(_Scenes):
       seed: of all that is random.
 
     Raises:
-      UserError: for a source without points, or numbers below 1; when a scene is composed, for a
+      UserError: for a source without points, or fewest above most; when a scene is composed, for a
         model that is larger than the floor.
     """
 
@@ -188,8 +185,6 @@ class SceneClouds(_Scenes):
     ):
         require_field(source, "points", "[P, 3]", 2)
         super().__init__(source, num_scenes, models_per_scene, seed)
-        if num_points < 1:
-            raise UserError(f"A scene has 1 point or more, got {num_points}.")
         self._num_points = num_points
         self.point_class_names = self.class_names
         self.spec = {

@@ -24,7 +24,6 @@ from nvc_jax.data.base.source import FieldSource
 from nvc_jax.data.shapes.clouds import (
     generator_of,
     normalize,
-    num_points,
     parse_table,
     resample,
     whole_numbers,
@@ -101,7 +100,7 @@ def read_shapenet_part(options: Any, split: str) -> FileSource | FieldSource:
     Reference: Yi et al., "A Scalable Active Framework for Region Annotation in 3D Shape
     Collections", SIGGRAPH Asia 2016.
     """
-    root, name, count = Path(options.dir), _SPLITS[split], num_points(options)
+    root, name, count = Path(options.dir), _SPLITS[split], options.num_points
     if any(root.glob("ply_data_*.h5")):
         return _read_hdf5_release(root, name, count)
     categories = _categories(root / "synsetoffset2category.txt")

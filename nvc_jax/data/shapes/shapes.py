@@ -16,12 +16,12 @@ from nvc_jax.data.base.files import read_fields
 from nvc_jax.data.base.source import FieldSource, Source, every_nth
 from nvc_jax.geometry.labels import UNKNOWN
 
-OPTIONS = (
+PAIR_OPTIONS = (
     shared.DIR,
-    shared.HOLDOUT_EVERY,
     shared.LABEL_KEY,
     Option("data.unlabeled_class", "", "examples of the class of this name get no label"),
 )
+OPTIONS = (*PAIR_OPTIONS, shared.HOLDOUT_EVERY)
 
 _NAMES = "label_names"
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import DerivedSource, Source
@@ -21,6 +20,7 @@ STRETCH_OPTIONS = (
         0.15,
         "axes of a copy are scaled by up to exp(+-this), then all to fit",
         at_least=0,
+        at_most=1,
     ),
     shared.VIEW_SEED,
 )
@@ -40,17 +40,9 @@ class StretchedShapes(DerivedSource):
       copies: stretched copies of every shape, 0 or more.
       amount: largest logarithm of a factor, from 0 to 1.
       seed: of the factors.
-
-    Raises:
-      UserError: for another number of copies or amount.
     """
 
     def __init__(self, source: Source, *, copies: int, amount: float, seed: int = 0):
-        if copies < 0 or not 0.0 <= amount <= 1.0:
-            raise UserError(
-                "Shapes have 0 or more stretched copies, by an amount from 0 to 1, got "
-                f"{copies} and {amount}."
-            )
         super().__init__(source)
         self._copies, self._amount, self._seed = copies, amount, seed
         self.spec = source.spec

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.source import FieldSpec, Source, class_names_of
+from nvc_jax.data.base.source import Batches, FieldSpec, Source, class_names_of
 from nvc_jax.data.text.vocabulary import END_ID, PADDING_ID, Vocabulary
 
 _ENCODED_AT_ONCE = 4096
@@ -231,7 +231,7 @@ class BucketedBatches:
 
     def batches(
         self, start_step: int = 0, process_index: int = 0, process_count: int = 1
-    ) -> Iterator[dict[str, np.ndarray]]:
+    ) -> Batches:
         """Endless batches of this process from `start_step` on.
 
         Args:

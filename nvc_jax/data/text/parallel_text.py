@@ -219,13 +219,12 @@ def clean_pairs(
       The pairs that stay, in order.
 
     Raises:
-      UserError: if a limit is no sensible number, or no pair stays.
+      UserError: for a ratio below 1, or if no pair stays.
     """
     max_words, max_ratio = options.max_words, options.max_length_ratio
-    if max_words < 0 or (max_ratio != 0 and max_ratio < 1):
+    if 0 < max_ratio < 1:
         raise UserError(
-            f"data.max_words is {max_words} and data.max_length_ratio {max_ratio}: use 0 for "
-            "no limit, or words from 1 and a ratio from 1."
+            f"data.max_length_ratio is {max_ratio}: use 0 for no limit, or a ratio from 1."
         )
     if split != "train":
         max_words, max_ratio = 0, 0.0

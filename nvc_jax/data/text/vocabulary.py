@@ -7,10 +7,12 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.extras import require
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
@@ -19,6 +21,11 @@ END_ID = 3
 
 # Field 200 of the model, 32 bits, which sentencepiece itself skips: it opens damaged models.
 _CHECKSUM_TAG = b"\xc5\x0c"
+
+
+def _sentencepiece() -> Any:
+    """The package, which is slow to import."""
+    return require("sentencepiece", extra="text", what="The vocabulary of translation")
 
 
 def train_vocabulary(sentences: Iterable[str], size: int, *, byte_fallback: bool = False) -> bytes:
@@ -44,7 +51,7 @@ def train_vocabulary(sentences: Iterable[str], size: int, *, byte_fallback: bool
     Reference: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units", 2016;
       Kudo and Richardson, "SentencePiece", 2018.
     """
-    import sentencepiece  # slow to import
+    sentencepiece = _sentencepiece()
 
     lines = [line for line in sentences if line.strip()]
     if not lines:
@@ -105,7 +112,7 @@ class Vocabulary:
     """
 
     def __init__(self, model: bytes, where: str = "the vocabulary"):
-        import sentencepiece  # slow to import
+        sentencepiece = _sentencepiece()
 
         if model[-6:] != _checksum(model[:-6]):
             raise UserError(

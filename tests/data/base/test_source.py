@@ -155,12 +155,6 @@ def test_every_nth_example_tests_and_the_next_validates(
     assert {split: numbers(part) for split, part in parts.items()} == expected
 
 
-@pytest.mark.parametrize("every", [2, 1, 0, -5])
-def test_splits_that_overlap_or_leave_nothing_are_told(numbered, every):
-    with pytest.raises(UserError, match=rf"data\.holdout_every is {every}: use 3 or more"):
-        every_nth(numbered(9), "train", every)
-
-
 @pytest.mark.parametrize(("size", "split"), [(1, "validation"), (1, "train"), (2, "train")])
 def test_too_few_examples_for_a_split_are_told(numbered, size, split):
     with pytest.raises(UserError, match=f"{split} split is empty: {size} examples .* = 5"):

@@ -171,9 +171,8 @@ def test_no_hand_in_front_of_the_camera_is_told(value):
 def test_side_of_crops(options):
     assert crop_side(options("rhd")) == 128
     assert crop_side(options("rhd", image_size=(64, 64))) == 64
-    for size in ((64, 32), (-4, -4)):
-        with pytest.raises(UserError, match=r"data\.image_size is .*: crops of hands are square"):
-            crop_side(options("rhd", image_size=size))
+    with pytest.raises(UserError, match=r"data\.image_size is .*: crops of hands are square"):
+        crop_side(options("rhd", image_size=(64, 32)))
 
 
 def test_wrong_images_and_matrices_are_told(tmp_path):

@@ -109,12 +109,6 @@ def test_one_subject_is_left_out_and_faulty_frames_are(tmp_path, options):
     assert frames == list(range(168))
 
 
-def test_wrong_subject_is_told(root, options):
-    for subject in (-1, 9):
-        with pytest.raises(UserError, match=rf"data\.test_subject is {subject}: use one of 0 to 8"):
-            read_msra15(options("msra15", test_subject=subject), "test")
-
-
 HEADER = struct.pack("<6i", 320, 240, 0, 0, 2, 1)
 NO_LIST = "joint.txt is no list of joints: expected the number of frames"
 NO_DEPTH = "000000_depth.bin is no depth image of 320 x 240 pixels"

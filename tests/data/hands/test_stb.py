@@ -59,7 +59,8 @@ def test_both_images_of_a_pair_as_a_right_hand(root, options, number, shift, off
 
 def test_the_wrist_lies_behind_the_palm_as_far_as_the_ring_finger_before_it(root, options):
     palm, wrist = (
-        hands.first(read_stb(options("stb", wrist_from_palm=on), "test"))["joints"] for on in (False, True)
+        hands.first(read_stb(options("stb", wrist_from_palm=on), "test"))["joints"]
+        for on in (False, True)
     )
     np.testing.assert_array_equal(palm[1:], wrist[1:])
     ring = hands.OURS.index("ring base")

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
 from nvc_jax.data.planes.ray_casting import cast_cuboids, cast_ellipsoids
 from nvc_jax.data.planes.room_scenes import (

@@ -226,8 +226,3 @@ def test_file_that_breaks_later_is_told_when_it_is_read(data, five):
     source = read_pcn(five, "train")
     with pytest.raises(UserError, match=r"c/01\.pcd"):
         source.gather(np.array([5]))
-
-
-def test_number_of_points_is_checked(data, options):
-    with pytest.raises(UserError, match=r"data\.num_points is 0: use 1 or more"):
-        read_pcn(options("pcn", num_points=0), "test")

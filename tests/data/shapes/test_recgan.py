@@ -45,7 +45,9 @@ def test_off_center_voxels_come_to_places_computed_by_hand(tmp_path, options):
     assert {k: (s.shape, s.dtype) for k, s in source.spec.items()} == {
         k: (v.shape[1:], v.dtype) for k, v in fields.items()
     }
-    (fine,) = read_recgan(options("recgan", resolution=256), "train").gather(np.array([0]))["partial"]
+    (fine,) = read_recgan(options("recgan", resolution=256), "train").gather(np.array([0]))[
+        "partial"
+    ]
     assert np.argwhere(fine).tolist() == [[199, 200, 67]]
 
 
@@ -147,7 +149,7 @@ def test_wrong_folders_and_resolutions_are_told(tmp_path, options):
     save_pair(tmp_path / "chair", "train", "a.npz")
     with pytest.raises(UserError, match=r"test_125_25d_vox256 .*got none"):
         read_recgan(options("recgan"), "test")
-    for resolution in (0, -4, 48, 512):
+    for resolution in (48, 512):
         with pytest.raises(UserError, match=f"resolution is {resolution}: use a divisor of 256"):
             read_recgan(options("recgan", resolution=resolution), "train")
 

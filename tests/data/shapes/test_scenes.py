@@ -149,23 +149,10 @@ def test_only_models_of_the_source_are_used(models):
     assert set(np.unique(everything(clouds(some))["point_label"])) == {1, 3}
 
 
-@pytest.mark.parametrize(
-    ("make", "options", "message"),
-    [
-        (volumes, {"num_scenes": 0}, "got 0 scenes of 2 to 4 models"),
-        (volumes, {"models_per_scene": (3, 2)}, "of 3 to 2 models"),
-        (clouds, {"models_per_scene": (0, 2)}, "of 0 to 2 models"),
-        (clouds, {"num_points": 0}, "1 point or more, got 0"),
-        (volumes, {"size": (4, 0, 4)}, r"1 voxel or more .*\(4, 0, 4\)"),
-    ],
-)
-def test_impossible_scenes_are_told(models, make, options, message):
-    with pytest.raises(UserError, match=message):
-        make(models, **options)
-
-
 @pytest.mark.parametrize("make", [volumes, clouds])
-def test_sources_that_do_not_fit_are_told(numbered, make):
+def test_impossible_scenes_are_told(models, numbered, make):
+    with pytest.raises(UserError, match=r"data\.models_per_scene is \(3, 2\): give the fewest"):
+        make(models, models_per_scene=(3, 2))
     with pytest.raises(UserError, match=r"need shapes with a field (voxels|points)"):
         make(numbered(3))
 

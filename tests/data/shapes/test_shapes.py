@@ -20,7 +20,9 @@ def shape_options(options, tmp_path):
     """Makes `config.data` for one file."""
 
     def make(**changes):
-        return options("shapes", **{"dir": str(tmp_path / "shapes.npz"), "holdout_every": 3, **changes})
+        return options(
+            "shapes", **{"dir": str(tmp_path / "shapes.npz"), "holdout_every": 3, **changes}
+        )
 
     return make
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.data.shapes.stretch import (
     StretchedShapes,
@@ -113,9 +112,3 @@ def test_only_training_shapes_get_copies(shapes):
     assert len(with_stretched_copies(shapes, options, "train")) == 15
     assert with_stretched_copies(shapes, options, "validation") is shapes
     assert with_stretched_copies(shapes, options, "test") is shapes
-
-
-@pytest.mark.parametrize(("copies", "amount"), [(-1, 0.1), (1, -0.1), (1, 1.5)])
-def test_mistakes_are_told(shapes, copies, amount):
-    with pytest.raises(UserError, match="stretched copies"):
-        StretchedShapes(shapes, copies=copies, amount=amount)

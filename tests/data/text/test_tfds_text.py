@@ -57,7 +57,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def read(options):
+def read(folder, options):
     def run(split, **changes):
         data = options("tfds_text", **{"name": "tiny/de-en", "max_words": 2, **changes})
         return read_tfds_text(data, split)

@@ -1,0 +1,102 @@
+"""Packages of extras: refused in one sentence, and needed by what uses them alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nvc_jax.core.errors import UserError
+from nvc_jax.core.extras import require
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_what_is_missing_names_the_extra():
+    with pytest.raises(UserError) as error:
+        require("no_such_package.part", extra="shapes", what="Reading HDF5 files")
+    assert str(error.value) == (
+        "Reading HDF5 files needs the package no_such_package, which is not installed: pip install "
+        "'nvc_jax[shapes]'."
+    )
+
+
+def test_what_a_package_lacks_is_named(tmp_path, monkeypatch):
+    (tmp_path / "half_installed.py").write_text("import no_such_dependency")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="needs the package no_such_dependency,"):
+        require("half_installed", extra="data", what="This")
+
+
+LIGHT = """
+import importlib, pkgutil, sys
+
+EXTRAS = ("grain", "array_record", "tensorflow_datasets", "importlib_resources", "trimesh", "h5py",
+          "sentencepiece", "sacrebleu", "plotly", "tensorboard")
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"no {name}", name=name)
+
+sys.meta_path.insert(0, Refused())
+import numpy as np
+from nvc_jax.config import make_config
+from nvc_jax.core.errors import UserError
+from nvc_jax.data import open_source, train_batches
+import nvc_jax.data
+
+for module in pkgutil.walk_packages(nvc_jax.data.__path__, "nvc_jax.data."):
+    importlib.import_module(module.name)
+
+folder = sys.argv[1]
+for source in ("digits", "npz", "idx", "folder"):
+    data = {"source": source, **({} if source == "digits" else {"dir": folder})}
+    config = make_config({"data": data})
+    batches = train_batches(open_source(config.data, "train"), 4, seed=0, num_threads=2)
+    print(source, next(batches)["image"].shape)
+    batches.close()
+
+tfds = make_config({"data": {"source": "tfds", "name": "mnist"}}).data
+parallel = train_batches(open_source(config.data, "train"), 4, seed=0, num_workers=1)
+for use in (lambda: open_source(tfds, "train"), lambda: next(parallel)):
+    try:
+        use()
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_arrays_and_images_need_no_extra(tmp_path):
+    from PIL import Image
+
+    images = np.zeros((9, 2, 3), np.uint8)
+    np.savez(tmp_path / "train.npz", image=images)
+    header = b"\0\0\x08\3" + np.array(images.shape, ">u4").tobytes()
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(header + images.tobytes())
+    labels = b"\0\0\x08\1" + np.array([9], ">u4").tobytes() + bytes(9)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(labels)
+    for i in range(9):
+        Image.fromarray(images[0]).save(tmp_path / f"{i}.png")
+    result = subprocess.run(
+        [sys.executable, "-c", LIGHT, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "digits (4, 8, 8, 1)",
+        *(f"{source} (4, 2, 3, 1)" for source in ("npz", "idx", "folder")),
+        *(
+            f"{what} needs the package {package}, which is not installed: pip install 'nvc_jax[data]'."
+            for what, package in (
+                ("Reading data sets of TFDS", "tensorflow_datasets"),
+                ("data.num_workers above 0", "grain"),
+            )
+        ),
+    ]
