@@ -7,16 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.networks.pose import make_pose_network
 
 
 def options(**changes):
-    config = default_config().model
-    config.update({"network": "patch2d", "channels": (8, 16), "hidden": (12,), **changes})
-    config.decoder_hidden = (10,)
-    return config
+    settings = {"channels": (8, 16), "hidden": (12,), "decoder_hidden": (10,), **changes}
+    return make_config({"task": "hand_pose", "model": settings}).model
 
 
 def shapes(side, **changes):

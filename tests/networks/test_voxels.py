@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.networks.voxels import (
     VOLUME_NETWORKS,
@@ -27,8 +27,8 @@ LOW = {"patch3d": (2, 1, 3), "conv3d": (4, 2, 6)}  # what two stages make of it
 
 
 def make(network, shape=SHAPE, outputs=2, axis_name=None, **changes):
-    options = default_config().model
-    options.update({"network": network, "channels": (3, 5), "blocks": 1, **changes})
+    settings = {"network": network, "channels": (3, 5), "blocks": 1, **changes}
+    options = make_config({"task": "voxel_completion", "model": settings}).model
     return make_volume_autoencoder(options, shape, outputs, axis_name)
 
 
@@ -168,8 +168,8 @@ def test_shrinking_is_four_then_two_or_always_two():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"network": "mlp"}, "'mlp': use one of patch3d, conv3d"),
-        ({"network": "patch3d", "dtype": "float16"}, "'float16': use 'float32' or 'bfloat16'"),
+        ({"network": "mlp"}, "'mlp': use one of conv3d, patch3d"),
+        ({"network": "patch3d", "dtype": "float16"}, "'float16': use one of float32, bfloat16"),
         ({"network": "patch3d", "channels": ()}, "model.channels is empty"),
         ({"network": "patch3d", "shape": (16, 12, 16)}, r"\[16, 12, 16\].* divide by 8.*patch3d"),
         ({"network": "conv3d", "shape": (16, 16, 18)}, r"\[16, 16, 18\].* divide by 4.*conv3d"),

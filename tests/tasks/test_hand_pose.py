@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.data.hands.crops import crop_camera, encode_depth
@@ -21,33 +20,25 @@ from nvc_jax.geometry.planes import pixel_rays
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.hand_pose import turn_hands
 from nvc_jax.training.loop import train
+from tests.settings import config_with
 
 SIDE = 16
 
 
 def config_of(**changes):
     """A config of a tiny network; `changes` are values by their names, with __ for the dot."""
-    config = default_config()
-    config.task, config.data.source = "hand_pose", "hands"
-    config.data.update({"num_scenes": 24, "num_heldout_scenes": 10, "image_size": (SIDE, SIDE)})
-    config.model.update(
-        {
-            "network": "patch2d",
-            "channels": (4,),
-            "hidden": (8,),
-            "decoder_hidden": (8,),
-            "latent_dim": 2,
-            "num_anchors": 3,
-        }
-    )
-    config.update_from_flattened_dict(
-        {name.replace("__", "."): value for name, value in changes.items()}
-    )
-    return config
+    data = {"source": "hands", "num_scenes": 24, "num_heldout_scenes": 10}
+    model = {"channels": (4,), "hidden": (8,), "decoder_hidden": (8,)}
+    settings = {
+        "task": "hand_pose",
+        "data": {**data, "image_size": (SIDE, SIDE)},
+        "model": {**model, "latent_dim": 2, "num_anchors": 3},
+    }
+    return config_with(settings, changes)
 
 
 def task_of(channels=1, **changes):
-    return make_task(config_of(**changes).lock(), Hands("train", 1, SIDE, channels).spec)
+    return make_task(config_of(**changes), Hands("train", 1, SIDE, channels).spec)
 
 
 def batch_of(number=3, channels=1):
@@ -176,11 +167,11 @@ def test_examples_are_turned_by_their_own_keys_alone():
 def test_what_does_not_fit_is_one_sentence():
     spec = dict(Hands("train", 1, SIDE).spec)
     with pytest.raises(UserError, match=r"needs the fields.*joints \[21, 3\] float32"):
-        make_task(config_of().lock(), {"image": spec["image"]})
+        make_task(config_of(), {"image": spec["image"]})
     for shape in ((SIDE, SIDE, 2), (SIDE, 12, 1)):
         spec["image"] = FieldSpec(shape, np.dtype(np.uint8))
         with pytest.raises(UserError, match="square, with 1"):
-            make_task(config_of().lock(), spec)
+            make_task(config_of(), spec)
     task, batch = task_of(), {k: np.array(x) for k, x in batch_of().items()}
     task.check_batch(batch)
     for name, value, words in (
@@ -201,14 +192,14 @@ def test_a_whole_run(tmp_path):
         train__batch_size=8,
         train__eval_every=6,
         train__best_metric="mpjpe_root",
-        anchors__warmup_steps=4,
+        anchors__warmup=4,
         eval__batch_size=8,
         eval__shown_examples=4,
         eval__shown_samples=2,
         eval__tsne_examples=0,
     )
     with jax.numpy_dtype_promotion("standard"):  # Optax's Adam needs it
-        train(config.lock(), tmp_path)
+        train(config, tmp_path)
     results = evaluate(tmp_path)
     values = results["metrics"]
     for name in ("mpjpe_abs", "mpjpe_root", "mpjpe_pa"):

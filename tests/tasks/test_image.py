@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from nvc_jax import nvc_loss
-from nvc_jax.config import default_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.image import from_range, to_range
+from tests.settings import config_with
 
 SHAPE = (4, 3, 2)
 
@@ -26,12 +26,8 @@ def spec_of(dtype="uint8", shape=SHAPE):
 
 def task_of(dtype="uint8", shape=SHAPE, **changes):
     """A task with a tiny model; `changes` are config values by their dotted names."""
-    config = default_config()
-    config.model.update({"hidden": (8, 6), "latent_dim": 2, "num_anchors": 3})
-    config.update_from_flattened_dict(
-        {name.replace("__", "."): value for name, value in changes.items()}
-    )
-    return make_task(config.lock(), spec_of(dtype, shape))
+    tiny = {"model.hidden": (8, 6), "model.latent_dim": 2, "model.num_anchors": 3}
+    return make_task(config_with(tiny, changes), spec_of(dtype, shape))
 
 
 def batch_of(size=5, dtype="uint8", seed=0):

@@ -13,7 +13,6 @@ import trimesh
 from matplotlib.figure import Figure
 
 from nvc_jax import plots
-from nvc_jax.config import default_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.data.planes.rooms import Rooms
@@ -22,6 +21,7 @@ from nvc_jax.geometry.planes import invert_planes, pixel_rays
 from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.planar_reconstruction import PlaneMaps, mirror, rays_of
 from nvc_jax.training.loop import train
+from tests.settings import config_with
 
 SIZE = (16, 24)
 ROOMS = Rooms("train", 4, SIZE)
@@ -30,22 +30,14 @@ BATCH = ROOMS.gather(np.arange(4))
 
 def config_of(**changes):
     """A config of a tiny network; `changes` are values by their names, with __ for the dot."""
-    config = default_config()
-    config.task, config.data.source = "planar_reconstruction", "rooms"
-    config.data.image_size = SIZE
-    config.data.num_scenes, config.data.num_heldout_scenes = 8, 3
-    config.model.update(
-        {"network": "patch2d", "latent": "image", "channels": (4, 4), "blocks": 0}
-        | {"latent_dim": 2, "num_anchors": 3}
-    )
-    config.update_from_flattened_dict(
-        {name.replace("__", "."): value for name, value in changes.items()}
-    )
-    return config
+    data = {"source": "rooms", "image_size": SIZE, "num_scenes": 8, "num_heldout_scenes": 3}
+    model = {"channels": (4, 4), "blocks": 0, "latent_dim": 2, "num_anchors": 3}
+    settings = {"task": "planar_reconstruction", "data": data, "model": model}
+    return config_with(settings, changes)
 
 
 def task_of(**changes):
-    return make_task(config_of(**changes).lock(), ROOMS.spec)
+    return make_task(config_of(**changes), ROOMS.spec)
 
 
 def device(batch):
@@ -195,7 +187,7 @@ def test_values_that_cannot_be_are_refused(field, values, message):
 def test_fields_that_do_not_fit_are_refused():
     spec = FieldSource({"image": np.zeros((1, 8, 8, 3), np.uint8)}).spec
     with pytest.raises(UserError, match="planes \\[20, 3\\]"):
-        make_task(config_of().lock(), spec)
+        make_task(config_of(), spec)
     with pytest.raises(UserError, match=r"uint8 \[N, 16, 24, 3\]"):
         task_of().as_source(np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(UserError, match=r"augment\.color"):
@@ -204,14 +196,14 @@ def test_fields_that_do_not_fit_are_refused():
 
 def test_a_whole_run(tmp_path):
     assert "planar_reconstruction" in TASKS
-    config = config_of(model__latent="pixel", loss__num_positions=2, anchors__warmup_steps=1)
+    config = config_of(model__latent="pixel", loss__num_positions=2, anchors__warmup=1)
     config.train.update({"num_steps": 3, "batch_size": 8, "eval_every": 3, "log_every": 1})
     config.eval.update({"batch_size": 8, "shown_examples": 2, "shown_samples": 1})
     config.eval.tsne_examples = 0
     config.augment.mirror = True
     with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "training_curves", lambda _: Figure())  # 30 panels take seconds
-        train(config.lock(), tmp_path)  # Optax's Adam needs it
+        train(config, tmp_path)  # Optax's Adam needs it
         results = evaluate(tmp_path)
     assert 0 <= results["metrics"]["rand_index"] <= 1
     assert np.isfinite(results["metrics"]["depth_rms"])

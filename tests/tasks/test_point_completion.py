@@ -11,7 +11,6 @@ import pytest
 from scipy.spatial import cKDTree
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nvc_jax.config import default_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSource
 from nvc_jax.data.base.source import FieldSpec, class_names_of
@@ -21,6 +20,7 @@ from nvc_jax.networks.points import DecodedPoints
 from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.point_completion import keep_observed
 from nvc_jax.training.loop import train
+from tests.settings import config_with
 
 PARTIAL, COMPLETE = 24, 32
 CANDIDATES = 2
@@ -45,17 +45,14 @@ def spec_of(**changes):
 
 def config_of(**changes):
     """Tiny widths; `changes` are config values by their dotted names."""
-    config = default_config()
-    config.task = "point_completion"
-    config.model.update({"network": "pointnet", "hidden": (6, 8), "decoder_hidden": (6,)})
-    config.model.update({"num_coarse": 8, "fold_grid": 2, "fold_hidden": (6,)})
-    config.model.update({"latent_dim": 2, "num_anchors": 3})
-    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-    return config
+    model = {"hidden": (6, 8), "decoder_hidden": (6,), "latent_dim": 2, "num_anchors": 3}
+    model |= {"num_coarse": 8, "fold_grid": 2, "fold_hidden": (6,)}
+    settings = {"task": "point_completion"} | {f"model.{k}": v for k, v in model.items()}
+    return config_with(settings, changes)
 
 
 def task_of(**changes):
-    return make_task(config_of(**changes).lock(), spec_of())
+    return make_task(config_of(**changes), spec_of())
 
 
 def boxes(count, seed=0):
@@ -153,7 +150,7 @@ def test_what_is_shown_are_the_fine_points():
     [
         ({"loss__chamfer": "l3"}, "loss.chamfer is 'l3': use one of l1, l2"),
         ({"eval__f_score_distance": 0.0}, "f_score_distance is 0.0"),
-        ({"model__network": "mlp"}, "'mlp': use one of pointnet, pcn"),
+        ({"model__network": "mlp"}, "'mlp': use one of pcn, pointnet"),
     ],
 )
 def test_mistakes_in_the_config_are_named(changes, message):
@@ -167,7 +164,7 @@ def test_mistakes_in_the_config_are_named(changes, message):
 )
 def test_data_that_do_not_fit_are_told(field):
     with pytest.raises(UserError, match=r"needs the fields partial \[N, 3\] float32, complete"):
-        make_task(config_of().lock(), spec_of(**field))
+        make_task(config_of(), spec_of(**field))
 
 
 # --- Augmentation --------------------------------------------------------------------------------
@@ -228,7 +225,7 @@ def test_examples_are_views_of_shapes_and_pairs_as_they_are():
     np.testing.assert_array_equal(batch["complete"][::2], shapes.gather(np.arange(3))["points"])
     for partial, complete in zip(batch["partial"], batch["complete"], strict=True):
         assert cKDTree(complete).query(partial)[0].max() == 0
-    assert make_task(config.lock(), views.spec)
+    assert make_task(config, views.spec)
     pairs = FieldSource(boxes(2))
     assert kind.examples(pairs, config, "test") is pairs
 
@@ -272,7 +269,7 @@ def run_config():
     return config_of(
         train__num_steps=6, train__batch_size=8, train__log_every=3, train__eval_every=0,
         eval__batch_size=8, eval__shown_examples=5,
-        anchors__warmup_steps=3, anchors__restarts=1, data__num_threads=0,
+        anchors__warmup=3, anchors__restarts=1, data__num_threads=0,
         augment__rotation=0.5, optimizer__name="sgd", optimizer__learning_rate=0.1,
     )  # fmt: skip
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nvc_jax.config import default_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSource
 from nvc_jax.data.base.source import FieldSpec, point_class_names_of
@@ -19,6 +18,7 @@ from nvc_jax.evaluation import evaluate, load
 from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.point_segmentation import PointLogits
 from nvc_jax.training.loop import train
+from tests.settings import config_with
 
 POINTS = 24
 NUM_PARTS = PARTS_OF_CLASS.shape[1]
@@ -33,16 +33,13 @@ def spec_of(**changes):
 
 def config_of(**changes):
     """Tiny widths, parts of furniture; `changes` are config values by their dotted names."""
-    config = default_config()
-    config.task, config.data.source = "point_segmentation", "furniture"
-    config.model.update({"network": "pointnet", "hidden": (6, 6, 8), "decoder_hidden": (6,)})
-    config.model.update({"latent_dim": 2, "num_anchors": 3})
-    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-    return config
+    model = {"hidden": (6, 6, 8), "decoder_hidden": (6,), "latent_dim": 2, "num_anchors": 3}
+    settings = {"task": "point_segmentation", "data.source": "furniture"}
+    return config_with(settings | {f"model.{k}": v for k, v in model.items()}, changes)
 
 
 def task_of(**changes):
-    return make_task(config_of(**changes).lock(), spec_of())
+    return make_task(config_of(**changes), spec_of())
 
 
 def parts_of(category):
@@ -205,7 +202,7 @@ def test_scenes_are_scored_over_all_points_together():
         ({"data__source": "pairs", "model__know_category": True}, "set it to false"),
         ({"data__compose_scenes": True}, "model.num_classes is 0"),
         ({**SCENES, "loss__class_weights": (1.0, 2.0)}, "give 3 numbers"),
-        ({"model__network": "pcn"}, "'pcn': use one of pointnet, dgcnn"),
+        ({"model__network": "pcn"}, "'pcn': use one of dgcnn, pointnet"),
     ],
 )
 def test_mistakes_in_the_config_are_named(changes, message):
@@ -215,7 +212,7 @@ def test_mistakes_in_the_config_are_named(changes, message):
 
 def test_data_that_do_not_fit_are_told():
     with pytest.raises(UserError, match=r"point_label \[P\] uint8; got .*int64"):
-        make_task(config_of().lock(), spec_of(point_label=((POINTS,), "i8")))
+        make_task(config_of(), spec_of(point_label=((POINTS,), "i8")))
 
 
 def test_labels_and_categories_that_cannot_be_are_refused():
@@ -247,7 +244,7 @@ def test_examples_are_clouds_as_they_are_or_scenes():
 
 @pytest.mark.parametrize("channels", [3, 6])
 def test_a_users_clouds_have_unknown_classes(channels):
-    task = make_task(config_of().lock(), spec_of(points=((POINTS, channels), "f4")))
+    task = make_task(config_of(), spec_of(points=((POINTS, channels), "f4")))
     source = task.as_source(np.ones((2, 9, channels)))
     batch = source.gather(np.arange(2))
     task.check_batch(batch)
@@ -295,7 +292,7 @@ def run_config():
     return config_of(
         train__num_steps=6, train__batch_size=8, train__log_every=3, train__eval_every=0,
         eval__batch_size=8, eval__tsne_examples=0, eval__shown_samples=2, eval__shown_examples=5,
-        anchors__warmup_steps=3, anchors__restarts=1, data__num_threads=0,
+        anchors__warmup=3, anchors__restarts=1, data__num_threads=0,
         augment__rotation=0.5, optimizer__name="sgd", optimizer__learning_rate=0.1,
         model__know_category=True,
         loss__reconstruction__value=1 / POINTS,

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import FieldSpec
 from nvc_jax.tasks import Outputs, make_task
@@ -14,9 +14,7 @@ from nvc_jax.tasks.table import swap_features
 
 
 def make(shape=(3,), dtype="float32", **changes):
-    config = default_config()
-    config.task = "table"
-    config.augment.update(changes)
+    config = make_config({"task": "table", "augment": changes})
     spec = {"features": FieldSpec(shape, np.dtype(dtype)), "label": FieldSpec((), np.dtype("i4"))}
     return make_task(config, spec)
 

@@ -10,9 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import changed, make_config
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.evaluation import evaluate, load
 from nvc_jax.metrics.translation import bleu
 from nvc_jax.tasks import Outputs, make_task, open_examples, open_training
@@ -34,20 +33,21 @@ def config(tmp_path_factory):
     for split in ("train", "dev", "test"):
         (folder / f"{split}.de").write_text("\n".join(GERMAN) + "\n")
         (folder / f"{split}.en").write_text("\n".join(ENGLISH) + "\n")
-    config = default_config()
-    config.task = "translation"
-    config.data.update({"source": "parallel_text", "dir": str(folder), "vocab_size": 90})
-    config.data.update({"max_source_tokens": 16, "max_target_tokens": 16, "num_buckets": 1})
-    config.model.update({"width": 32, "num_heads": 2, "feedforward": 64, "dropout": 0.0})
-    config.model.update({"encoder_layers": 1, "decoder_layers": 1})
-    config.model.update({"latent_dim": 4, "num_anchors": 3})
-    config.loss.kl.value, config.loss.triplet.value = 1e-3, 1e-3
-    config.anchors.update({"warmup_steps": 10, "restarts": 1})
-    config.optimizer.update({"learning_rate": 5e-3})
-    config.train.update({"num_steps": 120, "tokens_per_batch": 512, "eval_every": 0})
-    config.train.update({"best_metric": "bleu", "best_mode": "max", "log_every": 60})
-    config.eval.update({"batch_size": 8, "num_neighbors": 1, "tsne_examples": 0})
-    return config
+    data = {"source": "parallel_text", "dir": str(folder), "vocab_size": 90, "num_buckets": 1}
+    model = {"width": 32, "num_heads": 2, "feedforward": 64, "dropout": 0.0, "latent_dim": 4}
+    train = {"num_steps": 120, "tokens_per_batch": 512, "eval_every": 0, "log_every": 60}
+    return make_config(
+        {
+            "task": "translation",
+            "data": {**data, "max_source_tokens": 16, "max_target_tokens": 16},
+            "model": {**model, "encoder_layers": 1, "decoder_layers": 1, "num_anchors": 3},
+            "loss": {"kl.value": 1e-3, "triplet.value": 1e-3},
+            "anchors": {"warmup": 10, "restarts": 1},
+            "optimizer.learning_rate": 5e-3,
+            "train": {**train, "best_metric": "bleu", "best_mode": "max"},
+            "eval": {"batch_size": 8, "num_neighbors": 1, "tsne_examples": 0},
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,8 @@ def test_beams_find_the_same_in_a_model_that_is_sure(run):
 def step_on_one_and_four_devices(config, **changes):
     """The experiment and state before a step; the batch, the first half of which is shortened;
     states and metrics after it on one device and on four."""
-    config = config.copy_and_resolve_references()
-    config.optimizer.update({"name": "sgd", "learning_rate": 0.1})
-    config.update_from_flattened_dict(changes)
+    sgd = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1}
+    config = changed(config, {**sgd, **changes})
     learned = open_training(config)[1]
     source = open_examples(config, "test", learned)
     batch = source.gather(np.arange(16))
@@ -181,11 +180,8 @@ def test_masked_mean_leaves_padding_out():
     ],
 )
 def test_mistakes_are_told(config, name, value, message):
-    spec = {k: FieldSpec((16,), np.dtype("i4")) for k in ("source", "target")}
-    config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict({name: value})
     with pytest.raises(UserError, match=message):
-        make_task(config, spec, open_training(config)[1])
+        changed(config, {name: value})
 
 
 def test_other_batches_and_inputs_are_refused(config, run):

@@ -14,7 +14,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from nvc_jax import plots
-from nvc_jax.config import default_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSource, FieldSpec, class_names_of
 from nvc_jax.evaluation import evaluate, load
@@ -26,6 +25,7 @@ from nvc_jax.training.loop import train
 from nvc_jax.training.step import train_step
 from tests.networks.test_images import fill
 from tests.numeric import normal
+from tests.settings import config_with
 from tests.training.test_devices import largest_change, over
 
 CUBE = (8, 8, 8)
@@ -41,19 +41,12 @@ def spec_of(shape=CUBE, complete=None, dtype="uint8"):
 
 def config_of(task="voxel_completion", **changes):
     """A config of a tiny network; `changes` are values by their names, with __ for the dot."""
-    config = default_config()
-    config.task = task
-    config.model.update(
-        {"network": "patch3d", "channels": (4,), "blocks": 0, "latent_dim": 2, "num_anchors": 3}
-    )
-    config.update_from_flattened_dict(
-        {name.replace("__", "."): value for name, value in changes.items()}
-    )
-    return config
+    model = {"channels": (4,), "blocks": 0, "latent_dim": 2, "num_anchors": 3}
+    return config_with({"task": task} | {f"model.{k}": v for k, v in model.items()}, changes)
 
 
 def task_of(spec=None, **changes):
-    return make_task(config_of(**changes).lock(), spec_of() if spec is None else spec)
+    return make_task(config_of(**changes), spec_of() if spec is None else spec)
 
 
 def boxes(size, seed=0, classes=1):
@@ -212,8 +205,8 @@ def test_features_are_means_over_blocks():
         (spec_of((8, 8, 4)), {"augment__upright_symmetry": True}, "needs X = Z, got 8 and 4"),
         (None, {"loss__gamma": 0.0}, "loss.gamma is 0.0"),
         (None, {"loss__gamma": 1.0}, "loss.gamma is 1.0"),
-        (None, {"eval__threshold": 1.0}, "threshold of occupancy is 1.0"),
-        (None, {"eval__thresholds": (0.5, -0.1)}, "threshold of occupancy is -0.1"),
+        (None, {"eval__threshold": 1.0}, "eval.threshold is 1.0: it must be"),
+        (None, {"eval__thresholds": (0.5, -0.1)}, r"eval.thresholds is \(0.5, -0.1\)"),
         (None, {"model__skip_dropout": 1.5}, "model.skip_dropout is 1.5"),
     ],
 )
