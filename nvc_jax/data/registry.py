@@ -13,17 +13,15 @@ from nvc_jax.data.base import options as shared
 from nvc_jax.data.base import tfds
 from nvc_jax.data.base.source import Source, split_off
 from nvc_jax.data.hands import icvl, msra15, nyu_hands, rhd, stb, synthetic
-from nvc_jax.data.images import arrays, digits, folder, idx
+from nvc_jax.data.images import arrays, folder
 from nvc_jax.data.planes import nyu_depth, plane_rcnn, planenet, rooms
 from nvc_jax.data.shapes import (
     binvox,
-    completion3d,
+    completion,
     epn,
     furniture,
-    modelnet_hdf5,
-    pcn,
+    pointnet_hdf5,
     recgan,
-    s3dis,
     shapenet_part,
     shapes,
 )
@@ -69,8 +67,8 @@ def _refuse_python(options: Any, split: str) -> Source:
 
 SOURCES: dict[str, Reader] = {
     "python": Reader(_refuse_python, splits=SPLITS, needs_dir=False),
-    "digits": Reader(digits.read_digits, (), needs_dir=False),
-    "idx": Reader(idx.read_idx, idx.OPTIONS),
+    "digits": Reader(arrays.read_digits, (), needs_dir=False),
+    "idx": Reader(arrays.read_idx, (shared.DIR,)),
     "npz": Reader(arrays.read_npz, arrays.OPTIONS),
     "npy": Reader(arrays.read_npy, arrays.OPTIONS),
     "folder": Reader(folder.read_folder, folder.OPTIONS),
@@ -87,16 +85,16 @@ SOURCES: dict[str, Reader] = {
     "binvox": Reader(binvox.read_binvox, binvox.OPTIONS),
     "recgan": Reader(recgan.read_recgan, recgan.OPTIONS),
     "epn": Reader(epn.read_epn, epn.OPTIONS),
-    "pcn": Reader(pcn.read_pcn, pcn.OPTIONS, splits=SPLITS),
-    "completion3d": Reader(completion3d.read_completion3d, completion3d.OPTIONS),
-    "modelnet_hdf5": Reader(modelnet_hdf5.read_modelnet_hdf5, modelnet_hdf5.OPTIONS),
+    "pcn": Reader(completion.read_pcn, completion.OPTIONS, splits=SPLITS),
+    "completion3d": Reader(completion.read_completion3d, completion.OPTIONS),
+    "modelnet_hdf5": Reader(pointnet_hdf5.read_modelnet_hdf5, pointnet_hdf5.MODELNET_OPTIONS),
     "shapenet_part": Reader(
         shapenet_part.read_shapenet_part,
         shapenet_part.OPTIONS,
         splits=SPLITS,
         parts=shapenet_part.part_table(),
     ),
-    "s3dis": Reader(s3dis.read_s3dis, s3dis.OPTIONS),
+    "s3dis": Reader(pointnet_hdf5.read_s3dis, pointnet_hdf5.S3DIS_OPTIONS),
     "phrases": Reader(phrases.read_phrases, phrases.OPTIONS, splits=SPLITS, needs_dir=False),
     "parallel_text": Reader(parallel_text.read_parallel, parallel_text.OPTIONS, splits=SPLITS),
     "iwslt14": Reader(iwslt14.read_iwslt14, iwslt14.OPTIONS, splits=SPLITS),

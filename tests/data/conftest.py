@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import make_config
+from nvc_jax.core.errors import UserError
 from nvc_jax.data import SOURCES, ArraySource
 from nvc_jax.data.base import options as shared
 
@@ -30,6 +31,26 @@ def numbered():
         return ArraySource(np.tile(number[:, None, None, None], (1, 2, 3, 1)).astype("u1"), number)
 
     return make
+
+
+@pytest.fixture
+def refuses():
+    """Checks that a reader tells of each wrong file: (name, content, message); None is no file."""
+
+    def check(read, root, wrong):
+        for name, content, message in wrong:
+            path = root / name
+            good = path.read_bytes()
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+            with pytest.raises(UserError) as error:
+                read()
+            told = str(error.value)
+            assert message in told and str(root) in told and "\n" not in told, (name, content)
+            path.write_bytes(good)
+
+    return check
 
 
 @pytest.fixture

@@ -12,9 +12,14 @@ import pytest
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.data.hands.crops import crop_camera, encode_depth
-from nvc_jax.data.hands.renderer import cast_capsules
-from nvc_jax.data.hands.skeleton import capsules, draw_angles, draw_person, forward_kinematics
-from nvc_jax.data.hands.synthetic import Hands
+from nvc_jax.data.hands.synthetic import (
+    Hands,
+    capsules,
+    cast_capsules,
+    draw_angles,
+    draw_person,
+    forward_kinematics,
+)
 from nvc_jax.evaluation import evaluate, load
 from nvc_jax.geometry.planes import pixel_rays
 from nvc_jax.tasks import Outputs, make_task

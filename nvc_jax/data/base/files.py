@@ -13,7 +13,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
-from nvc_jax.data.base.source import FieldSpec
+from nvc_jax.data.base.source import FieldSpec, stack_examples
 
 Shapes = Mapping[str, tuple[int | str, ...]]
 """Shapes by name; an axis given by a letter has any length, the same wherever the letter stands."""
@@ -29,7 +29,7 @@ class FileSource:
       items: arguments of `read` for every example, at least one; the first of them is a path.
       read: item → arrays by field, of equal shapes for all; a function of a module, or a partial of
         one. The first example is read at once, and tells the shapes.
-      label: int `[N]`, −1 for none.
+      label: int `[N]`; (): there is none.
       class_names: name of every label.
       point_class_names: name of every `point_label`.
       num_threads: reading threads.
@@ -40,13 +40,13 @@ class FileSource:
         items: Sequence[tuple[Any, ...]],
         read: Callable[..., dict[str, np.ndarray]],
         *,
-        label: Sequence[int],
+        label: Sequence[int] = (),
         class_names: Sequence[str] = (),
         point_class_names: Sequence[str] = (),
         num_threads: int = 2,
     ):
         self._items, self._read, self._threads = list(items), read, max(num_threads, 1)
-        self._label = np.array(label, np.int32)
+        self._label = np.array(label or [-1] * len(self._items), np.int32)
         self.class_names, self.point_class_names = tuple(class_names), tuple(point_class_names)
         first = read(*self._items[0])
         self.spec = {name: FieldSpec(v.shape, v.dtype) for name, v in first.items()}
@@ -60,11 +60,10 @@ class FileSource:
         """See `Source`."""
         with ThreadPoolExecutor(self._threads) as pool:
             examples = list(pool.map(self._example, ids))
-        fields = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
-        return {**fields, "label": self._label[ids]}
+        return stack_examples(examples, self.spec)
 
     def _example(self, number: int) -> dict[str, np.ndarray]:
-        """The arrays of one example, of the expected shapes."""
+        """The arrays of one example, of the expected shapes, and its label."""
         item = self._items[number]
         fields = self._read(*item)
         for name, values in fields.items():
@@ -73,7 +72,7 @@ class FileSource:
                     f"Examples differ in size: {item[0]} has {name} of {values.shape}, expected "
                     f"{self.spec[name].shape} as in the other files."
                 )
-        return fields
+        return {**fields, "label": self._label[number]}
 
 
 def existing(path: Path, expected: str = "") -> Path:

@@ -177,8 +177,4 @@ def eval_batches(
         first = start + process_index * size
         position = np.arange(first, first + size)
         ids = np.minimum(position, len(source) - 1)
-        yield {
-            **source.gather(ids),
-            "id": ids.astype(np.int32),
-            "mask": position < len(source),
-        }
+        yield {**source.gather(ids), "id": ids.astype(np.int32), "mask": position < len(source)}

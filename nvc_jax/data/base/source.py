@@ -25,8 +25,9 @@ Cameras look along z, with x to the right and y down. The axes of a volume are x
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Generator, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -90,7 +91,7 @@ class FieldSource:
         class_names: Sequence[str] = (),
         point_class_names: Sequence[str] = (),
     ):
-        lengths = {name: len(values) for name, values in fields.items()}
+        lengths = {name: len(values) for name, values in fields.items() if name != "label"}
         if len(set(lengths.values())) != 1:
             raise UserError(f"{where}: the fields have one length, got {lengths}.")
         size = next(iter(lengths.values()))
@@ -115,8 +116,8 @@ class FieldSource:
         return {name: np.asarray(values[ids]) for name, values in self._fields.items()}
 
 
-class ArraySource:
-    """Examples in arrays, which may be memory-mapped.
+class ArraySource(FieldSource):
+    """Images in arrays, which may be memory-mapped.
 
     Args:
       image: `[N, H, W, C]`, or `[N, H, W]` for one channel; uint8, uint16 or floats.
@@ -132,8 +133,6 @@ class ArraySource:
       (3, (28, 28, 1), [-1, -1])
     """
 
-    in_memory = True
-
     def __init__(self, image: np.ndarray, label: np.ndarray | None = None, where: str = "the data"):
         # Other integers would be scaled by a maximum that their values never come near.
         if image.dtype.kind != "f" and image.dtype not in (np.uint8, np.uint16):
@@ -141,36 +140,55 @@ class ArraySource:
                 f"{where}: images are uint8, uint16 or floats, got dtype {image.dtype}; convert "
                 "them first."
             )
-        if image.ndim == 3:
-            image = image[..., None]
-        if image.ndim != 4:
+        if image.ndim not in (3, 4):
             raise UserError(
                 f"{where}: images are [N, H, W] or [N, H, W, C], got shape {image.shape}; "
                 "reshape flat vectors to images first."
             )
-        if not len(image):
-            raise UserError(f"{where}: there is no example in it, got shape {image.shape}.")
-        if label is not None and (label.shape != image.shape[:1] or label.dtype.kind not in "uib"):
-            raise UserError(
-                f"{where}: labels are integers [{len(image)}], one an image, got shape "
-                f"{label.shape} of {label.dtype}."
-            )
-        self._image, self._label = image, label
-        self.spec = {
-            "image": FieldSpec(image.shape[1:], image.dtype),
-            "label": FieldSpec((), np.dtype(np.int32)),
-        }
+        image = image[..., None] if image.ndim == 3 else image
+        super().__init__({"image": image, **({} if label is None else {"label": label})}, where)
+
+
+class DrawnSource(abc.ABC):
+    """Examples that are made when they are asked for, once, and stay in memory.
+
+    Args:
+      number: how many.
+      spec: see `Source`.
+    """
+
+    in_memory = True
+
+    def __init__(self, number: int, spec: Mapping[str, FieldSpec]):
+        self._number, self.spec = number, dict(spec)
+        self._drawn: dict[int, Mapping[str, Any]] = {}
 
     def __len__(self) -> int:
         """Number of examples."""
-        return len(self._image)
+        return self._number
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""
-        image = np.asarray(self._image[ids])
-        if self._label is None:
-            return {"image": image, "label": np.full(len(ids), -1, np.int32)}
-        return {"image": image, "label": np.asarray(self._label[ids], np.int32)}
+        for number in map(int, ids):
+            if number not in self._drawn:
+                self._drawn[number] = self._draw(number)
+        return stack_examples([self._drawn[int(number)] for number in ids], self.spec)
+
+    @abc.abstractmethod
+    def _draw(self, number: int) -> Mapping[str, Any]:
+        """The fields of one example."""
+
+
+def stack_examples(
+    examples: Sequence[Mapping[str, Any]], spec: Mapping[str, FieldSpec]
+) -> dict[str, np.ndarray]:
+    """A batch of examples, of which there may be none."""
+    return {
+        name: np.stack([np.asarray(example[name], field.dtype) for example in examples])
+        if examples
+        else np.empty((0, *field.shape), field.dtype)
+        for name, field in spec.items()
+    }
 
 
 class DerivedSource:

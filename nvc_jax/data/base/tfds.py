@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.source import FieldSpec, Source
+from nvc_jax.data.base.source import FieldSpec, Source, stack_examples
 
 OPTIONS = (
     shared.DIR,
@@ -25,22 +26,38 @@ OPTIONS = (
 
 
 class RecordSource:
-    """Random access to a `tfds.data_source`."""
+    """Random access to a `tfds.data_source`, whose records become examples as they are asked for.
 
-    def __init__(self, records: Any, image_key: str, label_key: str, where: str):
-        self._records, self._where = records, where
-        self._image_key, self._label_key = image_key, label_key
+    Args:
+      records: the data source.
+      make: record → arrays by field, of equal shapes for all; a function of a module, or a partial of
+        one. `label` may be missing.
+      features: what a record has to have.
+      where: what the data are called in messages.
+      remedy: what to do where a feature is missing.
+
+    Raises:
+      UserError: if there is no such feature.
+    """
+
+    def __init__(
+        self,
+        records: Any,
+        make: Callable[[Any], dict[str, Any]],
+        features: Sequence[str],
+        where: str,
+        remedy: str,
+    ):
         first = records[0]
-        if image_key not in first:
-            raise UserError(
-                f"{where} has no feature {image_key!r}, got {', '.join(sorted(first))}; set "
-                "data.image_key."
-            )
-        image = np.asarray(first[image_key])
-        self.spec = {
-            "image": FieldSpec(image.shape, image.dtype),
-            "label": FieldSpec((), np.dtype(np.int32)),
-        }
+        for name in features:
+            if name not in first:
+                raise UserError(
+                    f"{where} has no feature {name!r}, got {', '.join(sorted(first))}; {remedy}."
+                )
+        self._records, self._make, self._where = records, make, where
+        fields = {name: np.asarray(values) for name, values in make(first).items()}
+        self.spec = {name: FieldSpec(v.shape, v.dtype) for name, v in fields.items()}
+        self.spec["label"] = FieldSpec((), np.dtype(np.int32))
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -49,17 +66,15 @@ class RecordSource:
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""
         rows = self._records.__getitems__([int(i) for i in ids])
-        images = [np.asarray(row[self._image_key]) for row in rows]
-        for image in images:
-            if image.shape != self.spec["image"].shape:
-                raise UserError(
-                    f"{self._where}: images differ in size, {self.spec['image'].shape} and "
-                    f"{image.shape}; use a data set of one size."
-                )
-        return {
-            "image": np.stack(images),
-            "label": np.array([row.get(self._label_key, -1) for row in rows], np.int32),
-        }
+        examples = [{"label": -1, **self._make(row)} for row in rows]
+        for name, (shape, _) in self.spec.items():
+            for other in (np.shape(example[name]) for example in examples):
+                if other != shape:
+                    raise UserError(
+                        f"{self._where}: examples differ in size, {name} has {shape} and {other}; use "
+                        "a data set of one size."
+                    )
+        return stack_examples(examples, self.spec)
 
 
 def read_tfds(options: Any, split: str) -> Source:
@@ -75,24 +90,42 @@ def read_tfds(options: Any, split: str) -> Source:
     Raises:
       UserError: if the data set is unknown or not prepared; tells how to prepare it.
     """
-    name = {"train": options.train_split, "test": options.test_split}[split]
     return open_prepared(
-        options,
-        name,
-        lambda records, where: RecordSource(records, options.image_key, options.label_key, where),
+        options.name,
+        options.dir,
+        {"train": options.train_split, "test": options.test_split}[split],
+        partial(_image, image_key=options.image_key, label_key=options.label_key),
+        features=[options.image_key],
+        remedy="set data.image_key",
     )
 
 
-def open_prepared(options: Any, split: str, make: Callable[[Any, str], Source]) -> Source:
+def _image(row: Any, image_key: str, label_key: str) -> dict[str, Any]:
+    """An image and its label."""
+    return {"image": row[image_key], "label": row.get(label_key, -1)}
+
+
+def open_prepared(
+    name: str,
+    folder: str,
+    split: str,
+    make: Callable[[Any], dict[str, Any]],
+    *,
+    features: Sequence[str],
+    remedy: str,
+) -> RecordSource:
     """Opens a split of a data set that was prepared in the `array_record` format.
 
     Args:
-      options: `config.data`; `name` and `dir` are used.
+      name: `data.name`.
+      folder: `data.dir`; "" for TFDS's own.
       split: TFDS's name of the split.
-      make: (`tfds.data_source`, what it is called in messages) → source.
+      make: see `RecordSource`, as `features` and `remedy`.
+      features: what a record has to have.
+      remedy: what to do where it has not.
 
     Returns:
-      What `make` returned.
+      The examples.
 
     Raises:
       UserError: if the data set is unknown or not prepared; tells how to prepare it.
@@ -100,26 +133,23 @@ def open_prepared(options: Any, split: str, make: Callable[[Any, str], Source]) 
     # Imports no TensorFlow until it prepares a data set.
     tfds = require("tensorflow_datasets", extra="data", what="Reading data sets of TFDS")
 
-    where = f"data.name = {options.name!r}, data.dir = {options.dir!r}"
-    if not options.name:
+    where = f"data.name = {name!r}, data.dir = {folder!r}"
+    if not name:
         raise UserError("TFDS needs data.name, the name of a data set, such as mnist.")
     try:
-        records = tfds.data_source(
-            options.name, split=split, data_dir=options.dir or None, download=False
-        )
-        source = make(records, where)
+        records = tfds.data_source(name, split=split, data_dir=folder or None, download=False)
+        source = RecordSource(records, make, features, where, remedy)
         _hide_gpus_from_tensorflow()
         return source
     except UserError:
         raise
     except Exception as error:  # TFDS raises many kinds, some from a failed import of TensorFlow
-        folder = Path(options.dir or "~/tensorflow_datasets") / options.name
+        path = Path(folder or "~/tensorflow_datasets") / name
         reason = (str(error).splitlines() or ["no message"])[0]
         raise UserError(
             f"{where}: split {split!r} cannot be read ({type(error).__name__}: {reason[:160]}); "
-            f"expected {folder}/VERSION/dataset_info.json and *.array_record files, made by: pip "
-            "install tensorflow && tfds build --file_format=array_record "
-            f"{options.name}."
+            f"expected {path}/VERSION/dataset_info.json and *.array_record files, made by: pip "
+            f"install tensorflow && tfds build --file_format=array_record {name}."
         ) from None
 
 

@@ -8,13 +8,15 @@ depth of that point. So a hand has one scale in all crops, and the crop's camera
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.files import existing
+from nvc_jax.data.base.files import FileSource, existing
 
 HALF_CUBE = 150.0
 """Half an edge of the cube that a crop shows, mm."""
@@ -162,6 +164,48 @@ def crop_camera(center: np.ndarray, side: int) -> np.ndarray:
     return np.array(
         [scale * z, scale * z, scale * (HALF_CUBE - x) - 0.5, scale * (HALF_CUBE - y) - 0.5]
     )
+
+
+def depth_source(
+    options: Any,
+    frames: Iterable[tuple[Path, np.ndarray]],
+    read: Callable[[Path], np.ndarray],
+    camera: Sequence[float],
+    *,
+    label: Sequence[int] = (),
+    class_names: Sequence[str] = (),
+) -> FileSource:
+    """Depth images of right hands, all joints of which count that are annotated.
+
+    Args:
+      options: `config.data`; `image_size` is the side of the crops, see `crop_side`.
+      frames: path and joints of every frame, see `Hand`.
+      read: path → depth `[H, W]`, mm; a function of a module.
+      camera: fx, fy, cx, cy of the whole image.
+      label: of every frame; (): there is none.
+      class_names: name of every label.
+
+    Returns:
+      The fields of `depth_crop`, read as they are asked for.
+    """
+    frame = partial(_read_depth, read=read, camera=camera, side=crop_side(options))
+    threads = options.num_threads
+    return FileSource(
+        list(frames), frame, label=label, class_names=class_names, num_threads=threads
+    )
+
+
+def _read_depth(
+    path: Path,
+    joints: np.ndarray,
+    *,
+    read: Callable[[Path], np.ndarray],
+    camera: Sequence[float],
+    side: int,
+) -> dict[str, np.ndarray]:
+    """One frame."""
+    hand = Hand(joints, np.ones(21, bool), np.array(camera))
+    return depth_crop(read(path), hand, side, str(path))
 
 
 def read_mat(path: Path, name: str, shape: tuple[int | None, ...]) -> np.ndarray:

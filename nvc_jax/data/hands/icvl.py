@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,9 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_lines, read_pixels
-from nvc_jax.data.hands.crops import Hand, crop_side, depth_crop
+from nvc_jax.data.hands.crops import depth_source
 
-OPTIONS = (
-    shared.DIR,
-    shared.IMAGE_SIZE,
-)
+OPTIONS = (shared.DIR, shared.IMAGE_SIZE)
 
 _FILES = {
     "train": ("Training", ("labels.txt",)),
@@ -57,13 +55,13 @@ def read_icvl(options: Any, split: str) -> FileSource:
       ICCV workshops 2017, `importers.py`; the names of the joints: public readers of the data set.
     """
     name, lists = _FILES[split]
-    folder, side = Path(options.dir) / name, crop_side(options)
-    items: list[tuple[Any, ...]] = [
-        (folder / "Depth" / path, joints, side)
+    folder = Path(options.dir) / name
+    frames = (
+        (folder / "Depth" / path, joints)
         for listing in lists
         for path, joints in _annotations(folder / listing)
-    ]
-    return FileSource(items, _read_hand, label=[-1] * len(items), num_threads=options.num_threads)
+    )
+    return depth_source(options, frames, partial(read_pixels, mode="I", size=_SIZE), _CAMERA)
 
 
 def _annotations(path: Path) -> list[tuple[str, np.ndarray]]:
@@ -84,9 +82,3 @@ def _annotations(path: Path) -> list[tuple[str, np.ndarray]]:
     joints = np.full((len(lines), 21, 3), np.nan, np.float32)
     joints[:, _PLACES] = np.stack([(u - cx) / fx * d, (v - cy) / fy * d, d], axis=-1)
     return [(line[0], row) for line, row in zip(lines, joints, strict=True)]
-
-
-def _read_hand(path: Path, joints: np.ndarray, side: int) -> dict[str, np.ndarray]:
-    """One frame."""
-    hand = Hand(joints, np.ones(21, bool), np.array(_CAMERA))
-    return depth_crop(read_pixels(path, "I", _SIZE), hand, side, str(path))

@@ -11,7 +11,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_content, read_lines
-from nvc_jax.data.hands.crops import Hand, crop_side, depth_crop
+from nvc_jax.data.hands.crops import depth_source
 
 OPTIONS = (
     shared.DIR,
@@ -21,24 +21,8 @@ OPTIONS = (
 
 _SUBJECTS = 9
 _GESTURES = (
-    "1",
-    "2",
-    "3",
-    "4",
-    "5",
-    "6",
-    "7",
-    "8",
-    "9",
-    "I",
-    "IP",
-    "L",
-    "MP",
-    "RP",
-    "T",
-    "TIP",
-    "Y",
-)
+    "1", "2", "3", "4", "5", "6", "7", "8", "9", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y",
+)  # fmt: skip
 _CAMERA = (241.42, 241.42, 160.0, 120.0)
 _HEIGHT, _WIDTH = 240, 320
 _HEADER = 6
@@ -80,8 +64,8 @@ def read_msra15(options: Any, split: str) -> FileSource:
     Reference: Sun et al., "Cascaded Hand Pose Regression", CVPR 2015, and the README of its data set;
       Oberweger and Lepetit, "DeepPrior++", ICCV workshops 2017, `importers.py` (faulty frames).
     """
-    root, side, tested = Path(options.dir), crop_side(options), options.test_subject
-    items: list[tuple[Any, ...]] = []
+    root, tested = Path(options.dir), options.test_subject
+    frames: list[tuple[Path, np.ndarray]] = []
     label: list[int] = []
     for subject in range(_SUBJECTS):
         if (subject == tested) != (split == "test"):
@@ -89,15 +73,13 @@ def read_msra15(options: Any, split: str) -> FileSource:
         for number, gesture in enumerate(_GESTURES):
             folder = root / f"P{subject}" / gesture
             faulty = _FAULTY.get((subject, gesture), set())
-            items += [
-                (folder / f"{frame:06d}_depth.bin", joints, side)
+            frames += [
+                (folder / f"{frame:06d}_depth.bin", joints)
                 for frame, joints in enumerate(_joints(folder / "joint.txt"))
                 if frame not in faulty
             ]
-            label += [number] * (len(items) - len(label))
-    return FileSource(
-        items, _read_hand, label=label, class_names=_GESTURES, num_threads=options.num_threads
-    )
+            label += [number] * (len(frames) - len(label))
+    return depth_source(options, frames, _read_depth, _CAMERA, label=label, class_names=_GESTURES)
 
 
 def _joints(path: Path) -> np.ndarray:
@@ -117,13 +99,7 @@ def _joints(path: Path) -> np.ndarray:
     return rows.reshape(-1, 21, 3)[:, _ORDER] * [1, -1, -1]
 
 
-def _read_hand(path: Path, joints: np.ndarray, side: int) -> dict[str, np.ndarray]:
-    """One frame."""
-    hand = Hand(joints, np.ones(21, bool), np.array(_CAMERA))
-    return depth_crop(_depth(path), hand, side, str(path))
-
-
-def _depth(path: Path) -> np.ndarray:
+def _read_depth(path: Path) -> np.ndarray:
     """The whole depth image, mm; 0 where the file has none."""
     content = read_content(path)
     start = 4 * _HEADER

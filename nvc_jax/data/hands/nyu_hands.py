@@ -9,13 +9,10 @@ import numpy as np
 
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_pixels
-from nvc_jax.data.hands.crops import Hand, crop_side, depth_crop, read_mat
+from nvc_jax.data.hands.crops import depth_source, read_mat
 from nvc_jax.geometry.joints import WRIST
 
-OPTIONS = (
-    shared.DIR,
-    shared.IMAGE_SIZE,
-)
+OPTIONS = (shared.DIR, shared.IMAGE_SIZE)
 
 _CAMERA = (588.036865, 587.075073, 320.0, 240.0)
 _SIZE = (480, 640)
@@ -65,18 +62,17 @@ def read_nyu_hands(options: Any, split: str) -> FileSource:
       Networks", TOG 2014, the camera: `convert_xyz_to_uvd.m` of its data set; Oberweger and Lepetit,
       "DeepPrior++", ICCV workshops 2017, `importers.py` (the 14 points).
     """
-    folder, side = Path(options.dir) / split, crop_side(options)
+    folder = Path(options.dir) / split
     stored = read_mat(folder / "joint_data.mat", "joint_xyz", (None, None, 36, 3))[0]
     theirs = stored.astype(np.float64) * [1, -1, 1]
     joints = np.full((len(theirs), 21, 3), np.nan)
     joints[:, WRIST] = theirs[:, _SIDES_OF_WRIST].mean(axis=1)
     joints[:, list(_JOINTS)] = theirs[:, list(_JOINTS.values())]
-    items = [(folder / f"depth_1_{i + 1:07d}.png", row, side) for i, row in enumerate(joints)]
-    return FileSource(items, _read_hand, label=[-1] * len(items), num_threads=options.num_threads)
+    frames = ((folder / f"depth_1_{i + 1:07d}.png", row) for i, row in enumerate(joints))
+    return depth_source(options, frames, _read_depth, _CAMERA)
 
 
-def _read_hand(path: Path, joints: np.ndarray, side: int) -> dict[str, np.ndarray]:
-    """One frame."""
+def _read_depth(path: Path) -> np.ndarray:
+    """Depth in mm."""
     _, high, low = np.moveaxis(read_pixels(path, "RGB", _SIZE).astype(np.int32), -1, 0)
-    hand = Hand(joints, np.ones(21, bool), np.array(_CAMERA))
-    return depth_crop(high << 8 | low, hand, side, str(path))
+    return high << 8 | low

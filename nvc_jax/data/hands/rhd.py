@@ -13,10 +13,7 @@ from nvc_jax.data.base.files import FileSource, read_pixels
 from nvc_jax.data.base.pickled_arrays import read_pickled_arrays
 from nvc_jax.data.hands.crops import Hand, color_crop, crop_side
 
-OPTIONS = (
-    shared.DIR,
-    shared.IMAGE_SIZE,
-)
+OPTIONS = (shared.DIR, shared.IMAGE_SIZE)
 
 _FOLDERS = {"train": "training", "test": "evaluation"}
 _MILLIMETERS = 1000.0
@@ -62,7 +59,7 @@ def read_rhd(options: Any, split: str) -> FileSource:
         (folder / "color" / f"{number:05d}.png", *(row[field] for field in _FIELDS), side)
         for number, row in sorted(annotations.items())
     ]
-    return FileSource(items, _read_hand, label=[-1] * len(items), num_threads=options.num_threads)
+    return FileSource(items, _read_hand, num_threads=options.num_threads)
 
 
 def _is_annotation(number: Any, row: Any) -> bool:

@@ -147,13 +147,7 @@ def _look(path: Path) -> tuple[tuple[int, int], bool, bool] | None:
             image.load()
             color = image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I")
             return (image.height, image.width), color, image.mode.startswith("I")
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
         return None
 
 

@@ -23,10 +23,7 @@ from nvc_jax.data.base.files import (
 from nvc_jax.data.planes.frames import UNKNOWN_PLANE, UNLABELED, plane_frame
 from nvc_jax.geometry.planes import MAX_PLANES, transform_planes
 
-OPTIONS = (
-    shared.DIR,
-    shared.IMAGE_SIZE,
-)
+OPTIONS = (shared.DIR, shared.IMAGE_SIZE)
 
 _SMALLEST_AREA = 500  # pixels
 _SMALLEST_OFFSET = 1e-4  # m; planes.npy has rows of 0 for surfaces that are not planar
@@ -82,7 +79,7 @@ def read_plane_rcnn(options: Any, split: str) -> FileSource:
             f"data.dir = {str(root)!r}: the {split} split has no frame, expected scans/<scene>/ with "
             "annotation/segmentation/<i>.png and frames/color/<i>.jpg of scenes that the lists name."
         )
-    return FileSource(items, _read_frame, label=[-1] * len(items), num_threads=options.num_threads)
+    return FileSource(items, _read_frame, num_threads=options.num_threads)
 
 
 def _scenes(root: Path, split: str) -> list[Path]:

@@ -20,10 +20,7 @@ from nvc_jax.geometry.planes import (
     segmented_depth,
 )
 
-OPTIONS = (
-    shared.DIR,
-    shared.IMAGE_SIZE,
-)
+OPTIONS = (shared.DIR, shared.IMAGE_SIZE)
 
 _FILES = {"train": "planes_scannet_train.tfrecords", "test": "planes_scannet_val.tfrecords"}
 _HEIGHT, _WIDTH = 192, 256
@@ -71,9 +68,7 @@ def read_planenet(options: Any, split: str) -> FileSource:
     size = check_image_size(options.image_size)
     path = existing(Path(options.dir) / _FILES[split], " and ".join(_FILES.values()))
     items = [(path, number, offset, size) for number, offset in enumerate(record_offsets(path))]
-    return FileSource(
-        items, _read_example, label=[-1] * len(items), num_threads=options.num_threads
-    )
+    return FileSource(items, _read_example, num_threads=options.num_threads)
 
 
 def _read_example(

@@ -28,10 +28,7 @@ SURFACE_DISTANCE = 1.0
 
 _SDF, _DF = "shapenet_dim32_sdf", "shapenet_dim32_df"
 _MODELS, _H5_FILES = "completion_{}.txt", "{}_shape_voxel_data_list.txt"
-_H5_SHAPES: Shapes = {
-    "data": ("N", 2, "Z", "Y", "X"),
-    "target": ("N", 1, "Z", "Y", "X"),
-}
+_H5_SHAPES: Shapes = {"data": ("N", 2, "Z", "Y", "X"), "target": ("N", 1, "Z", "Y", "X")}
 
 
 def read_epn(options: Any, split: str) -> Source:
@@ -79,11 +76,7 @@ def read_epn(options: Any, split: str) -> Source:
     if not items:
         raise UserError(f"data.dir = {str(folder)!r}: there is no scan of the {split} split in it.")
     return FileSource(
-        items,
-        read,
-        label=label,
-        class_names=class_names,
-        num_threads=options.num_threads,
+        items, read, label=label, class_names=class_names, num_threads=options.num_threads
     )
 
 

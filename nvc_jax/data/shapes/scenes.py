@@ -15,9 +15,9 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.source import DerivedSource, FieldSpec, Source
+from nvc_jax.data.base.source import DerivedSource, DrawnSource, FieldSpec, Source
 from nvc_jax.data.shapes.clouds import resample
-from nvc_jax.data.shapes.solids import crop, resize
+from nvc_jax.data.shapes.stretch import crop, resize
 from nvc_jax.data.shapes.views import (
     ELEVATION,
     camera,
@@ -49,44 +49,36 @@ _GRID = 100  # places on the floor of a scene of points, per unit
 _LAYOUTS, _PLACES = 20, 50  # tries, of the whole scene and of one model
 
 
-class _Scenes(DerivedSource, abc.ABC):
+class _Scenes(DerivedSource, DrawnSource):
     """What scenes of voxels and of points share; see `Source`."""
 
     def __init__(
-        self, source: Source, num_scenes: int, models_per_scene: tuple[int, int], seed: int
+        self,
+        source: Source,
+        spec: dict[str, FieldSpec],
+        num_scenes: int,
+        models_per_scene: tuple[int, int],
+        seed: int,
     ):
         fewest, most = models_per_scene
         if fewest > most:
             raise UserError(
                 f"data.models_per_scene is {(fewest, most)}: give the fewest first, and then the most."
             )
-        super().__init__(source)
-        self._num_scenes, self._seed = num_scenes, seed
-        self._models_per_scene = fewest, most
-        self._composed: dict[int, dict[str, np.ndarray]] = {}
+        DrawnSource.__init__(self, num_scenes, {**spec, "label": source.spec["label"]})
+        DerivedSource.__init__(self, source)
+        self._models_per_scene, self._seed = (fewest, most), seed
 
-    def __len__(self) -> int:
-        """Number of scenes."""
-        return self._num_scenes
-
-    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Source`."""
-        scenes = [self._scene(int(i)) for i in ids]
-        fields = {name: np.stack([scene[name] for scene in scenes]) for name in scenes[0]}
-        return {**fields, "label": np.full(len(scenes), -1, np.int32)}
-
-    def _scene(self, number: int) -> dict[str, np.ndarray]:
-        if number not in self._composed:
-            rng = np.random.default_rng((self._seed, number))
-            count = int(rng.integers(*self._models_per_scene, endpoint=True))
-            count = min(count, len(self._source))
-            models = self._source.gather(rng.choice(len(self._source), count, replace=False))
-            if models["label"].max() >= UNKNOWN - 1:
-                raise UserError(
-                    f"Scenes have {UNKNOWN - 1} classes at most, got label {models['label'].max()}."
-                )
-            self._composed[number] = self._compose(number, models, rng)
-        return self._composed[number]
+    def _draw(self, number: int) -> dict[str, Any]:
+        rng = np.random.default_rng((self._seed, number))
+        count = int(rng.integers(*self._models_per_scene, endpoint=True))
+        count = min(count, len(self._source))
+        models = self._source.gather(rng.choice(len(self._source), count, replace=False))
+        if models["label"].max() >= UNKNOWN - 1:
+            raise UserError(
+                f"Scenes have {UNKNOWN - 1} classes at most, got label {models['label'].max()}."
+            )
+        return {**self._compose(number, models, rng), "label": -1}
 
     @abc.abstractmethod
     def _compose(
@@ -124,12 +116,11 @@ class SceneVolumes(_Scenes):
         seed: int = 0,
     ):
         require_field(source, "voxels", "[X, Y, Z]", 3)
-        super().__init__(source, num_scenes, models_per_scene, seed)
+        volume = FieldSpec(tuple(size), np.dtype(np.uint8))
+        spec = {"partial": volume, "complete": volume}
+        super().__init__(source, spec, num_scenes, models_per_scene, seed)
         self.point_class_names = ("empty", *self.class_names) if self.class_names else ()
-        self._size = tuple(size)
-        volume = FieldSpec(self._size, np.dtype(np.uint8))
-        label = FieldSpec((), np.dtype(np.int32))
-        self.spec = {"partial": volume, "complete": volume, "label": label}
+        self._size = volume.shape
 
     def _compose(
         self, number: int, models: dict[str, np.ndarray], rng: np.random.Generator
@@ -184,14 +175,12 @@ class SceneClouds(_Scenes):
         seed: int = 0,
     ):
         require_field(source, "points", "[P, 3]", 2)
-        super().__init__(source, num_scenes, models_per_scene, seed)
-        self._num_points = num_points
-        self.point_class_names = self.class_names
-        self.spec = {
+        spec = {
             "points": FieldSpec((num_points, 3), np.dtype(np.float32)),
             "point_label": FieldSpec((num_points,), np.dtype(np.uint8)),
-            "label": FieldSpec((), np.dtype(np.int32)),
         }
+        super().__init__(source, spec, num_scenes, models_per_scene, seed)
+        self._num_points, self.point_class_names = num_points, self.class_names
 
     def _compose(
         self, number: int, models: dict[str, np.ndarray], rng: np.random.Generator

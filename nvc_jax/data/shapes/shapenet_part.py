@@ -21,37 +21,14 @@ from nvc_jax.data.base.files import (
     read_lines,
 )
 from nvc_jax.data.base.source import FieldSource
-from nvc_jax.data.shapes.clouds import (
-    generator_of,
-    normalize,
-    parse_table,
-    resample,
-    whole_numbers,
-)
+from nvc_jax.data.shapes.clouds import generator_of, normalize, parse_table, resample, whole_numbers
 
-OPTIONS = (
-    shared.DIR,
-    shared.NUM_POINTS,
-)
+OPTIONS = (shared.DIR, shared.NUM_POINTS)
 
 CATEGORIES = (
-    "Airplane",
-    "Bag",
-    "Cap",
-    "Car",
-    "Chair",
-    "Earphone",
-    "Guitar",
-    "Knife",
-    "Lamp",
-    "Laptop",
-    "Motorbike",
-    "Mug",
-    "Pistol",
-    "Rocket",
-    "Skateboard",
-    "Table",
-)
+    "Airplane", "Bag", "Cap", "Car", "Chair", "Earphone", "Guitar", "Knife",
+    "Lamp", "Laptop", "Motorbike", "Mug", "Pistol", "Rocket", "Skateboard", "Table",
+)  # fmt: skip
 """Name of every `label`."""
 PART_COUNT = (4, 2, 2, 4, 4, 3, 3, 2, 4, 2, 6, 2, 3, 3, 3, 3)
 """Number of parts of every category."""
@@ -204,7 +181,4 @@ def _fields(
 ) -> dict[str, np.ndarray]:
     """One shape, resampled and in the unit ball."""
     ids = resample(points, count, rng, where)
-    return {
-        "points": normalize(points[ids], where)[0],
-        "point_label": part[ids].astype(np.uint8),
-    }
+    return {"points": normalize(points[ids], where)[0], "point_label": part[ids].astype(np.uint8)}

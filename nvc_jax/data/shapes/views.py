@@ -218,12 +218,7 @@ class PartialVolumes(DerivedSource):
     """
 
     def __init__(
-        self,
-        source: Source,
-        *,
-        views: Sequence[str] = SIDES,
-        num_oblique: int = 0,
-        seed: int = 0,
+        self, source: Source, *, views: Sequence[str] = SIDES, num_oblique: int = 0, seed: int = 0
     ):
         field = require_field(source, "voxels", "[X, Y, Z]", 3)
         if len(views) + num_oblique < 1:

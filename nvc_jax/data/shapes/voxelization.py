@@ -130,10 +130,7 @@ def _meet_lines(corners: np.ndarray, axis: int) -> Iterator[tuple[np.ndarray, np
         column = column[cut] + step
         left, right = left[cut], right[cut]
         share = (column + 0.5 - left[:, 0]) / (right[:, 0] - left[:, 0])
-        yield (
-            np.stack([row[cut], column]),
-            left[:, 1] + share * (right[:, 1] - left[:, 1]),
-        )
+        yield (np.stack([row[cut], column]), left[:, 1] + share * (right[:, 1] - left[:, 1]))
         start = stop
 
 

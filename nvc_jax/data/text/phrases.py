@@ -17,10 +17,7 @@ from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSource, Source, subset
 from nvc_jax.data.text.parallel_text import pair_source
 
-OPTIONS = (
-    shared.SOURCE_LANGUAGE,
-    shared.TARGET_LANGUAGE,
-)
+OPTIONS = (shared.SOURCE_LANGUAGE, shared.TARGET_LANGUAGE)
 
 _T = TypeVar("_T")
 _Pair = tuple[str, str]  # German, English

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.source import FieldSpec, Source
+from nvc_jax.data.base.source import Source
 from nvc_jax.data.base.tfds import open_prepared
 from nvc_jax.data.text.parallel_text import PAIR_OPTIONS, clean_pairs
 
@@ -21,46 +21,6 @@ OPTIONS = (
     shared.TARGET_LANGUAGE,
     *PAIR_OPTIONS,
 )
-
-
-class TextRecords:
-    """Random access to the sentences of a `tfds.data_source`, read as they are asked for.
-
-    Args:
-      records: the data source.
-      languages: names of the features: source and target.
-      where: what the data are called in messages.
-
-    Raises:
-      UserError: if there is no such feature.
-    """
-
-    def __init__(self, records: Any, languages: tuple[str, str], where: str):
-        self._records, self._languages = records, languages
-        first = records[0]
-        for language in languages:
-            if language not in first:
-                raise UserError(
-                    f"{where} has no feature {language!r}, got {', '.join(sorted(first))}; set "
-                    "data.source_language and data.target_language."
-                )
-        text = FieldSpec((), np.dtype(object))
-        label = FieldSpec((), np.dtype(np.int32))
-        self.spec = {"source_text": text, "target_text": text, "label": label}
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self._records)
-
-    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Source`."""
-        rows = self._records.__getitems__([int(i) for i in ids])
-        source, target = ([row[name].decode() for row in rows] for name in self._languages)
-        return {
-            "source_text": np.array(source, object),
-            "target_text": np.array(target, object),
-            "label": np.full(len(ids), -1, np.int32),
-        }
 
 
 def read_tfds_text(options: Any, split: str) -> Source:
@@ -82,8 +42,17 @@ def read_tfds_text(options: Any, split: str) -> Source:
     own_names = {"train": options.train_split, "test": options.test_split}
     languages = (options.source_language, options.target_language)
     source = open_prepared(
-        options,
+        options.name,
+        options.dir,
         own_names.get(split, split),
-        lambda records, where: TextRecords(records, languages, where),
+        partial(_sentences, languages=languages),
+        features=languages,
+        remedy="set data.source_language and data.target_language",
     )
     return clean_pairs(source, options, split, where=f"data.name = {options.name!r}")
+
+
+def _sentences(row: Any, languages: tuple[str, str]) -> dict[str, Any]:
+    """A sentence and its translation."""
+    source, target = (np.array(row[name].decode(), object) for name in languages)
+    return {"source_text": source, "target_text": target}

@@ -41,7 +41,7 @@ def test_arrays_keep_their_dtype_and_gain_a_channel(dtype):
     ("image", "label", "message"),
     [
         (np.zeros((5, 784)), None, r"got shape \(5, 784\); reshape"),
-        (np.zeros((0, 2, 2)), None, r"no example in it, got shape \(0, 2, 2, 1\)"),
+        (np.zeros((0, 2, 2)), None, "no example in it"),
         (np.zeros((5, 2, 2), np.int64), None, "got dtype int64; convert"),
         (np.zeros((5, 2, 2), bool), None, "got dtype bool"),
         (np.zeros((5, 2, 2), "U1"), None, "got dtype <U1"),
@@ -88,8 +88,8 @@ def test_fields_without_labels_have_none():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"points": POINTS[:1]}, "one length, got .*'points': 1, 'point_label': 2, 'label': 2"),
-        ({"label": np.zeros(3, int)}, "one length, got .*'label': 3"),
+        ({"points": POINTS[:1]}, "one length, got .*'points': 1, 'point_label': 2"),
+        ({"label": np.zeros(3, int)}, r"labels are integers \[2\].*got shape \(3,\)"),
         ({"label": np.zeros(2)}, r"labels are integers \[2\].*got shape \(2,\) of float64"),
         ({"label": np.zeros((2, 1), int)}, r"labels are integers \[2\].*got shape \(2, 1\)"),
         ({"label": np.array(["a", "b"])}, "labels are integers .* of <U1"),

@@ -153,7 +153,7 @@ def test_unequal_sizes_are_told(tmp_path, options):
     images = [IMAGES[0], IMAGES[1][:3]]
     prepare(tmp_path, size=("-1", "-1", "3"), train=(images, [0, 1]))
     source = read_tfds(options("tfds", name="tiny"), "train")
-    with pytest.raises(UserError, match=r"differ in size, \(4, 5, 3\) and \(3, 5, 3\)"):
+    with pytest.raises(UserError, match=r"differ in size, image has \(4, 5, 3\) and \(3, 5, 3\)"):
         source.gather(np.array([0, 1]))
 
 

@@ -86,16 +86,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), WRONG)
-def test_wrong_files_are_told(root, options, name, content, message):
-    path = root / "Testing" / name
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read_icvl(options("icvl"), "test")
-    assert message in str(error.value) and str(path) in str(error.value)
+def test_wrong_files_are_told(root, options, refuses):
+    refuses(lambda: read_icvl(options("icvl"), "test"), root / "Testing", WRONG)
 
 
 def test_images_with_eight_bits_are_told(root, options):

@@ -97,16 +97,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), WRONG)
-def test_wrong_files_are_told(root, options, name, content, message):
-    path = root / "test" / name
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read_nyu_hands(options("nyu_hands"), "test")
-    assert message in str(error.value) and str(path) in str(error.value)
+def test_wrong_files_are_told(root, options, refuses):
+    refuses(lambda: read_nyu_hands(options("nyu_hands"), "test"), root / "test", WRONG)
 
 
 def test_other_kinds_of_content_are_told(root, options):

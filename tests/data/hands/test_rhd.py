@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
 from nvc_jax.data.hands.rhd import read_rhd
 from tests import hands
@@ -94,13 +93,5 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), WRONG)
-def test_wrong_files_are_told(root, options, name, content, message):
-    path = root / "evaluation" / name
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read_rhd(options("rhd"), "test")
-    assert message in str(error.value) and str(path) in str(error.value)
+def test_wrong_files_are_told(root, options, refuses):
+    refuses(lambda: read_rhd(options("rhd"), "test"), root / "evaluation", WRONG)

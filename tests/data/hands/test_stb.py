@@ -91,16 +91,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), WRONG)
-def test_wrong_files_are_told(root, options, name, content, message):
-    path = root / name
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read_stb(options("stb"), "test")
-    assert message in str(error.value) and str(path) in str(error.value)
+def test_wrong_files_are_told(root, options, refuses):
+    refuses(lambda: read_stb(options("stb"), "test"), root, WRONG)
 
 
 def test_other_shapes_are_told(root, options):

@@ -1,9 +1,11 @@
-"""NumPy files: reading, memory, and damaged or dangerous content."""
+"""scikit-learn's digits, MNIST's files and NumPy's: reading, memory, and damaged or dangerous content."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import zipfile
@@ -11,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.images.arrays import read_npy, read_npz
+from nvc_jax.data.images.arrays import read_digits, read_idx, read_idx_file, read_npy, read_npz
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3)
@@ -171,3 +174,116 @@ def test_reader_process_gets_the_path_of_a_mapped_file_and_not_its_content(tmp_p
     sent = pickle.dumps(read_npy(options("npy"), "train"))
     assert len(sent) < 1000
     assert pickle.loads(sent).gather(np.array([5]))["label"].tolist() == [5]
+
+
+DIGITS = np.arange(3 * 2 * 4, dtype=np.uint8).reshape(3, 2, 4) * 10
+CLASSES = np.array([7, 0, 9], np.uint8)
+HTML = b"<html><body>Not found</body></html>".ljust(2048)
+
+
+def idx(array):
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def write_idx(folder, images=DIGITS, labels=CLASSES, prefix="train", suffix=""):
+    pack = gzip.compress if suffix else bytes
+    for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+        (folder / f"{prefix}-{name}-ubyte{suffix}").write_bytes(pack(idx(array)))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize(("split", "prefix"), [("train", "train"), ("test", "t10k")])
+def test_reads_images_and_labels(tmp_path, options, suffix, split, prefix):
+    write_idx(tmp_path, prefix=prefix, suffix=suffix)
+    source = read_idx(options("idx"), split)
+    batch = source.gather(np.array([2, 0]))
+    np.testing.assert_array_equal(batch["image"], DIGITS[[2, 0], :, :, None])
+    np.testing.assert_array_equal(batch["label"], [9, 7])
+    assert len(source) == 3
+    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
+
+
+@pytest.mark.parametrize("folder_exists", [True, False])
+def test_missing_idx_file_names_folder_files_and_remedy(tmp_path, options, folder_exists):
+    folder = tmp_path if folder_exists else tmp_path / "missing"
+    with pytest.raises(UserError) as error:
+        read_idx(options("idx", dir=str(folder)), "test")
+    expected = [str(folder), "t10k-images-idx3-ubyte.gz", "labels-idx1", "data.dir"]
+    assert all(part in str(error.value) for part in expected)
+    assert ("folder is missing" in str(error.value)) != folder_exists
+
+
+def test_page_in_place_of_an_archive_is_one_line_with_the_path(tmp_path, options):
+    write_idx(tmp_path, suffix=".gz")
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(HTML)
+    with pytest.raises(UserError, match="not a gzip archive") as error:
+        read_idx(options("idx"), "train")
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty file"),
+        (HTML, "not an IDX file.*3c68746d"),
+        (idx(CLASSES), "3 axes"),
+        (b"\0\0\x0d\3" + idx(DIGITS)[4:], "not an IDX file of bytes"),
+        (idx(DIGITS)[:10], "header is incomplete"),
+        (idx(DIGITS)[:-1], "expected 24 bytes.*got 23"),
+        (idx(DIGITS) + b"\0", "got 25"),
+        (b"\0\0\x08\3" + struct.pack(">3I", 2**31, 2**31, 4), "got 0"),
+    ],
+)
+def test_wrong_content_is_told(tmp_path, content, message):
+    path = tmp_path / "images"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_idx_file(path, 3)
+    assert str(path) in str(error.value)
+
+
+def test_damaged_archive_never_yields_wrong_images(tmp_path, damaged):
+    path = tmp_path / "images.gz"
+    good = gzip.compress(idx(DIGITS), mtime=0)
+    refused = 0
+    for content in damaged(good):
+        path.write_bytes(content)
+        try:
+            np.testing.assert_array_equal(read_idx_file(path, 3), DIGITS)
+        except UserError:
+            refused += 1
+    assert refused > len(good)
+
+
+def test_numbers_of_images_and_labels_must_agree(tmp_path, options):
+    write_idx(tmp_path, labels=CLASSES[:2])
+    with pytest.raises(UserError, match=r"labels are integers \[3\].*\(2,\)"):
+        read_idx(options("idx"), "train")
+
+
+def everything(source):
+    return source.gather(np.arange(len(source)))
+
+
+def as_rows(images, labels):
+    """Examples as a sorted list of bytes: pixels from 0 to 16, then the label."""
+    pixels = np.rint(np.reshape(images, (len(images), -1))).astype("u1")
+    return sorted(map(bytes, np.column_stack([pixels, labels.astype("u1")])))
+
+
+def test_both_parts_together_are_the_digits():
+    parts = [everything(read_digits(None, split)) for split in ("train", "test")]
+    assert [len(part["label"]) for part in parts] == [1438, 359]
+    for part in parts:
+        assert part["image"].dtype == np.float32 and part["image"].shape[1:] == (8, 8, 1)
+        assert part["image"].min() == 0 and part["image"].max() == 1
+        assert part["label"].dtype == np.int32 and set(part["label"]) == set(range(10))
+    images, labels = (np.concatenate([part[k] for part in parts]) for k in ("image", "label"))
+    bunch = load_digits()
+    assert as_rows(images * 16, labels) == as_rows(bunch.images, bunch.target)
+
+
+def test_parts_are_the_same_every_time():
+    first, second = (everything(read_digits(None, "test")) for _ in range(2))
+    np.testing.assert_array_equal(first["image"], second["image"])

@@ -204,16 +204,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), WRONG)
-def test_wrong_files_are_told(root, options, name, content, message):
-    if content is None:
-        (root / name).unlink()
-    else:
-        (root / name).write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read_plane_rcnn(options("plane_rcnn"), "test")
-    assert message in str(error.value) and str(root) in str(error.value)
-    assert "\n" not in str(error.value)
+def test_wrong_files_are_told(root, options, refuses):
+    refuses(lambda: read_plane_rcnn(options("plane_rcnn"), "test"), root, WRONG)
 
 
 def test_arrays_and_images_of_another_kind_are_told(root, options):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from nvc_jax.data import open_source
-from nvc_jax.data.planes.ray_casting import cast_cuboids, cast_ellipsoids
-from nvc_jax.data.planes.room_scenes import (
+from nvc_jax.data.planes.rooms import (
     TEXTURES,
+    Rooms,
+    cast_cuboids,
+    cast_ellipsoids,
     draw_room,
     look_at,
     paint,
     plane_numbers,
 )
-from nvc_jax.data.planes.rooms import Rooms
 from nvc_jax.geometry.planes import NON_PLANAR, pixel_rays, points_of_depth, segmented_depth
 
 FORWARD = np.array([[0.0, 0, 1], [1, 0, 1], [0, -1, 1]])
@@ -92,14 +94,18 @@ def test_views_agree_with_the_room_in_world_axes():
     assert height == pytest.approx(-room.origin[1])
 
 
-def test_rooms_are_functions_of_split_number_and_seed(rooms):
+def test_rooms_are_functions_of_split_number_and_seed(rooms, monkeypatch):
     again = Rooms("train", 5).gather(np.array([4, 2]))
     for name, values in again.items():
         np.testing.assert_array_equal(values, rooms[name][[4, 2]])
     for other in (Rooms("test", 5), Rooms("train", 5, seed=1)):
         assert (other.gather(np.array([4]))["image"] != rooms["image"][4]).any()
     one = Rooms("train", 5)
-    assert np.shares_memory(one._room(1)["image"], one._room(1)["image"])  # drawn once
+    drawn = mock.Mock(side_effect=one._draw)
+    monkeypatch.setattr(one, "_draw", drawn)
+    for ids in ([1, 3, 1], [3]):
+        one.gather(np.array(ids))
+    assert [call.args for call in drawn.call_args_list] == [(1,), (3,)]  # once
 
 
 def test_textures_of_a_split_occur_in_no_other():

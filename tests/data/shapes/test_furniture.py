@@ -9,12 +9,15 @@ from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
 from nvc_jax.data.base.source import class_names_of
-from nvc_jax.data.shapes.furniture import CLASS_NAMES, PART_NAMES, PARTS_OF_CLASS, read_furniture
-from nvc_jax.data.shapes.primitives import (
+from nvc_jax.data.shapes.furniture import (
+    CLASS_NAMES,
+    PART_NAMES,
+    PARTS_OF_CLASS,
     box,
     contains,
     ellipsoid,
     fit,
+    read_furniture,
     rod,
     sample_surface,
     voxelize,

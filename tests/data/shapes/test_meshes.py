@@ -14,12 +14,7 @@ import pytest
 import trimesh
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.shapes.meshes import (
-    convert_meshes,
-    normalize,
-    read_triangles,
-    sample_points,
-)
+from nvc_jax.data.shapes.meshes import convert_meshes, normalize, read_triangles, sample_points
 from nvc_jax.data.shapes.shapes import read_shapes
 from nvc_jax.programs.meshes import main
 

@@ -1,4 +1,4 @@
-"""PCD files written by hand, and pairs of clouds in both layouts."""
+"""PCD and HDF5 files written by hand, and pairs of clouds in all layouts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import pickle
 import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.shapes.pcn import parse_pcd, read_pcn
+from nvc_jax.data.shapes.completion import parse_pcd, read_completion3d, read_pcn
 
 NAN = float("nan")
 POINTS = np.array([[0.5, -0.25, 1], [2, 3e-5, -7]], np.float32)
@@ -226,3 +227,67 @@ def test_file_that_breaks_later_is_told_when_it_is_read(data, five):
     source = read_pcn(five, "train")
     with pytest.raises(UserError, match=r"c/01\.pcd"):
         source.gather(np.array([5]))
+
+
+def write_h5(path, points, key="data"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.create_dataset(key, data=points, compression="gzip")
+
+
+def six(value):
+    return np.stack([np.arange(1, 7), np.full(6, value), np.zeros(6)], 1).astype(np.float32)
+
+
+@pytest.fixture
+def completion3d(tmp_path, options):
+    for value, name in enumerate(["train/b/x", "train/c/y", "val/c/z"]):
+        split, model = name.split("/", 1)
+        write_h5(tmp_path / split / "partial" / f"{model}.h5", six(value))
+        write_h5(tmp_path / split / "gt" / f"{model}.h5", six(value + 10))
+    # The hidden test split: no classes and no complete clouds.
+    write_h5(tmp_path / "test" / "partial" / "all" / "w.h5", six(9))
+    return options("completion3d", num_points=6)
+
+
+def test_pairs_as_stored_and_val_for_the_test(completion3d):
+    train, test = (read_completion3d(completion3d, split) for split in ("train", "test"))
+    assert (
+        len(train) == 2 and len(test) == 1 and train.class_names == test.class_names == ("b", "c")
+    )
+    batch = train.gather(np.array([1, 0]))
+    np.testing.assert_array_equal(batch["partial"], [six(1), six(0)])
+    np.testing.assert_array_equal(batch["complete"], [six(11), six(10)])
+    assert batch["label"].tolist() == [1, 0]
+    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == train.spec
+    assert test.gather(np.array([0]))["complete"][0, 0, 1] == 12
+
+
+@pytest.mark.parametrize("num_points", [4, 20])
+def test_resampled_alike_whatever_the_batch(completion3d, num_points):
+    completion3d.num_points = num_points
+    source = read_completion3d(completion3d, "train")
+    one, two = source.gather(np.array([1])), source.gather(np.array([0, 1]))
+    for name in ("partial", "complete"):
+        np.testing.assert_array_equal(one[name][0], two[name][1])
+        assert one[name].shape == (1, num_points, 3)
+        assert len(set(one[name][0, :, 0].tolist())) == min(num_points, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), r"The file .*gt/c/z\.h5 is missing"),
+        (
+            lambda path: write_h5(path, six(0), "points"),
+            r"gt/c/z\.h5 has no array.*'data', got points",
+        ),
+        (lambda path: write_h5(path, six(0)[:, :2]), r"gt/c/z\.h5: 'data' has shape \[6, 2\]"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), r"gt/c/z\.h5 cannot be read"),
+        (lambda path: path.write_bytes(b"<html>"), r"gt/c/z\.h5 cannot be read as HDF5"),
+    ],
+)
+def test_missing_and_broken_hdf5_files_are_told(tmp_path, completion3d, change, message):
+    change(tmp_path / "val" / "gt" / "c" / "z.h5")
+    with pytest.raises(UserError, match=message):
+        read_completion3d(completion3d, "test")

@@ -1,7 +1,9 @@
-"""Completion of point clouds from PCD files: PCN's data, and GRNet's edition with its views."""
+"""Completion of point clouds: PCN's PCD files, GRNet's edition of them, Completion3D's HDF5 files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,10 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, read_content
-from nvc_jax.data.shapes.clouds import completion_source, parse_table
+from nvc_jax.data.base.files import FileSource, existing, read_content, read_hdf5
+from nvc_jax.data.shapes.clouds import generator_of, parse_table, resample
 
-OPTIONS = (
-    shared.DIR,
-    shared.NUM_POINTS,
-)
+OPTIONS = (shared.DIR, shared.NUM_POINTS)
 
 # GRNet's edition says val; PCN's own files say valid.
 _FOLDERS = {"train": ("train",), "validation": ("val", "valid"), "test": ("test",)}
@@ -154,3 +153,117 @@ def _to_float32(values: np.ndarray) -> np.ndarray:
     """The values; those too large become infinite, and are left out like what is not finite."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
+
+
+def read_completion3d(options: Any, split: str) -> FileSource:
+    """Reads pairs of clouds, `{train,val}/{partial,gt}/<class>/<model>.h5` with the array `data`.
+
+    The test split is the folder `val`, as the complete clouds of `test` were never published. Points
+    that are not finite or at the origin, which is padding, are left out. Clouds keep their place and
+    scale.
+
+    Args:
+      options: `config.data`; `num_points` is what both clouds are resampled to (2,048 are stored),
+        in a way that depends on the example alone.
+      split: `train` or `test`.
+
+    Returns:
+      `partial` and `complete`, float32 `[num_points, 3]`, and `label`, the number of the class
+      among all folders of classes, sorted. Files are read as they are asked for.
+
+    Raises:
+      UserError: for a missing folder, file, partner or array, and for a damaged file.
+
+    Reference: Tchapmi et al., "TopNet: Structural Point Cloud Decoder", CVPR 2019.
+    """
+    return completion_source(
+        options,
+        ["train" if split == "train" else "val"],
+        splits=["train", "val"],
+        target="gt",
+        suffix=".h5",
+        parse=_read_points,
+    )
+
+
+def _read_points(path: Path) -> np.ndarray:
+    """One file."""
+    return read_hdf5(path, {"data": ("n", 3)})["data"]
+
+
+def completion_source(
+    options: Any,
+    folders: Sequence[str],
+    *,
+    splits: Sequence[str],
+    target: str,
+    suffix: str,
+    parse: Callable[[Path], np.ndarray],
+) -> FileSource:
+    """Pairs `partial/<class>/<model>` and `partial/<class>/<model>/<view>` with the complete model.
+
+    Args:
+      options: `config.data`.
+      folders: names of the split's folder, of which the first that exists is read.
+      splits: folders whose classes are numbered, so that one that a split lacks shifts no label.
+      target: folder of the complete clouds, beside `partial`.
+      suffix: of the files.
+      parse: path → floats `[n, 3]`; a function of a module.
+
+    Returns:
+      `partial` and `complete`, float32 `[num_points, 3]`, and `label`.
+
+    Raises:
+      UserError: for a folder, a file or a partner that is missing, or a damaged file.
+    """
+    root, count = Path(options.dir), options.num_points
+    found = [root / name for name in folders if (root / name / "partial").is_dir()]
+    if not found:
+        remedy = "put them there or set data.dir"
+        if any(root.glob("*.lmdb")):
+            remedy = "the .lmdb files hold pickled objects, which are never opened: convert them"
+        raise UserError(
+            f"data.dir = {str(root)!r}: there is no folder {' or '.join(folders)} with a folder "
+            f"partial in it, expected partial/<class>/ and {target}/<class>/ with {suffix} files; "
+            f"{remedy}."
+        )
+    parts = [root / name / "partial" for name in splits]
+    classes = sorted({p.name for part in parts for p in part.glob("*") if p.is_dir()})
+    items = _pairs(found[0] / "partial", found[0] / target, suffix)
+    return FileSource(
+        items,
+        partial(_read_pair, parse=parse, count=count),
+        label=[classes.index(name.partition("/")[0]) for _, _, name in items],
+        class_names=classes,
+        num_threads=options.num_threads,
+    )
+
+
+def _pairs(inputs: Path, targets: Path, suffix: str) -> list[tuple[Path, Path, str]]:
+    """File of every partial cloud, in order, that of the complete one, and the example's name."""
+    pairs, used = [], set()
+    for path in sorted(inputs.glob(f"*/*{suffix}")) + sorted(inputs.glob(f"*/*/*{suffix}")):
+        name = path.relative_to(inputs).as_posix().removesuffix(suffix)
+        model = targets / ("/".join(name.split("/")[:2]) + suffix)
+        if model not in used:
+            used.add(existing(model))
+        pairs.append((path, model, name))
+    alone = sorted(set(targets.glob(f"*/*{suffix}")) - used)
+    if alone:
+        raise UserError(f"{alone[0]} has no partner in {inputs}; add it or remove the file.")
+    if not pairs:
+        raise UserError(f"There is no {suffix} file in {inputs}/<class>/; put them there.")
+    return pairs
+
+
+def _read_pair(
+    inputs: Path, target: Path, name: str, *, parse: Callable[[Path], np.ndarray], count: int
+) -> dict[str, np.ndarray]:
+    """Both clouds of an example, resampled."""
+    rng, fields = generator_of(name), {}
+    for field, path in (("partial", inputs), ("complete", target)):
+        points = parse(path)
+        points = points[(points != 0).any(axis=1)]  # points at the origin are padding
+        ids = resample(points, count, rng, str(path))
+        fields[field] = points[ids].astype(np.float32)
+    return fields
