@@ -1,26 +1,24 @@
 """`NebulaClustering` beside k-means and mixtures of Gaussians on what comes with scikit-learn.
 
-Run: python -m benchmarks.estimator [--data digits iris …] [--seeds 0 1 2]
-
-All methods get the number of classes, and the same examples without labels; k-means and the mixture get
-the features scaled as the estimator scales them inside. Labels are for scoring alone: of the clusters of
-the examples that were fitted, as is usual for clustering. The time is that of `fit`, compilation
-included, which only the first seed pays for.
+All methods get the same examples without labels; k-means and the mixture get the features scaled as the estimator
+scales them inside. Labels are for scoring alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn import datasets
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
 
+from benchmarks.table import Changes, Row
 from nvc_jax import NebulaClustering, metrics
 from nvc_jax.estimator.recipe import scaling_of
 
@@ -36,6 +34,14 @@ DATA: dict[str, Callable[[], Data]] = {
     "iris": lambda: datasets.load_iris(return_X_y=True),
     "wine": lambda: datasets.load_wine(return_X_y=True),
 }
+NUMBERS: dict[str, tuple[int, ...]] = {
+    "digits": (5, 8, 10, 12, 15, 20),
+    "digits, uneven": (5, 8, 10, 12, 15, 20),
+    "blobs": (2, 3, 4, 5, 6),
+    "iris": (2, 3, 4, 5, 6),
+    "wine": (2, 3, 4, 5, 6),
+}
+"""Of clusters, among which the silhouette chooses."""
 
 
 def _images() -> Data:
@@ -55,6 +61,12 @@ def _uneven() -> Data:
     return x[kept], y[kept]
 
 
+def scaled(x: np.ndarray) -> np.ndarray:
+    """Rows, scaled as the estimator does."""
+    rows = x.reshape(len(x), -1)
+    return scaling_of(rows, "auto").apply(rows).astype(np.float64)
+
+
 def _nebula(x: np.ndarray, count: int, seed: int, **options: Any) -> np.ndarray:
     return NebulaClustering(count, random_state=seed, **options).fit_predict(x)
 
@@ -69,12 +81,6 @@ def _mixture(x: np.ndarray, count: int, seed: int) -> np.ndarray:
     return model.fit_predict(scaled(x))
 
 
-def scaled(x: np.ndarray) -> np.ndarray:
-    """Rows, scaled as the estimator does."""
-    rows = x.reshape(len(x), -1)
-    return scaling_of(rows, "auto").apply(rows).astype(np.float64)
-
-
 METHODS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "NebulaClustering": _nebula,
     "NebulaClustering, balanced=False": partial(_nebula, balanced=False),
@@ -82,51 +88,59 @@ METHODS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "GaussianMixture": _mixture,
 }
 
+Fitted = tuple[np.ndarray, np.ndarray]
+"""Held-out examples in the space of the method, and their clusters."""
 
-def measure(method: str, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """Fits once.
 
-    Returns:
-      (adjusted Rand index, accuracy under the best one-to-one mapping, seconds).
+def _nebula_apart(
+    seen: np.ndarray, held_out: np.ndarray, count: int, seed: int, **options: Any
+) -> Fitted:
+    """Codes and nearest anchors."""
+    model = NebulaClustering(count, random_state=seed, **options).fit(seen)
+    return model.transform(held_out), model.predict(held_out)
+
+
+def kmeans_apart(seen: np.ndarray, held_out: np.ndarray, count: int, seed: int) -> Fitted:
+    """Scaled features and nearest centers."""
+    rows, more = np.split(scaled(np.concatenate([seen, held_out])), [len(seen)])
+    return more, KMeans(count, n_init=10, random_state=seed).fit(rows).predict(more)
+
+
+APART: dict[str, Callable[[np.ndarray, np.ndarray, int, int], Fitted]] = {
+    "NebulaClustering": _nebula_apart,
+    "NebulaClustering, balanced=False": partial(_nebula_apart, balanced=False),
+    "KMeans": kmeans_apart,
+}
+
+
+def variants(data: Iterable[str], methods: Iterable[str]) -> dict[str, Changes]:
+    """Every method on every data set, `DATA: METHOD`."""
+    return {f"{d}: {m}": {"data": d, "method": m} for d in data for m in methods}
+
+
+def measure(config: Changes, directory: Path | None = None) -> Row:
+    """Fits once, with the number of classes; scores the clusters of the examples that were fitted.
+
+    The time is that of fitting, compilation included, which only the first seed pays for.
     """
+    x, y = DATA[config["data"]]()
     began = time.perf_counter()
-    clusters = METHODS[method](x, len(np.unique(y)), seed)
+    clusters = METHODS[config["method"]](x, len(np.unique(y)), config["seed"])
     seconds = time.perf_counter() - began
-    return metrics.ari(y, clusters), metrics.cluster_accuracy(y, clusters), seconds
+    accuracy = metrics.cluster_accuracy(y, clusters)
+    return {"seconds": seconds, "ari": metrics.ari(y, clusters), "accuracy": accuracy}
 
 
-def row(name: str, method: str, runs: list[tuple[float, float, float]]) -> str:
-    """One line of the table: means and standard deviations over seeds, and the seconds of each."""
-    rand, accuracy, seconds = np.array(runs).T
-    times = ", ".join(f"{value:.1f}" for value in seconds)
-    cells: list[Any] = [name, method]
-    cells += [f"{values.mean():.3f} ± {values.std():.3f}" for values in (rand, accuracy)]
-    return "| " + " | ".join([*cells, times]) + " |"
+def measure_numbers(config: Changes, directory: Path | None = None) -> Row:
+    """The silhouette of held-out examples by number of clusters: of codes, of scaled features for k-means.
 
-
-def parse_flags(
-    description: str | None, data: Iterable[str], methods: Iterable[str]
-) -> argparse.Namespace:
-    """Which data, methods and seeds a table is to have: all of them and three by default."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", nargs="+", choices=list(data), default=list(data))
-    parser.add_argument("--methods", nargs="+", choices=list(methods), default=list(methods))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Prints the table."""
-    flags = parse_flags(__doc__, DATA, METHODS)
-    print("| data | method | adjusted Rand index | Hungarian accuracy | seconds of each seed |")
-    print("|---|---|---:|---:|---|")
-    for name in flags.data:
-        x, y = DATA[name]()
-        for method in flags.methods:
-            print(row(name, method, [measure(method, x, y, s) for s in flags.seeds]), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    Fitted are three quarters of the examples; not defined where all that are held out are in one cluster.
+    """
+    x, y = DATA[config["data"]]()
+    seen, held_out = train_test_split(x, test_size=0.25, random_state=0)
+    fit = APART[config["method"]]
+    numbers = NUMBERS[config["data"]]
+    found = {k: metrics.silhouette(*fit(seen, held_out, k, config["seed"])).value for k in numbers}
+    defined = {k: value for k, value in found.items() if value is not None}
+    row = {f"silhouette/{k}": value for k, value in defined.items()}
+    return {"classes": len(np.unique(y)), "chosen": max(defined, key=lambda k: defined[k]), **row}

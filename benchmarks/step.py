@@ -19,7 +19,7 @@ import ml_collections
 import numpy as np
 
 from benchmarks.gemm import product_functions, step_products
-from benchmarks.methods import ONE_ANCHOR
+from benchmarks.grid import ONE_ANCHOR
 from benchmarks.timing import median_seconds
 from nvc_jax.config import changed, load_config, make_config
 from nvc_jax.data import ArraySource

@@ -1,87 +1,142 @@
-"""Tables of methods and seeds: every finished run is a line of a CSV file and is not done again."""
+"""Rows of tables, in CSV files, and grids of runs, whose finished runs are rows that are not computed again.
+
+A row is that of a method, a seed and a number of steps. Its key says what it was computed by: the whole config, the
+library's code, JAX. A row with another key than the present one is *stale*: it is shown until it is computed anew.
+"""
 
 from __future__ import annotations
 
-import argparse
 import csv
-import zlib
+import functools
+import hashlib
+import io
+import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import jax
 import ml_collections
-import numpy as np
 
-from benchmarks.methods import Changes
-from benchmarks.timing import run_clock
-from nvc_jax.config import changed, to_json
+import nvc_jax
+from nvc_jax.config import changed, load_config, to_json
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.files import replace_file
 from nvc_jax.evaluation import evaluate
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import TrainState
 
-KEYS = ("method", "seed", "steps", "recipe")
+IDENTITY = ("method", "seed", "steps")
+KEY = ("config", "code", "jax")
+NAMES = (*IDENTITY, *KEY, "source", "note", "seconds")
+"""Columns that every file has, before the measures."""
+
+LOOKING = {"displays", "plots", "programs", "report"}
+"""Rooms of the library that no row depends on."""
+
+COMPUTING = ("baselines.py", "deep_clustering.py", "measures.py")
+"""Files beside this one that rows depend on, too."""
+
+Changes = Mapping[str, Any]
+"""What a method or a variant changes in a recipe: values by dotted name."""
 
 Row = dict[str, Any]
-"""KEYS, `seconds` and measures of one line of a table, by name."""
+"""Cells by column: `NAMES` and measures."""
+
+Config = Any
+"""The `ConfigDict` of a run; or a dict of all that a row without a run of the library depends on."""
+
+
+@functools.cache
+def code_version() -> str:
+    """The library's version, and a hash of the source that computes rows."""
+    root, here = Path(nvc_jax.__file__).parent, Path(__file__).parent
+    paths = [p for p in root.rglob("*.py") if p.relative_to(root).parts[0] not in LOOKING]
+    digest = hashlib.sha256()
+    for path in (*sorted(paths), *(here / name for name in COMPUTING)):
+        digest.update(path.name.encode() + path.read_bytes())
+    return f"{nvc_jax.__version__}+{digest.hexdigest()[:10]}"
+
+
+def key_of(config: Config | None = None) -> Row:
+    """`KEY` of a row that is computed now: its config, wherever the data lie, the code, and JAX."""
+    said = "" if config is None else _hash(config)
+    return {"config": said, "code": code_version(), "jax": jax.__version__}
+
+
+def _hash(config: Config) -> str:
+    """A short name for all that a config says."""
+    whole = isinstance(config, ml_collections.ConfigDict)
+    said = json.loads(to_json(config)) if whole else config
+    if said.get("data", {}) and whole and said["data"].get("dir"):
+        said["data"]["dir"] = Path(said["data"]["dir"]).name  # rows move to another machine
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Rows:
-    """Finished rows, in a CSV file of which each is one line.
+    """Rows in a CSV file of which each is one line.
 
     Args:
       path: the file.
-      columns: the measures.
+      columns: the measures; none: those of the file.
 
     Raises:
-      UserError: if the file has other columns.
+      UserError: if the file has other columns, or there is none and no measures are given.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]):
-        self.columns = tuple(columns)
-        self._path, self._names = path, (*KEYS, "seconds", *columns)
-        header = ",".join(self._names)
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(header + "\n")
-        text = path.read_text()
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:  # the program was ended while it wrote this line
-            path.write_text(whole)
-        first, *lines = whole.splitlines() or [""]
-        if first != header:
+    def __init__(self, path: Path, columns: Sequence[str] = ()):
+        self._path = path
+        if not path.is_file() and not columns:
+            raise UserError(f"There are no rows in {path}: run the program that computes them.")
+        self.columns = tuple(columns) or tuple(self._read()[0][len(NAMES) :])
+        found = self._read()[0] if path.is_file() else self._names
+        if tuple(found) != self._names:
             raise UserError(
-                f"{path} does not have the columns {header}: move it away, or choose another "
-                "--workdir."
+                f"{path} has the columns {', '.join(found)}, expected {', '.join(self._names)}: "
+                "move it away, or choose another folder with --rows."
             )
-        self._lines = list(csv.reader(lines))
 
-    def of(self, recipe: str, seed: int | str, method: str | None = None) -> list[Row]:
-        """The finished rows of a recipe and seed, "" for baselines; what is not defined is NaN.
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (*NAMES, *self.columns)
 
-        A `method` is asked for where several share a recipe.
-        """
-        rows = [dict(zip(self._names, line, strict=True)) for line in self._lines]
-        return [
-            {name: text if name in KEYS else float(text or "nan") for name, text in row.items()}
-            for row in rows
-            if (row["recipe"], row["seed"], row["method"])
-            == (recipe, str(seed), method or row["method"])
-        ]
+    def _read(self) -> list[list[str]]:
+        return list(csv.reader(io.StringIO(self._path.read_text())))
+
+    def all(self) -> list[Row]:
+        """Every row, cells as text."""
+        lines = self._read()[1:] if self._path.is_file() else []
+        return [dict(zip(self._names, line, strict=True)) for line in lines]
+
+    def find(self, method: str, seed: object = "", steps: object = "") -> Row | None:
+        """The row of a method, seed and number of steps."""
+        asked = [method, str(seed), str(steps)]
+        return next((r for r in self.all() if [r[name] for name in IDENTITY] == asked), None)
 
     def add(self, row: Row) -> None:
-        """Appends a finished row."""
-        line = [str(row.get(name, "")) for name in self._names]
-        with self._path.open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(line)
-        self._lines.append(line)
+        """Puts a row in, in place of an older one of its method, seed and number of steps."""
+        line = {name: str(row.get(name, "")) for name in self._names}
+        rows = self.all()  # others may have written since
+        same = [i for i, old in enumerate(rows) if all(old[n] == line[n] for n in IDENTITY)]
+        for place in same or [len(rows)]:
+            rows[place : place + 1] = [line]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._path, text.getvalue().encode())
 
 
-def recipe_of(config: ml_collections.ConfigDict) -> str:
-    """A short name for all that a config says, wherever the data lie."""
-    if "dir" in config.data:  # rows can move to another machine
-        config = changed(config, {"data.dir": Path(config.data.dir).name})
-    return f"{zlib.crc32(to_json(config).encode()):08x}"
+def run_clock() -> float:
+    """Seconds to compare runs by.
+
+    On a CPU those of all cores together, which other work on the machine does not lengthen; where an
+    accelerator computes, wall-clock time.
+    """
+    return time.process_time() if jax.default_backend() == "cpu" else time.perf_counter()
 
 
 def train_to_the_end(config: ml_collections.ConfigDict, directory: Path) -> TrainState:
@@ -93,10 +148,10 @@ def train_to_the_end(config: ml_collections.ConfigDict, directory: Path) -> Trai
 
 
 def trained(config: ml_collections.ConfigDict, directory: Path) -> Row:
-    """Trains afresh; returns the number of steps and the seconds that they took."""
+    """Trains afresh; returns the seconds that it took."""
     began = run_clock()
     train_to_the_end(config, directory)
-    return {"steps": config.train.num_steps, "seconds": run_clock() - began}
+    return {"seconds": run_clock() - began}
 
 
 def evaluated(directory: Path, settings: Iterable[tuple[str, str]] = ()) -> Row:
@@ -105,8 +160,8 @@ def evaluated(directory: Path, settings: Iterable[tuple[str, str]] = ()) -> Row:
     return {name: value for name, value in measured.items() if value is not None}
 
 
-Measure = Callable[[ml_collections.ConfigDict, Path], Row]
-"""Trains a config in a directory and evaluates it."""
+Measure = Callable[[Any, Path], Row]
+"""Computes the row of a config in a directory."""
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, directory: Path) -> Row:
@@ -114,126 +169,94 @@ def train_and_evaluate(config: ml_collections.ConfigDict, directory: Path) -> Ro
     return trained(config, directory) | evaluated(directory)
 
 
-def baseline_rows(
-    rows: Rows,
-    config: ml_collections.ConfigDict,
-    baselines: Callable[[ml_collections.ConfigDict], Mapping[str, Row]],
-) -> list[Row]:
-    """A row for each baseline, computed if that is not done already."""
-    recipe = recipe_of(config)
-    if not rows.of(recipe, ""):
-        for name, measured in baselines(config).items():
-            rows.add({"method": name, "recipe": recipe, **measured})
-    return rows.of(recipe, "")
+class Grid(NamedTuple):
+    """Runs of a recipe: methods or variants, times seeds.
 
-
-def method_row(
-    rows: Rows,
-    config: ml_collections.ConfigDict,
-    method: str,
-    changes: Changes,
-    seed: int,
-    measure: Measure,
-    directory: Path,
-) -> Row:
-    """The row of one run, which is trained and evaluated if that is not done already."""
-    config = changed(config, {**changes, "seed": seed})
-    recipe = recipe_of(config)
-    if not rows.of(recipe, seed, method):
-        measured = measure(config, directory)
-        rows.add({"method": method, "seed": seed, "recipe": recipe, **measured})
-    return rows.of(recipe, seed, method)[0]
-
-
-def print_row(*cells: str) -> None:
-    """Prints one line of the table."""
-    print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def cell(values: Sequence[float]) -> str:
-    """A number, or mean ± sample standard deviation of several; nothing where it is not defined."""
-    if not np.isfinite(values).all():
-        return ""
-    spread = f" ± {np.std(values, ddof=1) if np.ptp(values) else 0:.2g}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4g}{spread}"
-
-
-def add_flags(
-    parser: argparse.ArgumentParser, methods: Sequence[str], seeds: Sequence[int], workdir: str
-) -> None:
-    """The flags that tables of runs have in common."""
-    parser.add_argument("--workdir", type=Path, default=Path(workdir))
-    parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
-    parser.add_argument("--steps", type=int, help="of every run, in place of the recipe's")
-
-
-def print_table(
-    rows: Rows,
-    config: ml_collections.ConfigDict,
-    *,
-    baselines: Callable[[ml_collections.ConfigDict], Mapping[str, Row]],
-    methods: Mapping[str, Changes],
-    seeds: Sequence[int],
-    measure: Measure,
-    directory: Path,
-) -> None:
-    """Prints a row for each baseline and run, and mean ± standard deviation for each method.
-
-    Args:
-      rows: what is finished; gets what is not.
-      config: the recipe.
-      baselines: config → their measures by name of the baseline.
-      methods: by name, what they change in the recipe.
-      seeds: of the runs of every method.
-      measure: trains and evaluates.
-      directory: a run's work directory is this, its method and seed behind.
+    Attributes:
+      columns: measures; of a study the first one is drawn.
+      variants: what each changes in the recipe, by its name.
+      measure: computes a row; or one for each variant.
+      recipe: `--config` of a run; "": variants are no runs of the library, and all that a row depends on.
+      settings: what differs from the recipe in all of them.
+      baselines: config → rows without training, by their name.
+      seeds: those of the published table.
+      methods: variants that are computed unless others are asked for; (): all.
+      question: of a study, whose runs are short, on some of the data, and which has a page of its own.
+      data: what `--data` is to name; "": the recipe needs none.
     """
-    shown = (*rows.columns, "seconds")
-    print_row("method", "seed", *shown)
-    print_row(*["---"] * (2 + len(shown)))
-    for row in baseline_rows(rows, config, baselines):
-        print_row(row["method"], "", *(cell([row[name]]) for name in shown))
-    for method, changes in methods.items():
-        done = []
-        for seed in seeds:
-            place = directory.with_name(f"{directory.name}-{method}-{seed}")
-            done.append(method_row(rows, config, method, changes, seed, measure, place))
-            print_row(method, str(seed), *(cell([done[-1][name]]) for name in shown))
-        if len(done) > 1:
-            print_row(method, "mean", *(cell([row[name] for row in done]) for name in shown))
+
+    columns: tuple[str, ...]
+    variants: Mapping[str, Changes]
+    measure: Measure | Mapping[str, Measure]
+    recipe: str = ""
+    settings: Changes = MappingProxyType({})
+    baselines: Callable[[Any], Mapping[str, Row]] | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    methods: tuple[str, ...] = ()
+    question: str = ""
+    data: str = ""
+
+    def configure(self, settings: Changes, steps: int | None = None) -> Config:
+        """The recipe for some data, perhaps with another number of steps; {} without a recipe."""
+        if not self.recipe:
+            return {}
+        length = {} if steps is None else {"train.num_steps": steps}
+        return changed(load_config(self.recipe), {**self.settings, **settings, **length})
+
+    def run(
+        self,
+        rows: Rows,
+        config: Config,
+        directory: Path,
+        *,
+        methods: Sequence[str] = (),
+        seeds: Sequence[int] = (),
+        again: bool = False,
+        train: bool = True,
+    ) -> None:
+        """Computes the rows that are missing: baselines, then all methods of a seed, then the next seed.
+
+        Args:
+          rows: what is finished; gets what is not.
+          config: what `configure` gave.
+          directory: work directories of the runs are in it.
+          methods: (): those of the grid.
+          seeds: (): those of the grid.
+          again: stale rows are computed, too.
+          train: otherwise only baselines.
+        """
+        if self.baselines is not None:
+            known = [row for row in rows.all() if row["seed"] == ""]
+            if not known or (again and any(_is_stale(row, key_of(config)) for row in known)):
+                for name, measured in self.baselines(config).items():
+                    rows.add({"method": name, **key_of(config), "source": "measured", **measured})
+        for seed in (seeds or self.seeds) if train else ():
+            for method in methods or self.methods or self.variants:
+                self._run_one(rows, config, directory, method, seed, again)
+
+    def _run_one(
+        self, rows: Rows, config: Config, directory: Path, method: str, seed: int, again: bool
+    ) -> None:
+        """Computes one row where it is missing, and tells what it is."""
+        changes, steps = {**self.variants[method], "seed": seed}, ""
+        if isinstance(config, ml_collections.ConfigDict):
+            config = changed(config, changes)
+            steps = str(config.train.num_steps)
+        else:
+            config = {**config, **changes}
+        row, key = rows.find(method, seed, steps), key_of(config)
+        if row is None or (again and _is_stale(row, key)):
+            measure = self.measure if callable(self.measure) else self.measure[method]
+            number = list(self.variants).index(method)
+            measured = measure(config, directory / f"{number:02d}-{seed}")
+            told = {"method": method, "seed": seed, "steps": steps, "source": "measured"}
+            rows.add({**told, **key, **measured})
+            row = rows.find(method, seed, steps) or {}
+        shown = ", ".join(f"{name} {row[name][:7]}" for name in self.columns)
+        note = " (stale: --again computes it anew)" if _is_stale(row, key) else ""
+        print(f"{method}, seed {seed}: {shown}{note}", flush=True)
 
 
-def run_table(
-    flags: argparse.Namespace,
-    name: str,
-    columns: Sequence[str],
-    config: ml_collections.ConfigDict,
-    *,
-    baselines: Callable[[ml_collections.ConfigDict], Mapping[str, Row]],
-    methods: Mapping[str, Changes],
-    measure: Measure,
-) -> int:
-    """Prints the table that the flags ask for; returns the exit code.
-
-    Args:
-      flags: what `add_flags` added.
-      name: of the table, its CSV file and its runs, in the work directory.
-      columns: measures.
-      config: the recipe; becomes as long as the flags say.
-      baselines: see `print_table`.
-      methods: all there are; the flags choose among them.
-      measure: see `print_table`.
-    """
-    if flags.steps is not None:
-        config = changed(config, {"train.num_steps": flags.steps})
-    print_table(
-        Rows(flags.workdir / f"{name}.csv", columns),
-        config,
-        baselines=baselines,
-        methods={method: methods[method] for method in flags.methods},
-        seeds=flags.seeds,
-        measure=measure,
-        directory=flags.workdir / name,
-    )
-    return 0
+def _is_stale(row: Row, key: Row) -> bool:
+    """Whether something else computed the row than what would now."""
+    return any(row[name] != key[name] for name in KEY)

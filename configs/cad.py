@@ -6,10 +6,10 @@ Device: 2 CPU cores, no accelerator; `voxels` 20 minutes of CPU time, and one fo
 Results on the CAD models that docs/shapes.md tells about:
   voxels    164 test models from 4 sides, seed 0: IoU 0.630; 11 of 12 anchors used
   points    164 test models from above (eval.py … --config.data.oblique_views=1), seeds 0, 1, 2: Chamfer distance
-            (l1) 0.0240 ± 0.0000 with observed points kept; of the decoder's own points (seed 0) 0.0349; 8 or 9 of
+            (l1) 0.0240 ± 0.0001 with observed points kept; of the decoder's own points (seed 0) 0.0349; 8 or 9 of
             12 anchors used
   semantic  200 scenes of test models, seed 0: mIoU 0.168, IoU of what is not empty 0.701; 12 of 12 anchors used
-  scenes    200 scenes of clouds, seeds 0, 1, 2: mIoU 0.144 ± 0.012, where the commonest class has 0.048; 9 to 11
+  scenes    200 scenes of clouds, seeds 0, 1, 2: mIoU 0.144 ± 0.014, where the commonest class has 0.048; 9 to 11
             of 12 anchors used. More steps help: validation mIoU 0.153 after 600 of 1,200
 Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes/shapes.py: `voxels` and `points` take
 --config.data.unlabeled_class= where it has no class "other", `semantic` and `scenes`

@@ -1,11 +1,11 @@
 """Baselines without training: the input itself, the commonest class, the nearest training example.
 
-Every baseline gives what a decoder would give, and the task scores it as it scores a model.
+Most give what a decoder would give, and the task scores it as it scores a model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,17 +13,24 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nvc_jax import metrics
 from nvc_jax.config import changed
-from nvc_jax.data import Source, open_source
+from nvc_jax.data import Source, open_source, random_subset
+from nvc_jax.data.text.parallel_text import iterate_pairs
+from nvc_jax.geometry.joints import WRIST
 from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.geometry.plane_segmentation import Planes
+from nvc_jax.geometry.planes import MAX_PLANES
 from nvc_jax.metrics.chamfer import chamfer_distance
 from nvc_jax.networks.points import DecodedPoints
 from nvc_jax.tasks import Outputs, Task, make_task, open_examples
 from nvc_jax.tasks.clouds import histograms
+from nvc_jax.tasks.hand_pose import UNIT
+from nvc_jax.tasks.planar_reconstruction import summarize
 from nvc_jax.tasks.point_segmentation import PointLogits
 from nvc_jax.training.encoding import means_of
 
-Rows = dict[str, dict[str, float]]
+Rows = dict[str, dict[str, Any]]
 """Measures of every baseline, by its name."""
 
 CERTAIN = 20.0
@@ -254,11 +261,11 @@ def point_baselines(config: ml_collections.ConfigDict) -> Rows:
     best = min(errors, key=lambda by: errors[by])
     seen = _all(test)["partial"]
     keeping = make_task(changed(options, {"eval.keep_observed": True}), test.spec)
-    nearest = f"nearest training shape, by {best} clouds"
+    note = {"note": f"nearest by {best} clouds"}
     return {
         "input alone": score(task, test, lambda ids: DecodedPoints(seen[ids], seen[ids])),
-        nearest: score(task, test, completed(test, best)),
-        f"{nearest}, observed kept": score(keeping, test, completed(test, best)),
+        "nearest training shape": score(task, test, completed(test, best)) | note,
+        "nearest training shape, observed kept": score(keeping, test, completed(test, best)) | note,
     }
 
 
@@ -290,3 +297,94 @@ def scene_baselines(config: ml_collections.ConfigDict) -> Rows:
         )
 
     return {"commonest class": measure(commonest), "nearest training scene": measure(nearest)}
+
+
+CHUNK = 256
+"""Images whose distances to all references are held at once."""
+
+
+def nearest_images(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Number of the reference of smallest squared distance to each query; the first of equals.
+
+    Args:
+      queries: uint8 `[N, ...]`.
+      references: uint8 `[M, ...]`.
+
+    Returns:
+      int64 `[N]`.
+    """
+    a, b = (x.reshape(len(x), -1).astype(np.float32) / 255 for x in (queries, references))
+    square = np.square(b).sum(axis=1)
+    parts = [a[i : i + CHUNK] for i in range(0, len(a), CHUNK)]
+    return np.concatenate([(square - 2 * part @ b.T).argmin(axis=1) for part in parts])
+
+
+def hand_baselines(config: ml_collections.ConfigDict) -> Rows:
+    """The mean pose of training hands, and that of the nearest training image, about the `center` of the test image."""
+    train, test = (open_examples(config, split) for split in ("train", "test"))
+    known, asked = _all(train), _all(test)
+    task = make_task(config, test.spec)
+    poses = (known["joints"] - known["center"][:, None]) / UNIT
+    poses[:, WRIST + 1 :] -= poses[:, WRIST : WRIST + 1]
+    nearest = nearest_images(asked["image"], known["image"])
+    mean = np.repeat(poses.mean(axis=0, keepdims=True), len(test), axis=0)
+    return {
+        "mean pose": score(task, test, lambda ids: mean[ids]),
+        "nearest training image": score(task, test, lambda ids: poses[nearest[ids]]),
+    }
+
+
+def plane_baselines(config: ml_collections.ConfigDict) -> Rows:
+    """A plane across the whole image, at the median depth of 500 training rooms."""
+    distance = np.median(_all(random_subset(open_examples(config, "train"), 500, seed=0))["depth"])
+    test = open_examples(config, "test")
+
+    def examples() -> Iterator[Any]:
+        wall = np.zeros((MAX_PLANES, 3), np.float32)
+        wall[0, 2] = distance
+        for index in range(len(test)):
+            truth = {name: x[0] for name, x in test.gather(np.array([index])).items()}
+            depth = np.full_like(truth["depth"], distance)
+            yield truth, Planes(wall, np.zeros_like(truth["segmentation"])), depth
+
+    return {"one wall": summarize(examples())}
+
+
+BLOCK = 100
+"""Sentences that are compared with the whole memory at a time."""
+
+
+def nearest_sentences(queries: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    """Find the known sentence nearest to each query, int `[N]`; the first of equals, or of no word.
+
+    By the cosine of TF-IDF vectors of words of two letters or more in their case, by scikit-learn's defaults.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import
+
+    vectorizer = TfidfVectorizer(lowercase=False)
+    memory = vectorizer.fit_transform(known).T.tocsr()
+    asked = vectorizer.transform(queries)
+    found = [
+        np.asarray((asked[start : start + BLOCK] @ memory).argmax(axis=1)).reshape(-1)
+        for start in range(0, asked.shape[0], BLOCK)
+    ]
+    return np.concatenate(found)
+
+
+def translation_baselines(config: ml_collections.ConfigDict) -> Rows:
+    """The source itself, and the translation of the nearest training sentence, uncleaned ones among them."""
+    options = changed(config, {"data.validation_fraction": 0.0, "data.max_words": 0}).data
+    (known, translations), (queries, references) = (
+        zip(*iterate_pairs(open_source(options, split)), strict=True) for split in ("train", "test")
+    )
+    answers = {
+        "source itself": queries,
+        "translation memory": [translations[i] for i in nearest_sentences(queries, known)],
+    }
+    return {
+        name: {
+            "bleu": metrics.bleu(hypotheses, references).value,
+            "chrf": metrics.chrf(hypotheses, references).value,
+        }
+        for name, hypotheses in answers.items()
+    }
