@@ -25,6 +25,7 @@ from nvc_jax.evaluation.report import gather_report
 from nvc_jax.evaluation.trained import TrainedModel, load
 from nvc_jax.report import write_report as write_page
 from nvc_jax.report.anchors import nearest_members, write_report
+from nvc_jax.report.html import plotly_script
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.base import Task
 from nvc_jax.training import parallel, workdir
@@ -83,6 +84,8 @@ def evaluate(
     Raises:
       UserError: if there is no run or checkpoint, or it does not fit the data.
     """
+    if report:
+        plotly_script()  # what is missing is told before the work
     path = Path(directory).absolute()
     model = load(path, checkpoint, overrides=overrides)
     config = model.config

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.extras import require
 
 
 class Score(NamedTuple):
@@ -40,9 +41,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
 
     Reference: Papineni et al., 2002; Post, "A Call for Clarity in Reporting BLEU Scores", 2018.
     """
-    from sacrebleu.metrics import BLEU  # slow to import
-
-    return _corpus_score(BLEU(tokenize="13a"), hypotheses, references)
+    return _corpus_score(_sacrebleu().BLEU(tokenize="13a"), hypotheses, references)
 
 
 def bleu_tokenized_lowercase(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
@@ -61,10 +60,8 @@ def bleu_tokenized_lowercase(hypotheses: Sequence[str], references: Sequence[str
     Raises:
       UserError: as `bleu`.
     """
-    from sacrebleu.metrics import BLEU  # slow to import
-
     # force: no warning that the text looks tokenized.
-    metric = BLEU(tokenize="none", lowercase=True, force=True)
+    metric = _sacrebleu().BLEU(tokenize="none", lowercase=True, force=True)
     return _corpus_score(metric, hypotheses, references)
 
 
@@ -86,9 +83,12 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
 
     Reference: Popović, "chrF: character n-gram F-score for automatic MT evaluation", 2015.
     """
-    from sacrebleu.metrics import CHRF  # slow to import
+    return _corpus_score(_sacrebleu().CHRF(), hypotheses, references)
 
-    return _corpus_score(CHRF(), hypotheses, references)
+
+def _sacrebleu() -> Any:
+    """sacreBLEU's metrics, which are slow to import."""
+    return require("sacrebleu.metrics", extra="text", what="BLEU and chrF")
 
 
 def _corpus_score(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> Score:

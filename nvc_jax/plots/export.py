@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.extras import require
 
 # Corners of the face of a unit cube that looks along an axis, counterclockwise from outside, on the
 # axis after it and the one after that.
@@ -37,8 +38,7 @@ def export_voxels(path: str | Path, occupancy: ArrayLike, *, threshold: float = 
       UserError: for a volume of another rank or without an occupied voxel, another ending, or a
         file that cannot be written.
     """
-    import trimesh
-
+    trimesh = require("trimesh", extra="shapes", what="Writing a mesh")
     path, kind = _checked(path, ("obj", "ply", "stl"))
     values = np.asarray(occupancy)
     if values.ndim != 3:

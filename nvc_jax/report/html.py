@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nvc_jax.core.extras import require
 from nvc_jax.report import pictures
 from nvc_jax.report.content import Report
 from nvc_jax.report.gallery import anchor_cards
@@ -37,11 +38,9 @@ def to_html(report: Report) -> str:
 
     Texts of the data are shown as they are: no tag or script among them is obeyed.
     """
-    from plotly.offline import get_plotlyjs
-
     data = page_data(report)
     sections = [section for section in _sections(report, data) if section.content]
-    library, script = get_plotlyjs(), _page("page.js")
+    library, script = plotly_script(), _page("page.js")
     return Template(_page("page.html")).substitute(
         title=escape(report.title),
         policy=_policy(library, script),
@@ -57,6 +56,15 @@ def to_html(report: Report) -> str:
         library=library,
         script=script,
     )
+
+
+def plotly_script() -> str:
+    """The library that draws the points and curves.
+
+    Raises:
+      UserError: if it is not installed.
+    """
+    return require("plotly.offline", extra="report", what="The page of a report").get_plotlyjs()
 
 
 def _page(name: str) -> str:

@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.histogram_pb2 import HistogramProto
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
 from nvc_jax.core.files import explained, replace_file
+from nvc_jax.core.logs import logger
+
+try:
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.histogram_pb2 import HistogramProto
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    HAS_TENSORBOARD = True
+except ModuleNotFoundError:  # of the extra `report`; metrics.jsonl has all numbers without it
+    HAS_TENSORBOARD = False
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_FOLDER = "tensorboard"
@@ -49,6 +56,8 @@ def purge_after(workdir: Path, step: int) -> None:
     if path.is_file():
         kept = [record for record in read_metrics(path) if record["step"] <= step]
         replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    if not HAS_TENSORBOARD:
+        return
     # The legacy loader gives events as they were written; the other turns scalars into tensors.
     for events in sorted((workdir / EVENTS_FOLDER).glob("events.out.tfevents.*")):
         with explained(events):
@@ -66,7 +75,8 @@ def purge_after(workdir: Path, step: int) -> None:
 class MetricWriter:
     """Writes scalars, histograms and figures of one run. Only one process of a run has one.
 
-    Everything is handed to the system at once, so that a killed run has all of it.
+    Everything is handed to the system at once, so that a killed run has all of it. Without TensorBoard
+    its event files are left out.
 
     Args:
       workdir: the run's directory.
@@ -81,10 +91,17 @@ class MetricWriter:
         name = f"events.out.tfevents.{nanoseconds // 10**9}.{socket.gethostname()}.{nanoseconds}"
         self._workdir = workdir
         with explained(workdir):
-            folder.mkdir(exist_ok=True)
             self._lines = open(workdir / METRICS_FILE, "a")  # noqa: SIM115 - closed by close()
-            self._events = open(folder / name, "wb")  # noqa: SIM115 - closed by close()
-        self._write(Event(file_version="brain.Event:2"))
+            if HAS_TENSORBOARD:
+                folder.mkdir(exist_ok=True)
+                self._events = open(folder / name, "wb")  # noqa: SIM115 - closed by close()
+        if HAS_TENSORBOARD:
+            self._write(Event(file_version="brain.Event:2"))
+        else:
+            logger.info(
+                "TensorBoard's files are left out, because it is not installed: pip install "
+                "'nvc_jax[report]'; %s has every number.", METRICS_FILE,
+            )  # fmt: skip
 
     def _write(self, event: Event) -> None:
         """Writes one TensorBoard event."""
@@ -111,6 +128,8 @@ class MetricWriter:
         with explained(self._workdir):
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
+        if not HAS_TENSORBOARD:
+            return
         self._write_values(
             step,
             [Summary.Value(tag=f"{prefix}/{k}", simple_value=v) for k, v in values.items()],
@@ -120,7 +139,7 @@ class MetricWriter:
         """Writes a histogram of the finite values, in 64 buckets."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
-        if not values.size:
+        if not values.size or not HAS_TENSORBOARD:
             return
         counts, edges = np.histogram(values, bins=64)
         histogram = HistogramProto(
@@ -136,7 +155,7 @@ class MetricWriter:
 
     def figures(self, step: int, figures: Mapping[str, Any]) -> None:
         """Writes matplotlib figures as images."""
-        for name, figure in figures.items():
+        for name, figure in figures.items() if HAS_TENSORBOARD else ():
             content = io.BytesIO()
             figure.savefig(content, format="png", dpi=figure.dpi)
             width, height = (figure.get_size_inches() * figure.dpi).astype(int)
@@ -149,7 +168,8 @@ class MetricWriter:
         """Closes the files."""
         with explained(self._workdir):
             self._lines.close()
-            self._events.close()
+            if HAS_TENSORBOARD:
+                self._events.close()
 
 
 class Progress:

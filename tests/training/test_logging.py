@@ -12,6 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nvc_jax.core import logs as run_logging
+from nvc_jax.training import logging as logs
 from nvc_jax.training.logging import MetricWriter, Progress, purge_after, read_metrics
 
 
@@ -41,6 +42,22 @@ def test_scalars_go_to_both_files(tmp_path):
         {"step": 3, "validation/kl": None},
     ]
     assert events(tmp_path) == {"train/loss": [3], "train/kl": [3], "validation/kl": [3]}
+
+
+def test_without_tensorboard_the_numbers_are_in_one_file(tmp_path, monkeypatch, caplog):
+    write(tmp_path, (1, 2))
+    before = events(tmp_path)
+    monkeypatch.setattr(logs, "HAS_TENSORBOARD", False)
+    with caplog.at_level("INFO", "nvc_jax"):
+        writer = MetricWriter(tmp_path)
+    assert "pip install 'nvc_jax[report]'" in caplog.text
+    writer.scalars(3, {"loss": 0.5})
+    writer.histogram(3, "mean", np.ones(3))
+    writer.figures(3, {"latent": matplotlib.figure.Figure()})
+    writer.close()
+    purge_after(tmp_path, 2)
+    assert [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert events(tmp_path) == before
 
 
 def test_a_line_is_on_disk_at_once(tmp_path):
