@@ -9,7 +9,7 @@ WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-SOURCES := nvc_jax configs benchmarks tests train.py eval.py docs/conf.py
+SOURCES := nvc_jax configs benchmarks tests train.py eval.py setup.py docs/conf.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv quickstart test lint types unit format docs clean
@@ -28,7 +28,7 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/run-packages: requirements.txt $(VENV)/created
-	@echo "Installing requirements.txt into $(VENV) (about 1 GB, a few minutes; once)"
+	@echo "Installing requirements.txt into $(VENV) (about 1.3 GB, a few minutes; once)"
 	@$(PIP) -r $<
 	@touch $@
 
@@ -47,7 +47,7 @@ venv: $(VENV)/check-packages  ## install packages for runs and checks into .venv
 # --overwrite: a repeated quickstart trains anew instead of finding the finished run and doing
 # nothing. It replaces $(WORKDIR) only.
 quickstart: $(VENV)/run-packages  ## train on the embedded digits and evaluate, about a minute
-	$(PY) train.py --config=configs/digits.py --workdir=$(WORKDIR) --overwrite
+	$(PY) train.py --config=digits --workdir=$(WORKDIR) --overwrite
 	$(PY) eval.py --workdir=$(WORKDIR)
 
 test: lint types unit  ## every check: style, types, tests
