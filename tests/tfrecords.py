@@ -1,11 +1,15 @@
-"""TFRecord files of `tf.train.Example` messages, written byte by byte."""
+"""TFRecord files of `tf.train.Example` messages, written byte by byte; data sets of TFDS."""
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
 
 
 def crc32c(content: bytes) -> int:
@@ -72,3 +76,38 @@ def example(features: Mapping[str, bytes]) -> bytes:
         field(1, field(1, name.encode()) + field(2, value)) for name, value in features.items()
     )
     return field(1, b"".join(entries))
+
+
+def feature(kind: str, **settings: Any) -> dict[str, Any]:
+    """A feature as TFDS describes it."""
+    return {"pythonClassName": f"tensorflow_datasets.core.features.{kind}", **settings}
+
+
+def write_data_set(
+    root: Path,
+    name: str,
+    features: dict[str, Any],
+    splits: Mapping[str, Sequence[bytes]],
+    version: str = "1.0.0",
+    config: str = "",
+) -> Path:
+    """Writes a data set, as `tfds build --file_format=array_record` does; returns its folder."""
+    folder = root / name / config / version
+    folder.mkdir(parents=True)
+    (folder / "features.json").write_text(json.dumps(features))
+    written = []
+    for split, rows in splits.items():
+        writer = ArrayRecordWriter(
+            str(folder / f"{name}-{split}.array_record-00000-of-00001"), "group_size:1"
+        )
+        for row in rows:
+            writer.write(row)
+        writer.close()
+        pattern = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        sizes = {"numBytes": str(sum(map(len, rows))), "shardLengths": [str(len(rows))]}
+        written.append({"name": split, **sizes, "filepathTemplate": pattern})
+    info = {"name": name, "version": version, "fileFormat": "array_record", "splits": written}
+    (folder / "dataset_info.json").write_text(
+        json.dumps({**info, **({"configName": config} if config else {})})
+    )
+    return folder

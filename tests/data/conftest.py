@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,20 @@ def damaged():
                 yield good[:i] + bytes([good[i] ^ flip]) + good[i + 1 :]
 
     return contents
+
+
+@pytest.fixture
+def messages(damaged):
+    """Reads contents damaged in all ways, or every so manieth; returns what was refused, and why."""
+
+    def collect(good, read, every=1):
+        found = []
+        for content in itertools.islice(damaged(good), 0, None, every):
+            try:
+                read(content)
+            except UserError as error:
+                found.append(str(error))
+        assert all("\n" not in message for message in found)
+        return found
+
+    return collect

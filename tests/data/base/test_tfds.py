@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import sys
 from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
-from tensorflow_datasets.proto import tf_example_generated_pb2
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
 from nvc_jax.data.base.tfds import read_tfds
+from tests import tfrecords
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
 LABELS = [2, 0, 1, 1, 0, 2]
@@ -43,59 +40,30 @@ def _no_tensorflow(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [NoTensorFlow(), *sys.meta_path])
 
 
-def feature(kind, **options):
-    return {"pythonClassName": f"tensorflow_datasets.core.features.{kind}", **options}
-
-
 def record(image, label):
     """A serialized `tf.train.Example`."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "png")
-    example = tf_example_generated_pb2.Example()
-    example.features.feature["image"].bytes_list.value.append(file.getvalue())
+    features = {"image": tfrecords.bytes_list(file.getvalue())}
     if label is not None:
-        example.features.feature["label"].int64_list.value.append(label)
-    return example.SerializeToString()
+        features["label"] = tfrecords.int64_list([label])
+    return tfrecords.example(features)
 
 
 def prepare(root, *, size=("4", "5", "3"), with_label=True, **splits):
-    """Writes the data set `tiny`, as `tfds build --file_format=array_record` does."""
-    folder = root / "tiny" / "1.0.0"
-    folder.mkdir(parents=True)
+    """Writes the data set `tiny`."""
     shape = {"dimensions": size}
-    features = {
-        "image": feature("image_feature.Image", image={"dtype": "uint8", "shape": shape}),
-        "label": feature("class_label_feature.ClassLabel", classLabel={"numClasses": "3"}),
+    image = tfrecords.feature("image_feature.Image", image={"dtype": "uint8", "shape": shape})
+    features = {"image": image}
+    if with_label:
+        classes = {"numClasses": "3"}
+        features["label"] = tfrecords.feature("class_label_feature.ClassLabel", classLabel=classes)
+    content = tfrecords.feature("features_dict.FeaturesDict", featuresDict={"features": features})
+    rows = {
+        split: [record(image, label if with_label else None) for image, label in zip(*examples)]
+        for split, examples in splits.items()
     }
-    if not with_label:
-        del features["label"]
-    content = feature("features_dict.FeaturesDict", featuresDict={"features": features})
-    (folder / "features.json").write_text(json.dumps(content))
-    info: dict[str, Any] = {
-        "name": "tiny",
-        "version": "1.0.0",
-        "fileFormat": "array_record",
-        "splits": [],
-    }
-    for split, (images, labels) in splits.items():
-        path = folder / f"tiny-{split}.array_record-00000-of-00001"
-        writer = ArrayRecordWriter(str(path), "group_size:1")
-        records = [
-            record(image, label if with_label else None) for image, label in zip(images, labels)
-        ]
-        for row in records:
-            writer.write(row)
-        writer.close()
-        info["splits"].append(
-            {
-                "name": split,
-                "numBytes": str(sum(map(len, records))),
-                "shardLengths": [str(len(records))],
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-            }
-        )
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    return folder
+    return tfrecords.write_data_set(root, "tiny", content, rows)
 
 
 def test_reads_the_examples_asked_for(tmp_path, options):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
-from typing import Any
 
 import numpy as np
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
 from nvc_jax.core.errors import UserError
@@ -18,7 +15,6 @@ from nvc_jax.data.planes.nyu_depth import read_nyu_depth
 from tests import tfrecords
 
 H, W = 480, 640
-FEATURES = "tensorflow_datasets.core.features"
 
 
 def record(number):
@@ -40,43 +36,19 @@ def record(number):
 
 def prepare(root, name="nyu_depth_v2", depth_name="depth", **splits):
     """Writes the data set with the frames of each split."""
-    folder = root / name / "0.0.1"
-    folder.mkdir(parents=True)
-    image_shape = {"dimensions": ["480", "640", "3"]}
-    depth_shape = {"dimensions": ["480", "640"]}
+    shapes = [{"dimensions": ["480", "640", *channels]} for channels in (["3"], [])]
+    image = {"dtype": "uint8", "shape": shapes[0]}
+    depth = {"dtype": "float16", "shape": shapes[1], "encoding": "none"}
     features = {
-        "image": {
-            "pythonClassName": f"{FEATURES}.image_feature.Image",
-            "image": {"dtype": "uint8", "shape": image_shape},
-        },
-        depth_name: {
-            "pythonClassName": f"{FEATURES}.tensor_feature.Tensor",
-            "tensor": {"dtype": "float16", "shape": depth_shape, "encoding": "none"},
-        },
+        "image": tfrecords.feature("image_feature.Image", image=image),
+        depth_name: tfrecords.feature("tensor_feature.Tensor", tensor=depth),
     }
-    content: dict[str, Any] = {
-        "pythonClassName": f"{FEATURES}.features_dict.FeaturesDict",
-        "featuresDict": {"features": features},
+    content = tfrecords.feature("features_dict.FeaturesDict", featuresDict={"features": features})
+    rows = {
+        split: [record(number).replace(b"depth", depth_name.encode()) for number in numbers]
+        for split, numbers in splits.items()
     }
-    (folder / "features.json").write_text(json.dumps(content))
-    info: dict[str, Any] = {"name": name, "version": "0.0.1", "splits": []}
-    info["fileFormat"] = "array_record"
-    for split, numbers in splits.items():
-        path = folder / f"{name}-{split}.array_record-00000-of-00001"
-        writer = ArrayRecordWriter(str(path), "group_size:1")
-        rows = [record(number).replace(b"depth", depth_name.encode()) for number in numbers]
-        for row in rows:
-            writer.write(row)
-        writer.close()
-        info["splits"].append(
-            {
-                "name": split,
-                "numBytes": str(sum(map(len, rows))),
-                "shardLengths": [str(len(rows))],
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-            }
-        )
-    (folder / "dataset_info.json").write_text(json.dumps(info))
+    tfrecords.write_data_set(root, name, content, rows, version="0.0.1")
 
 
 @pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((48, 64), 10)])

@@ -183,7 +183,7 @@ def test_wrong_fields_are_told(tmp_path, shape_options, fields, message):
     assert "shapes.npz" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_missing_and_damaged_files_are_told(tmp_path, shape_options, damaged):
+def test_missing_and_damaged_files_are_told(tmp_path, shape_options, messages):
     path = tmp_path / "shapes.npz"
     with pytest.raises(UserError, match=r"shapes\.npz is missing"):
         read_shapes(shape_options(), "train")
@@ -195,14 +195,13 @@ def test_missing_and_damaged_files_are_told(tmp_path, shape_options, damaged):
     with pytest.raises(UserError, match="cannot be read"):
         read_shapes(shape_options(), "train")
     np.savez(path, points=POINTS[:, :1])
-    good, messages = path.read_bytes(), []
-    for content in list(damaged(good))[::7]:
+
+    def read(content):
         path.write_bytes(content)
-        try:
-            read_shapes(shape_options(), "train")
-        except UserError as error:
-            messages.append(str(error))
-    assert len(messages) > 50 and all(str(path) in message for message in messages)
+        read_shapes(shape_options(), "train")
+
+    told = messages(path.read_bytes(), read, every=7)
+    assert len(told) > 50 and all(str(path) in message for message in told)
 
 
 def write_pairs(folder, split="train", **fields):

@@ -129,15 +129,13 @@ def test_mistakes_are_told(files, text_options, name, change, message):
     assert str(files) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_every_damage_of_a_compressed_file_is_told(tmp_path, damaged):
-    path = tmp_path / "text.gz"
-    for content in damaged(gzip.compress(b"Guten Tag\n", mtime=0)):
-        path.write_bytes(content)
-        try:
-            lines = read_text_lines(path)
-        except UserError:
-            continue
-        assert lines == ["Guten Tag"]  # in its header a changed byte may mean nothing
+def test_every_damage_of_a_compressed_file_is_told(tmp_path, messages):
+    def read(content):
+        (tmp_path / "text.gz").write_bytes(content)
+        # In its header a changed byte may mean nothing.
+        assert read_text_lines(tmp_path / "text.gz") == ["Guten Tag"]
+
+    assert messages(gzip.compress(b"Guten Tag\n", mtime=0), read)
 
 
 def test_one_language_is_no_pair(files, text_options):
@@ -145,8 +143,7 @@ def test_one_language_is_no_pair(files, text_options):
         read_parallel(text_options(target_language="de"), "test")
 
 
-@pytest.mark.parametrize("limits", [{"max_length_ratio": 0.5}])
-def test_senseless_limits_are_told(text_options, limits):
+def test_a_senseless_limit_is_told(text_options):
     source = pair_source(["a"], ["b"], where="here")
     with pytest.raises(UserError, match="use 0 for no limit"):
-        clean_pairs(source, text_options(**limits), "train", where="here")
+        clean_pairs(source, text_options(max_length_ratio=0.5), "train", where="here")

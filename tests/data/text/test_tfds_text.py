@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import numpy as np
 import pytest
-from array_record.python.array_record_module import ArrayRecordWriter
-from tensorflow_datasets.proto import tf_example_generated_pb2
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.text.parallel_text import iterate_pairs
 from nvc_jax.data.text.tfds_text import read_tfds_text
+from tests import tfrecords
 
 PAIRS = [("Grüße", "Greetings"), ("", "empty"), ("eins zwei drei", "one two three")]
 
 
 def record(pair):
-    example = tf_example_generated_pb2.Example()
-    for language, text in zip(("de", "en"), pair):
-        example.features.feature[language].bytes_list.value.append(text.encode())
-    return example.SerializeToString()
+    texts = {name: text.encode() for name, text in zip(("de", "en"), pair)}
+    return tfrecords.example({name: tfrecords.bytes_list(text) for name, text in texts.items()})
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Writes `tiny/de-en` with three splits, as `tfds build --file_format=array_record` does."""
-    folder = tmp_path / "tiny" / "de-en" / "1.0.0"
-    folder.mkdir(parents=True)
-    package = "tensorflow_datasets.core.features"
-    features: dict[str, Any] = {
-        "pythonClassName": f"{package}.translation_feature.Translation",
-        "translation": {"languages": ["de", "en"], "variableLanguagesPerExample": False},
-    }
-    (folder / "features.json").write_text(json.dumps(features))
-    info: dict[str, Any] = {"name": "tiny", "version": "1.0.0", "fileFormat": "array_record"}
-    info["configName"], info["splits"] = "de-en", []
-    for number, split in enumerate(("train", "validation", "test")):
-        path = folder / f"tiny-{split}.array_record-00000-of-00001"
-        writer = ArrayRecordWriter(str(path), "group_size:1")
-        rows = [record(pair) for pair in PAIRS[: 3 if number == 0 else number]]
-        for row in rows:
-            writer.write(row)
-        writer.close()
-        info["splits"].append(
-            {
-                "name": split,
-                "numBytes": str(sum(map(len, rows))),
-                "shardLengths": [str(len(rows))],
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-            }
-        )
-    (folder / "dataset_info.json").write_text(json.dumps(info))
+    """Writes `tiny/de-en` with three splits."""
+    languages = {"languages": ["de", "en"], "variableLanguagesPerExample": False}
+    features = tfrecords.feature("translation_feature.Translation", translation=languages)
+    rows = [record(pair) for pair in PAIRS]
+    splits = {"train": rows, "validation": rows[:1], "test": rows[:2]}
+    tfrecords.write_data_set(tmp_path, "tiny", features, splits, config="de-en")
     return tmp_path
 
 
