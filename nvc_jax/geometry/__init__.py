@@ -1,1 +1,1 @@
-"""Joints, planes, cameras and labels: what several rooms need."""
+"""Joints, planes, cameras, rotations and labels: what several rooms need."""

@@ -25,6 +25,7 @@ from nvc_jax.data.base.source import DrawnSource, FieldSpec, Source
 from nvc_jax.data.hands.crops import crop_camera, crop_side, encode_depth, surface_center
 from nvc_jax.geometry.joints import CHAINS, FINGERS, NUM_JOINTS, PARENTS
 from nvc_jax.geometry.planes import pixel_rays
+from nvc_jax.geometry.rotations import about_x, about_y, about_z
 
 OPTIONS = (
     shared.NUM_SCENES,
@@ -311,24 +312,6 @@ def capsules(person: Person, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray
     for side in (-0.2, 0.2):
         add(wrist + side * across, wrist + side * across + 0.9 * down, 1.7 * person.palm)
     return np.array(starts), np.array(ends), np.array(radii)
-
-
-def about_x(angle: float) -> np.ndarray:
-    """Rotation that turns −y toward z: flexion."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
-
-
-def about_y(angle: float) -> np.ndarray:
-    """Rotation that turns z toward x."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
-
-
-def about_z(angle: float) -> np.ndarray:
-    """Rotation that turns −y toward x: away from the thumb."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
 
 
 _NOTHING = np.float32(0)

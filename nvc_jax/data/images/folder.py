@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import check_image_size, existing_folder
-from nvc_jax.data.base.source import FieldSpec, Source, split_off
+from nvc_jax.data.base.files import FileSource, check_image_size, existing_folder
+from nvc_jax.data.base.source import Source, split_off
 
 OPTIONS = (
     shared.DIR,
@@ -27,7 +29,7 @@ _SUFFIXES = {".png", ".jpg", ".jpeg"}
 _logger = logging.getLogger("nvc_jax")
 
 
-class FolderSource:
+class FolderSource(FileSource):
     """Images decoded as they are asked for.
 
     Every file is decoded once at the start, so that a damaged one is named before training.
@@ -51,7 +53,7 @@ class FolderSource:
         *,
         image_size: tuple[int, int] = (0, 0),
         channels: int = 0,
-        class_names: list[str] | None = None,
+        class_names: Sequence[str] | None = None,
         strict: bool = False,
         num_threads: int = 2,
     ):
@@ -60,7 +62,7 @@ class FolderSource:
             raise UserError(f"data.channels is {channels}: use 1, 3, or 0 for what is stored.")
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         images = [path for path in files if path.suffix.lower() in _SUFFIXES]
-        self._size, self._threads = check_image_size(image_size), num_threads
+        self._size = check_image_size(image_size)
         with ThreadPoolExecutor(num_threads) as pool:
             looks = list(pool.map(_look, images))
         bad = [path for path, look in zip(images, looks, strict=True) if look is None]
@@ -77,17 +79,18 @@ class FolderSource:
             )
         self._check_sizes(good)
         self.files = [path for path, _ in good]
-        self._channels = channels or (3 if any(look[1] for _, look in good) else 1)
-        deep = any(look[2] for _, look in good) and self._channels == 1
+        channels = channels or (3 if any(look[1] for _, look in good) else 1)
+        deep = any(look[2] for _, look in good) and channels == 1
         names = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in self.files]
-        self.class_names = sorted(set(names) - {""}) if class_names is None else class_names
-        ids = {name: i for i, name in enumerate(self.class_names)}
-        self._label = np.array([ids.get(name, -1) for name in names], np.int32)
-        height, width = self._size if self._size != (0, 0) else good[0][1][0]
-        self.spec = {
-            "image": FieldSpec((height, width, self._channels), np.dtype("u2" if deep else "u1")),
-            "label": FieldSpec((), np.dtype(np.int32)),
-        }
+        class_names = sorted(set(names) - {""}) if class_names is None else class_names
+        ids = {name: i for i, name in enumerate(class_names)}
+        super().__init__(
+            [(path,) for path in self.files],
+            partial(_decode, size=self._size, channels=channels, dtype="u2" if deep else "u1"),
+            label=[ids.get(name, -1) for name in names],
+            class_names=class_names,
+            num_threads=num_threads,
+        )
 
     def _check_sizes(self, good: list[Any]) -> None:
         """All images of one size, unless they are resized."""
@@ -99,45 +102,33 @@ class FolderSource:
                     "width); set data.image_size."
                 )
 
-    def __len__(self) -> int:
-        """Number of readable images."""
-        return len(self.files)
 
-    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """See `Source`."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            images = list(pool.map(lambda i: self._decode(self.files[i]), ids))
-        return {"image": np.stack(images), "label": self._label[ids]}
+def _decode(path: Path, size: tuple[int, int], channels: int, dtype: str) -> dict[str, np.ndarray]:
+    """One image `[H, W, C]`, uint8, or uint16 where dtype is u2."""
+    with Image.open(path) as file:
+        image: Image.Image = file
+        deep = image.mode.startswith("I")
+        if image.mode in ("RGBA", "LA", "PA", "P"):
+            image = image.convert("RGBA")
+            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+            image = Image.alpha_composite(black, image).convert("RGB")
+        if deep:
+            values = np.asarray(image).clip(0, 65535)
+            if dtype == "u2":
+                values = np.rint(_resized(Image.fromarray(values.astype(np.float32)), size))
+                return {"image": values[..., None].astype(dtype)}
+            image = Image.fromarray((values // 257).astype(np.uint8))
+        pixels = _resized(image.convert("L" if channels == 1 else "RGB"), size).astype(dtype)
+    if dtype == "u2":
+        pixels = pixels * np.uint16(257)
+    return {"image": pixels if pixels.ndim == 3 else pixels[..., None]}
 
-    def _decode(self, path: Path) -> np.ndarray:
-        """One image `[H, W, C]` in the source's dtype."""
-        dtype = self.spec["image"].dtype
-        with Image.open(path) as file:
-            image: Image.Image = file
-            deep = image.mode.startswith("I")
-            if image.mode in ("RGBA", "LA", "PA", "P"):
-                image = image.convert("RGBA")
-                black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-                image = Image.alpha_composite(black, image).convert("RGB")
-            if deep and dtype == np.uint16:
-                values = np.asarray(image).clip(0, 65535).astype(np.float32)
-                return np.rint(np.asarray(self._resize(Image.fromarray(values))))[..., None].astype(
-                    dtype
-                )
-            if deep:
-                values = np.asarray(image).clip(0, 65535)
-                image = Image.fromarray((values // 257).astype(np.uint8))
-            image = image.convert("L" if self._channels == 1 else "RGB")
-            pixels = np.asarray(self._resize(image), dtype)
-        if dtype == np.uint16:
-            pixels = pixels * np.uint16(257)
-        return pixels if pixels.ndim == 3 else pixels[..., None]
 
-    def _resize(self, image: Image.Image) -> Image.Image:
-        """The image in the wanted size."""
-        if self._size in ((0, 0), (image.height, image.width)):
-            return image
-        return image.resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR)
+def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """The pixels in the wanted size."""
+    if size not in ((0, 0), (image.height, image.width)):
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool, bool] | None:

@@ -19,6 +19,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import DrawnSource, FieldSpec, Source
 from nvc_jax.geometry.planes import MAX_PLANES, join_planes, keep_largest, pixel_rays
+from nvc_jax.geometry.rotations import about_x, about_y, about_z
 
 OPTIONS = (shared.NUM_SCENES, shared.NUM_HELDOUT_SCENES, shared.IMAGE_SIZE, shared.VIEW_SEED)
 
@@ -193,7 +194,7 @@ class _Furnisher:
         for x in (-0.5, 0.5):
             for z in (-0.5, 0.5):
                 corner = np.array([x * (size[0] - leg), -height / 2, z * (size[2] - leg)])
-                turned = yaw_rotation(np.array(yaw)) @ corner
+                turned = about_y(yaw) @ corner
                 self.cuboids.append((middle + turned, np.array([leg, height, leg]), yaw))
 
     def add_rounded(self) -> None:
@@ -259,10 +260,7 @@ def _look(rng: np.random.Generator, origin: np.ndarray) -> np.ndarray:
     toward = np.arctan2(-origin[0], -origin[2])
     yaw = toward + rng.uniform(-0.5, 0.5)
     pitch, roll = rng.uniform(0.1, 0.5), rng.normal(0, 0.02)
-    c, s = np.cos(pitch), np.sin(pitch)
-    tilt = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
-    c, s = np.cos(roll), np.sin(roll)
-    return yaw_rotation(np.array(yaw)) @ tilt @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return about_y(yaw) @ about_x(pitch) @ about_z(roll)
 
 
 class View(NamedTuple):
@@ -294,7 +292,7 @@ def look_at(room: Room, rays: np.ndarray) -> View:
     axis = face[nearest, ray] // 2
     on_face = local[nearest, 0] + depth[:, None] * local[nearest, 1 + ray]
     texture_place = np.stack([on_face[ray, (axis + 1) % 3], on_face[ray, (axis + 2) % 3]], axis=-1)
-    normal = yaw_rotation(room.yaw)[nearest, :, axis]
+    normal = about_y(room.yaw)[nearest, :, axis]
     if len(room.rounded_center):
         t = cast_ellipsoids(room.origin, world, room.rounded_center, room.rounded_radius)
         which = t.argmin(axis=0)
@@ -329,7 +327,7 @@ def plane_numbers(room: Room, view: View, fewest: int) -> tuple[np.ndarray, np.n
     number = np.full(len(room.texture), -1)
     number[kept] = np.arange(len(kept))
     cuboid, face = kept // FACES, kept % FACES
-    normal = yaw_rotation(room.yaw[cuboid])[np.arange(len(kept)), :, face // 2]
+    normal = about_y(room.yaw[cuboid])[np.arange(len(kept)), :, face // 2]
     side = (face % 2 - 0.5) * room.size[cuboid, face // 2]
     distance = side + np.einsum("nc,nc->n", room.center[cuboid] - room.origin, normal)
     return join_planes(normal @ room.rotation, distance), number[view.surface]
@@ -428,7 +426,7 @@ def cast_cuboids(
       (t `[N, R]`, inf where they do not meet; face `[N, R]`, from 0 to 5; origin and ray in the
       cuboids' own axes, for what lies on their faces: `[N, 3]` and `[N, R, 3]`).
     """
-    turn = yaw_rotation(yaw)
+    turn = about_y(yaw)
     start = np.einsum("nc,ncd->nd", origin - center, turn)[:, None]
     along = np.einsum("rc,ncd->nrd", rays, turn)
     inverse = 1 / np.where(np.abs(along) < 1e-9, 1e-9, along)
@@ -465,10 +463,3 @@ def cast_ellipsoids(
     discriminant = b * b - a * c
     t = (-b - np.sqrt(np.maximum(discriminant, 0))) / a
     return np.where((discriminant > 0) & (t > 0), t, _FAR)
-
-
-def yaw_rotation(yaw: np.ndarray) -> np.ndarray:
-    """Turns about y, `[..., 3, 3]`, whose columns are the turned axes, of angles `[...]`."""
-    cosine, sine, zero = np.cos(yaw), np.sin(yaw), np.zeros_like(yaw)
-    rows = [[cosine, zero, sine], [zero, zero + 1, zero], [-sine, zero, cosine]]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)

@@ -10,7 +10,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 
 
-def normalize(points: np.ndarray, where: str = "the cloud") -> tuple[np.ndarray, int]:
+def normalize(points: np.ndarray, where: str = "the cloud") -> np.ndarray:
     """Moves a cloud into the unit ball: (p − mean) / max ‖p − mean‖; points at one place become 0.
 
     Args:
@@ -18,7 +18,7 @@ def normalize(points: np.ndarray, where: str = "the cloud") -> tuple[np.ndarray,
       where: what the cloud is called in messages.
 
     Returns:
-      float32 `[m, 3]` and n − m, the number of rows left out.
+      float32 `[m, 3]`.
 
     Raises:
       UserError: if no point is finite.
@@ -28,7 +28,7 @@ def normalize(points: np.ndarray, where: str = "the cloud") -> tuple[np.ndarray,
     radius = np.linalg.norm(centered, axis=1).max()
     # What the mean of equal points is off by must not be blown up to a cloud of radius 1.
     divisor = radius if radius > 1e-12 * np.abs(kept).max() else 1.0
-    return (centered / divisor).astype(np.float32), len(points) - len(kept)
+    return (centered / divisor).astype(np.float32)
 
 
 def resample(

@@ -28,6 +28,7 @@ from nvc_jax.data.shapes.views import (
     visible_points,
 )
 from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.geometry.rotations import about_y
 
 SCENE_OPTIONS = (
     shared.NUM_SCENES,
@@ -187,7 +188,7 @@ class SceneClouds(_Scenes):
     ) -> dict[str, np.ndarray]:
         clouds = []
         for points in models["points"]:
-            turned = points[:, :3] @ _yaw(rng.uniform(0, 2 * np.pi)) * rng.uniform(*CLOUD_SCALE)
+            turned = points[:, :3] @ about_y(rng.uniform(0, 2 * np.pi)) * rng.uniform(*CLOUD_SCALE)
             clouds.append(turned - turned.min(axis=0))
         sizes = np.array([cloud.max(axis=0) for cloud in clouds])[:, [0, 2]]
         if sizes.max() > 2:
@@ -217,12 +218,6 @@ def scene_options(options: Any, split: str) -> dict[str, Any]:
         "models_per_scene": tuple(options.models_per_scene),
         "seed": options.view_seed,
     }
-
-
-def _yaw(angle: float) -> np.ndarray:
-    """Rotation `[3, 3]` about the vertical axis."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
 
 
 def _place(

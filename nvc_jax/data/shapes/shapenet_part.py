@@ -181,4 +181,4 @@ def _fields(
 ) -> dict[str, np.ndarray]:
     """One shape, resampled and in the unit ball."""
     ids = resample(points, count, rng, where)
-    return {"points": normalize(points[ids], where)[0], "point_label": part[ids].astype(np.uint8)}
+    return {"points": normalize(points[ids], where), "point_label": part[ids].astype(np.uint8)}

@@ -155,7 +155,7 @@ def test_class_is_the_sub_folder_or_none(tmp_path):
         save(tmp_path / name, value)
     source = FolderSource(tmp_path)
     batch = source.gather(np.arange(4))
-    assert source.class_names == ["cat", "dog"] and batch["label"].dtype == np.int32
+    assert source.class_names == ("cat", "dog") and batch["label"].dtype == np.int32
     found = dict(zip(batch["image"][:, 0, 0, 0].tolist(), batch["label"].tolist()))
     assert found == {0: 1, 1: 0, 2: 0, 3: -1}
 
