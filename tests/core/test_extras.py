@@ -48,9 +48,9 @@ import numpy as np
 from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source, train_batches
-import nvc_jax.data
+import nvc_jax
 
-for module in pkgutil.walk_packages(nvc_jax.data.__path__, "nvc_jax.data."):
+for module in pkgutil.walk_packages(nvc_jax.__path__, "nvc_jax."):
     importlib.import_module(module.name)
 
 folder = sys.argv[1]
