@@ -25,7 +25,7 @@ from nvc_jax.data.shapes import (
     shapenet_part,
     shapes,
 )
-from nvc_jax.data.text import gettext_catalogs, iwslt14, parallel_text, phrases, tfds_text
+from nvc_jax.data.text import gettext_catalogs, iwslt14, parallel_text, phrases
 
 SPLITS = ("train", "validation", "test")
 
@@ -100,7 +100,7 @@ SOURCES: dict[str, Reader] = {
     "iwslt14": Reader(iwslt14.read_iwslt14, iwslt14.OPTIONS, splits=SPLITS),
     "gettext": Reader(gettext_catalogs.read_gettext, gettext_catalogs.OPTIONS, splits=SPLITS),
     "tfds_text": Reader(
-        tfds_text.read_tfds_text, tfds_text.OPTIONS, splits=SPLITS, needs_dir=False
+        parallel_text.read_tfds_text, parallel_text.TFDS_OPTIONS, splits=SPLITS, needs_dir=False
     ),
     "rooms": Reader(rooms.read_rooms, rooms.OPTIONS, splits=SPLITS, needs_dir=False),
     "planenet": Reader(planenet.read_planenet, planenet.OPTIONS),
@@ -143,8 +143,9 @@ def open_source(options: Any, split: str) -> Source:
     if split == "test" or "validation" in reader.splits:
         return reader.read(options, split)
     source = reader.read(options, "train")
-    fraction = options.validation_fraction
-    held_out = split == "validation"
-    if fraction == 0 and not held_out:
-        return source
-    return split_off(source, fraction, held_out=held_out, name="data.validation_fraction")
+    return split_off(
+        source,
+        options.validation_fraction,
+        held_out=split == "validation",
+        name="data.validation_fraction",
+    )

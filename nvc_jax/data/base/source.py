@@ -283,6 +283,8 @@ def split_off(source: Source, fraction: float, *, held_out: bool, name: str) -> 
             f"{name} = {fraction} leaves a part of {len(source)} examples empty: use a share "
             "between 0 and 1."
         )
+    if not count:
+        return source
     order = np.random.default_rng(0).permutation(len(source))
     return subset(source, np.sort(order[:count] if held_out else order[count:]))
 

@@ -1,4 +1,4 @@
-"""Pairs of sentences: plain parallel files, and what all readers of text share.
+"""Pairs of sentences: plain parallel files, data sets of TFDS, and what all readers of text share.
 
 A source of text has `source_text` and `target_text`, strings as stored, and `label`, the corpus of
 origin.
@@ -10,6 +10,7 @@ import gzip
 import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import read_content
 from nvc_jax.data.base.source import FieldSource, Source, split_off, subset
+from nvc_jax.data.base.tfds import open_prepared
 
 PAIR_OPTIONS = (
     Option(
@@ -39,6 +41,16 @@ OPTIONS = (
     shared.SOURCE_LANGUAGE,
     shared.TARGET_LANGUAGE,
     shared.VALIDATION_FRACTION,
+    *PAIR_OPTIONS,
+)
+
+TFDS_OPTIONS = (
+    shared.DIR,
+    shared.NAME,
+    shared.TRAIN_SPLIT,
+    shared.TEST_SPLIT,
+    shared.SOURCE_LANGUAGE,
+    shared.TARGET_LANGUAGE,
     *PAIR_OPTIONS,
 )
 
@@ -69,10 +81,12 @@ def read_parallel(options: Any, split: str) -> Source:
     source = _read_pair_of_files(options, split if own_split else "train")
     if split == "test" or has_validation:
         return source
-    fraction, held_out = options.validation_fraction, split == "validation"
-    if fraction == 0 and not held_out:
-        return source
-    return split_off(source, fraction, held_out=held_out, name="data.validation_fraction")
+    return split_off(
+        source,
+        options.validation_fraction,
+        held_out=split == "validation",
+        name="data.validation_fraction",
+    )
 
 
 def _read_pair_of_files(options: Any, split: str) -> Source:
@@ -257,3 +271,38 @@ def iterate_pairs(source: Source, size: int = 4096) -> Iterator[tuple[str, str]]
     for start in range(0, len(source), size):
         batch = source.gather(np.arange(start, min(start + size, len(source))))
         yield from zip(batch["source_text"], batch["target_text"], strict=True)
+
+
+def read_tfds_text(options: Any, split: str) -> Source:
+    """Opens a translation data set that was prepared in the `array_record` format.
+
+    Training pairs are read once at the start to be cleaned, see `clean_pairs`.
+
+    Args:
+      options: `config.data`; `name`, such as `wmt14_translate/de-en`, `dir`, `source_language`,
+        `target_language`, `train_split` and `test_split`.
+      split: `train`, `validation` (the TFDS split of this name) or `test`.
+
+    Returns:
+      The pairs, without labels.
+
+    Raises:
+      UserError: if the data set is unknown or not prepared; tells how to prepare it.
+    """
+    own_names = {"train": options.train_split, "test": options.test_split}
+    languages = (options.source_language, options.target_language)
+    source = open_prepared(
+        options.name,
+        options.dir,
+        own_names.get(split, split),
+        partial(_sentences, languages=languages),
+        features=languages,
+        remedy="set data.source_language and data.target_language",
+    )
+    return clean_pairs(source, options, split, where=f"data.name = {options.name!r}")
+
+
+def _sentences(row: Any, languages: tuple[str, str]) -> dict[str, Any]:
+    """A sentence and its translation."""
+    source, target = (np.array(row[name].decode(), object) for name in languages)
+    return {"source_text": source, "target_text": target}

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.text.parallel_text import iterate_pairs
-from nvc_jax.data.text.tfds_text import read_tfds_text
+from nvc_jax.data.text.parallel_text import iterate_pairs, read_tfds_text
 from tests import tfrecords
 
 PAIRS = [("Grüße", "Greetings"), ("", "empty"), ("eins zwei drei", "one two three")]
