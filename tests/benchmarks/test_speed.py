@@ -1,11 +1,13 @@
-"""What programs of speed count."""
+"""What is counted where speed is measured, and what is printed and kept."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks import cost
-from benchmarks.translation_speed import transformer_products
+from benchmarks import speed
+from benchmarks.print import rows_file
+from benchmarks.speed import PROGRAMS, transformer_products
+from benchmarks.table import Rows
 from nvc_jax.config import load_config
 
 
@@ -20,5 +22,31 @@ def test_products_of_a_transformer_step_by_hand():
 
 
 def test_exponents_are_slopes():
-    assert cost.exponent([1, 2, 4, 8], [3, 12, 48, 192]) == pytest.approx(2.0)
-    assert cost.exponent([1, 10, 100], [5, 5, 5]) == pytest.approx(0.0)
+    assert speed.exponent([1, 2, 4, 8], [3, 12, 48, 192]) == pytest.approx(2.0)
+    assert speed.exponent([1, 10, 100], [5, 5, 5]) == pytest.approx(0.0)
+
+
+def test_products_of_an_mlp_step_by_hand():
+    # Encoder 3 -> 2 -> 2 heads of 1, decoder 1 -> 2 -> 3; the first layer has no gradient of its input.
+    found = speed.mlp_products(5, (3, 2, 1))
+    assert found[:4] == [(5, 3, 2), (5, 2, 2), (5, 1, 2), (5, 2, 3)]
+    assert found[4:6] == [(2, 5, 3), (5, 3, 2)] and found[-1] == (3, 5, 2) and len(found) == 11
+
+
+def test_rows_are_printed_and_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "rows_file", lambda name: tmp_path / f"{name}.csv")
+    flags = ["--num_rounds=1", "--save"]
+    assert speed.main(["products", "--sizes", "4x3x2", *flags]) == 0
+    assert "| all 5 |" in capsys.readouterr().out
+    names = [row["method"] for row in Rows(tmp_path / "products.csv").all()]
+    assert names[0] == "4,3 @ 3,4" and names[-1] == "all 5"
+    assert speed.main(["cost-k", "--sizes", "2", "4", *flags]) == 0
+    assert Rows(tmp_path / "cost-k.csv").columns == ("2", "4", "exponent", "compile")
+    assert speed.main(["chamfer", "--sizes", "2x8", "--num_rounds=0"]) == 0  # memory alone
+    assert "| 2 x 8, l1 | " in capsys.readouterr().out and not (tmp_path / "chamfer.csv").exists()
+
+
+def test_published_rows_have_the_columns_of_their_program():
+    for name, program in PROGRAMS.items():
+        if rows_file(name).is_file():
+            assert Rows(rows_file(name)).columns == program.columns, name
