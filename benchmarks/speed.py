@@ -560,7 +560,7 @@ PROGRAMS = {
         5,
     ),
     "startup": Program(time_startup, ("off", "cold", "warm", "warm_share"), num_rounds=3),
-    "translation": Program(
+    "decoding": Program(
         time_translation,
         ("ms", "per_second", "gflops", "of_products_rate"),
         "BxTOKENS",

@@ -393,7 +393,7 @@ def print_table(lives: Sequence[Life], save: bool) -> None:
         cells = {
             "lives": len(chosen),
             "met": sum(lives[i].met for i in chosen),
-            "lost": f"{min(steps)} to {max(steps)}" if max(steps) else "0",
+            "lost": " to ".join(map(str, sorted({min(steps), max(steps)}))),
             "exit": f"{max(lives[i].exit_seconds for i in chosen):.1f}",
         }
         print(line_of([kind, *map(str, cells.values())]))

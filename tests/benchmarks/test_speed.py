@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import speed
+from benchmarks.grid import GRIDS
 from benchmarks.print import rows_file
 from benchmarks.speed import PROGRAMS, transformer_products
 from benchmarks.table import Rows
@@ -50,3 +51,7 @@ def test_published_rows_have_the_columns_of_their_program():
     for name, program in PROGRAMS.items():
         if rows_file(name).is_file():
             assert Rows(rows_file(name)).columns == program.columns, name
+
+
+def test_no_program_writes_the_rows_of_a_grid():
+    assert not PROGRAMS.keys() & GRIDS.keys()
