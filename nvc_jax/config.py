@@ -180,7 +180,7 @@ def options_of(settings: Mapping[str, Any]) -> tuple[Option, ...]:
         return known[choice]
 
     task = choose("task", "kind of data", TASKS, "image")
-    options += task.options
+    options += (*task.options, *task.examples.options)
     options += choose("data.source", "where the data come from", SOURCES, "digits").all_options
     if task.networks:
         first = next(iter(task.networks))

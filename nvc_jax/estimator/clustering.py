@@ -192,7 +192,7 @@ class NebulaClustering(
             )
         compiled = self._compiled()
         output = decode_in_memory(compiled, self._state, sample)
-        shown = self._scaling.undo(compiled.experiment.task.present(output))
+        shown = self._scaling.undo(compiled.experiment.task.postprocess(output))
         return shown.reshape(len(sample), *self.input_shape_)
 
     def reconstruct(self, X: Any) -> np.ndarray:

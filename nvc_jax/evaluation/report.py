@@ -55,8 +55,8 @@ def gather_report(
         anchors=model.anchors,
         split=np.repeat(splits, [len(sources[split]) for split in splits]),
         class_names=class_names_of(test),
-        pictures=_shown_by(lambda ids: model.task.pictures(source.gather(ids)), source),
-        texts=_shown_by(partial(model.task.describe, source), source),
+        pictures=_shown_by(lambda ids: model.display.pictures(source.gather(ids)), source),
+        texts=_shown_by(partial(model.display.describe, source), source),
         decoded=decoded,
         samples=samples,
         examples=examples,
@@ -95,7 +95,7 @@ def _around_anchors(model: TrainedModel) -> tuple[np.ndarray | None, np.ndarray 
     if not model.task.decodes_codes:
         return None, None
     decoded = model.decode(model.anchors)
-    return model.task.render(decoded), model.task.render(model.samples())
+    return model.display.render(decoded), model.display.render(model.samples())
 
 
 def _outputs(
@@ -103,15 +103,15 @@ def _outputs(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A few examples beside what the model makes of them, and the task's own figures of them."""
     predicted, batch = model.predict(subset(test, shown)), test.gather(shown)
-    figures = model.task.figures(batch, predicted)
-    lines = model.task.describe(test, shown)
+    figures = model.display.figures(batch, predicted)
+    lines = model.display.describe(test, shown)
     if lines is not None:
         pairs: dict[str, Any] = {"input": lines, "output": [str(text) for text in predicted]}
     elif PAIRED_FIGURE in figures:
         del figures[PAIRED_FIGURE]
         pairs = {
-            "input": model.task.pictures(batch),
-            "reconstruction": model.task.render(predicted),
+            "input": model.display.pictures(batch),
+            "reconstruction": model.display.render(predicted),
         }
     else:
         pairs = {}

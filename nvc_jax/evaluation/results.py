@@ -216,7 +216,7 @@ def _label_metrics(
 
 def _write_predictions(path: Path, task: Task, encoded: Mapping[str, np.ndarray]) -> None:
     """Writes what is predicted of every test example, such as its translation, one a line."""
-    lines = [f"{text}\n" for text in task.present(encoded["prediction"])]
+    lines = [f"{text}\n" for text in task.postprocess(encoded["prediction"])]
     replace_file(path, "".join(lines).encode())
 
 
@@ -226,7 +226,7 @@ def _write_anchors(
     """Tells in words what every anchor stands for, where examples are text."""
     mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
     members = nearest_members(mean, assignment, model.anchors, model.config.eval.shown_samples)
-    describe = partial(model.task.describe, test)
+    describe = partial(model.display.describe, test)
     text = write_report(members, assignment, label, class_names_of(test), describe)
     if text is not None:
         replace_file(path, text.encode())
@@ -278,7 +278,7 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
             "anchor_usage": plots.anchor_usage(counts if (label >= 0).all() else counts.sum(1))
         },
         lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
-        lambda: model.task.figures(test.gather(shown), predicted()) if len(shown) else {},
+        lambda: model.display.figures(test.gather(shown), predicted()) if len(shown) else {},
         lambda: (
             _export(path / workdir.SHAPES_FOLDER, model, predicted(), decoded())
             if len(shown)
@@ -297,9 +297,9 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
 
 def _export(folder: Path, model: TrainedModel, predicted: Any, decoded: Any) -> dict[str, Any]:
     """Writes the first outputs and the decoded anchors as files for other programs; no figure."""
-    for name, presented in {"example": predicted, "anchor": decoded}.items():
-        for number, values in enumerate(presented):
-            model.task.export(values, folder / f"{name}_{number:03d}")
+    for name, outputs in {"example": predicted, "anchor": decoded}.items():
+        for number, values in enumerate(outputs):
+            model.display.export(values, folder / f"{name}_{number:03d}")
     return {}
 
 
@@ -309,7 +309,7 @@ def _decoded_anchors(model: TrainedModel, decoded: Any, counts: np.ndarray) -> d
 
     if not model.task.decodes_codes:
         return {}
-    pictures = [model.task.render(values) for values in (decoded, model.samples())]
+    pictures = [model.display.render(values) for values in (decoded, model.samples())]
     if pictures[0] is None or pictures[1] is None:
         return {}
     return {"anchors": plots.anchor_gallery(pictures[0], pictures[1], counts)}
@@ -323,7 +323,7 @@ def _anchor_examples(
 
     counts = np.bincount(assignment, minlength=len(model.anchors))
     shown = nearest_members(mean, assignment, model.anchors, model.config.eval.shown_samples)
-    pictures = model.task.pictures(test.gather(np.concatenate(shown)))
+    pictures = model.display.pictures(test.gather(np.concatenate(shown)))
     if pictures is None or not len(pictures):
         return {}
     rows = np.ones((len(shown), max(map(len, shown)), *pictures.shape[1:]))  # blank where too few

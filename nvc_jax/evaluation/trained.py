@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,9 @@ from nvc_jax.training.encoding import encode_source
 from nvc_jax.training.experiment import Experiment, abstract_state, make_experiment
 from nvc_jax.training.state import TrainState, find_anchors
 from nvc_jax.training.step import eval_step, predict_step
+
+if TYPE_CHECKING:
+    from nvc_jax.displays import Display
 
 CHANGEABLE = ("data.", "eval.")
 KINDS = {"latest": LATEST, "best": BEST}
@@ -88,6 +92,17 @@ class TrainedModel:
                 f"The examples do not fit the trained model: expected fields {expected}, got {got}."
             )
 
+    def _source(self, inputs: Any) -> Source:
+        """A user's inputs as a source of the fields of the training."""
+        return self.task.examples.from_arrays(inputs, self.task.batch_spec, self.learned)
+
+    @functools.cached_property
+    def display(self) -> Display:
+        """How the task's examples and outputs are shown."""
+        from nvc_jax.displays import make_display  # matplotlib is slow to import
+
+        return make_display(self.task)
+
     def embed(self, inputs: np.ndarray, rng: jax.Array | None = None) -> np.ndarray:
         """Latent vectors of inputs.
 
@@ -99,7 +114,7 @@ class TrainedModel:
         Returns:
           float32 `[N, D]`.
         """
-        encoded = self.encode(self.task.as_source(inputs))
+        encoded = self.encode(self._source(inputs))
         if rng is None:
             return encoded["mean"]
         noise = np.asarray(jax.random.normal(rng, encoded["mean"].shape, jnp.float32))
@@ -107,11 +122,11 @@ class TrainedModel:
 
     def assign(self, inputs: np.ndarray) -> np.ndarray:
         """Nearest anchor of each input, int32 `[N]`; ties go to the lowest index."""
-        return self.encode(self.task.as_source(inputs))["assignment"]
+        return self.encode(self._source(inputs))["assignment"]
 
     def reconstruct(self, inputs: np.ndarray) -> np.ndarray:
         """What the whole model makes of inputs, decoded from their means; see `predict`."""
-        return self.predict(self.task.as_source(inputs))
+        return self.predict(self._source(inputs))
 
     def predict(self, source: Source) -> np.ndarray:
         """What the whole model makes of every example of a source, on all devices.
@@ -123,7 +138,7 @@ class TrainedModel:
         outputs = encode_source(
             self._predict_step, self._replicated, source, self._size, self.task.check_values
         )
-        return self.task.present(outputs["output"])
+        return self.task.postprocess(outputs["output"])
 
     def decode(self, sample: ArrayLike) -> np.ndarray:
         """Decodes latent vectors `[N, D]`, such as `anchors`, to what the task shows.
@@ -144,7 +159,7 @@ class TrainedModel:
         padding = max(-(-len(sample) // self._size), 1) * self._size - len(sample)
         padded = np.concatenate([sample, np.zeros((padding, *sample.shape[1:]), np.float32)])
         blocks = padded.reshape(-1, self._size, *sample.shape[1:])
-        outputs = [self.task.present(jax.device_get(self._decode(block))) for block in blocks]
+        outputs = [self.task.postprocess(jax.device_get(self._decode(block))) for block in blocks]
         return np.concatenate(outputs)[: len(sample)]
 
     def sample(self, anchor: int, number: int, rng: jax.Array) -> np.ndarray:

@@ -9,6 +9,8 @@ A segmentation tells for each pixel the row of its plane among `MAX_PLANES`, `NO
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 MAX_PLANES = 20
@@ -16,6 +18,9 @@ MAX_PLANES = 20
 
 NON_PLANAR = 20
 """In a segmentation: what is seen there lies on no plane. 255 (`UNKNOWN`) is not known."""
+
+FOCAL_LENGTH = 0.9
+"""Over the width of an image: of the camera that is assumed where none is known."""
 
 
 def pixel_rays(camera: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -34,6 +39,21 @@ def pixel_rays(camera: np.ndarray, height: int, width: int) -> np.ndarray:
     x = np.broadcast_to((np.arange(width) - cx) / fx, shape)
     y = np.broadcast_to((np.arange(height)[:, None] - cy) / fy, shape)
     return np.stack([x, y, np.ones(shape)], axis=-1)
+
+
+def rays_of(camera: jax.Array, height: int, width: int) -> jax.Array:
+    """`pixel_rays` on the device: `[B, 4]` → float32 `[B, H, W, 3]`."""
+    fx, fy, cx, cy = (camera[:, i, None, None] for i in range(4))
+    shape = (camera.shape[0], height, width)
+    x = jnp.broadcast_to((jnp.arange(width, dtype=jnp.float32)[None, None] - cx) / fx, shape)
+    y = jnp.broadcast_to((jnp.arange(height, dtype=jnp.float32)[None, :, None] - cy) / fy, shape)
+    return jnp.stack([x, y, jnp.ones(shape, jnp.float32)], axis=-1)
+
+
+def assumed_camera(height: int, width: int) -> np.ndarray:
+    """A camera for images whose own is not known, float32 `[4]`: fx, fy, cx, cy."""
+    focal = FOCAL_LENGTH * width
+    return np.array([focal, focal, (width - 1) / 2, (height - 1) / 2], np.float32)
 
 
 def scale_camera(camera: np.ndarray, factor: tuple[float, float]) -> np.ndarray:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import ml_collections
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data import FieldSpec, Source, open_source
+from nvc_jax.data import Source, open_source
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
 from nvc_jax.tasks.base import Outputs, Task
 from nvc_jax.tasks.hand_pose import HandPoseTask
 from nvc_jax.tasks.image import ImageTask
@@ -34,14 +33,10 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-Learned = Mapping[str, bytes]
-"""What a task learned from its training examples before anything else, by file name."""
-
-
 def open_training(
     config: ml_collections.ConfigDict, learned: Learned | None = None
 ) -> tuple[Source, Learned]:
-    """Opens the training split once: to learn from it, see `Task.learn`, and as examples.
+    """Opens the training split once: to learn from it, see `Examples.learn`, and as examples.
 
     Args:
       config: the whole config.
@@ -53,24 +48,20 @@ def open_training(
     Raises:
       UserError: as `open_examples`, and for what the task cannot learn from.
     """
-    task_class, stored = _task_class(config), open_source(config.data, "train")
-    if task_class.learns and not learned:
-        learned = task_class.learn(stored, config)
-    return _examples(task_class, stored, config, "train", learned), learned or {}
+    examples, stored = _task_class(config).examples, open_source(config.data, "train")
+    learned = learned or examples.learn(stored, config)
+    return examples.make(stored, config, "train", learned), learned
 
 
 def make_task(
-    config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec], learned: Learned | None = None
+    config: ml_collections.ConfigDict, spec: Spec, learned: Learned | None = None
 ) -> Task:
     """Makes the task that `config.task` names, for data with the given fields.
 
     Raises:
       UserError: for an unknown name, listing the known ones, or data that does not fit.
     """
-    task_class = _task_class(config)
-    if task_class.learns:
-        return task_class(config, spec, learned)  # type: ignore[call-arg]
-    return task_class(config, spec)
+    return _task_class(config)(config, spec, learned or NOTHING)
 
 
 def open_examples(
@@ -81,21 +72,8 @@ def open_examples(
     Raises:
       UserError: for an unknown task, source or split, and for files that are missing or damaged.
     """
-    stored = open_source(config.data, split)
-    return _examples(_task_class(config), stored, config, split, learned)
-
-
-def _examples(
-    task_class: type[Task],
-    stored: Source,
-    config: ml_collections.ConfigDict,
-    split: str,
-    learned: Learned | None,
-) -> Source:
-    """What a task makes of stored examples, with what it learned where it learns."""
-    if task_class.learns:
-        return task_class.examples(stored, config, split, learned)  # type: ignore[call-arg]
-    return task_class.examples(stored, config, split)
+    examples = _task_class(config).examples
+    return examples.make(open_source(config.data, split), config, split, learned or NOTHING)
 
 
 def _task_class(config: ml_collections.ConfigDict) -> type[Task]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -14,14 +13,15 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
-from nvc_jax.data.base.source import FieldSpec, Source, check_batch_fields
+from nvc_jax.data.base.examples import NOTHING, Examples, Learned, Spec
+from nvc_jax.data.base.source import Source, check_batch_fields
 from nvc_jax.model.autoencoder import Outputs
 from nvc_jax.networks.layers import Networks
 
 
 def check_fields(
     config: ml_collections.ConfigDict,
-    spec: Mapping[str, FieldSpec],
+    spec: Spec,
     expected: Mapping[str, tuple[str, str]],
 ) -> None:
     """Compares rank and dtype of the data's fields with what a task needs.
@@ -56,31 +56,38 @@ def check_fields(
 
 
 class Task(abc.ABC):
-    """Made from a config and the fields of the data.
+    """What training needs of a kind of data, made from a config and the fields of the data.
 
     Args:
       config: the whole config.
       spec: name, shape and dtype of the data's fields.
+      learned: what `examples` learned of the training examples.
 
     Attributes:
       options: keys of the config that the task reads beside those that all runs have.
       networks: by the name in `model.network`, the default first, with their options; {}: the task has a
         network of its own, and no such key.
+      examples: what its examples are made of.
+      fields: those that the data must have, see `check_fields`.
       batch_spec: the fields of a batch.
-      learns: whether `learn` gives something, which `__init__` and `examples` then take as a last
-        argument.
       decodes_codes: whether the decoder makes something of a code alone, such as that of an anchor.
       measures_predictions: whether `summary` also needs what `predict` makes of every example, as
         `prediction`.
+
+    Raises:
+      UserError: for data that do not fit.
     """
 
     options: ClassVar[tuple[Option, ...]] = ()
     networks: ClassVar[Networks] = {}
-    learns = False
+    examples: ClassVar[type[Examples]] = Examples
+    fields: ClassVar[Mapping[str, tuple[str, str]]] = {}
     decodes_codes = True
     measures_predictions = False
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        del learned
+        check_fields(config, spec, self.fields)
         self.config = config
         self.batch_spec = dict(spec)
 
@@ -100,41 +107,6 @@ class Task(abc.ABC):
           UserError: telling what was got and expected.
         """
         del batch
-
-    @classmethod
-    def learn(cls, source: Source, config: ml_collections.ConfigDict) -> dict[str, bytes]:
-        """Learns what has to be known before there are examples, such as a vocabulary.
-
-        Args:
-          source: the training examples as they are stored.
-          config: the whole config.
-
-        Returns:
-          Contents of files by their names; the work directory keeps them.
-        """
-        del source, config
-        return {}
-
-    @classmethod
-    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
-        """Makes the task's examples of what is stored, such as views of shapes.
-
-        Args:
-          source: what `data.source` names.
-          config: the whole config.
-          split: `train`, `validation` or `test`.
-        """
-        del config, split
-        return source
-
-    def as_source(self, inputs: Any) -> Source:
-        """A user's inputs, an array `[N, ...]`, as a source whose other fields are unknown.
-
-        Raises:
-          UserError: if the task takes sources alone.
-        """
-        del inputs
-        raise UserError(f"{type(self).__name__} takes no arrays: use encode and predict.")
 
     @abc.abstractmethod
     def make_model(self, axis_name: str | None) -> nn.Module:
@@ -204,21 +176,21 @@ class Task(abc.ABC):
           batch: what `prepare` made.
 
         Returns:
-          A structure of arrays `[B, ...]`, for `present`.
+          A structure of arrays `[B, ...]`, for `postprocess`.
         """
-        return self.predicted(apply(batch, train=False), batch)
+        return self.with_known(apply(batch, train=False), batch)
 
-    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> Any:
-        """What the model's output becomes by what is known of the input, on the device.
+    def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> Any:
+        """The model's output with what is known of the input put in, on the device.
 
         Returns:
-          A structure like `outputs.output`, for `present`.
+          A structure like `outputs.output`, for `postprocess`.
         """
         del batch
         return outputs.output
 
     @abc.abstractmethod
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """The decoder's output as what a user wants to have, on the host."""
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -230,62 +202,8 @@ class Task(abc.ABC):
         del batch
         raise UserError(f"{type(self).__name__} gives no features of its inputs.")
 
-    def describe(self, source: Source, ids: np.ndarray) -> list[str] | None:
-        """Examples of a source as lines of text; None: the task's examples are no text.
 
-        Args:
-          source: of the task's examples.
-          ids: int `[n]`.
-        """
-        del source, ids
-        return None
-
-    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        """Stored examples as pictures that show what they are.
-
-        Args:
-          batch: the stored fields, `[n, ...]`.
-
-        Returns:
-          `[n, H, W, C]` from 0 to 1; None: the task has none, and examples are not drawn.
-        """
-        del batch
-        return None
-
-    def render(self, presented: np.ndarray) -> np.ndarray | None:
-        """What `present` gives as pictures.
-
-        Args:
-          presented: `[..., *shape of an output]`, with any number of axes before.
-
-        Returns:
-          `[..., H, W, C]` from 0 to 1; None: the task has none, and decoded anchors are not drawn.
-        """
-        del presented
-        return None
-
-    def export(self, presented: np.ndarray, stem: Path) -> Path | None:
-        """Writes one output, as `present` gives it, to a file for other programs.
-
-        Args:
-          presented: of one example.
-          stem: path of the file without its suffix.
-
-        Returns:
-          The file; None: there is nothing to write.
-        """
-        del presented, stem
-        return None
-
-    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
-        """Figures of a few examples with what the model makes of them, by name.
-
-        Args:
-          batch: stored examples `[n, ...]`.
-          decoded: their decoded means, as `present` gives them, `[n, ...]`.
-
-        Returns:
-          matplotlib figures.
-        """
-        del batch, decoded
-        return {}
+def unit_pixels(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Stored bytes of `image` as vectors `[N, H·W·C]` of numbers from 0 to 1."""
+    image = batch["image"]
+    return image.astype(np.float32).reshape(len(image), -1) / np.float32(255)

@@ -12,15 +12,16 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
-from nvc_jax.data.hands.crops import crop_camera
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.base.source import Source
+from nvc_jax.data.hands.examples import HandExamples
 from nvc_jax.geometry.joints import NUM_JOINTS, WRIST
+from nvc_jax.geometry.planes import rays_of
 from nvc_jax.metrics import pose as pose_metrics
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.pose import POSE_NETWORKS, make_pose_network
 from nvc_jax.tasks.augment import ASSIGN_FROM, ROTATION, SCALE, affine
-from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.planar_reconstruction import rays_of
+from nvc_jax.tasks.base import Outputs, Task, unit_pixels
 
 UNIT = 100.0
 """Millimeters in the unit of the network's output."""
@@ -30,9 +31,6 @@ ERROR_UNIT = 5.0
 
 SMOOTH = 1.0
 """Millimeters below which an error counts by its square."""
-
-ASSUMED_CENTER = (0.0, 0.0, 600.0)
-"""In mm: where a hand is taken to be of which there is only an image."""
 
 FIELDS = {
     "image": ("[S, S, C]", "uint8"),
@@ -93,36 +91,17 @@ class HandPoseTask(Task):
 
     options = (ROTATION, SCALE, ASSIGN_FROM)
     networks = POSE_NETWORKS
+    examples = HandExamples
+    fields = FIELDS
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
-        check_fields(config, spec, FIELDS)
-        super().__init__(config, spec)
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
         self.side, width, self.channels = spec["image"].shape
         if width != self.side or self.channels not in (1, 3, 4):
             raise UserError(
                 "Images of hands are square, with 1 (depth), 3 (color) or 4 channels (both), got "
                 f"{list(spec['image'].shape)}."
             )
-
-    def as_source(self, inputs: Any) -> Source:
-        """Images uint8 `[N, S, S, C]` as a source, of hands at the assumed place."""
-        image = np.asarray(inputs)
-        expected = self.batch_spec["image"].shape
-        if image.dtype != np.uint8 or image.shape[1:] != expected:
-            raise UserError(
-                f"Images are uint8 {['N', *expected]}, got {image.dtype} {list(image.shape)}."
-            )
-        number, center = len(image), np.array(ASSUMED_CENTER, np.float32)
-        camera = crop_camera(center, self.side).astype(np.float32)
-        return FieldSource(
-            {
-                "image": image,
-                "joints": np.tile(center, (number, NUM_JOINTS, 1)),
-                "camera": np.tile(camera, (number, 1)),
-                "center": np.tile(center, (number, 1)),
-                "visible": np.zeros((number, NUM_JOINTS), bool),
-            }
-        )
 
     def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; joints are finite numbers, and centers lie in front of a camera."""
@@ -185,13 +164,13 @@ class HandPoseTask(Task):
         error = jnp.sqrt(square + smooth**2) - smooth
         return jnp.sum(jnp.where(visible, error, 0.0), axis=1)
 
-    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The output, with the wrist about the camera."""
         return outputs.output.at[:, WRIST].add(batch["center"] / UNIT)
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """The joints themselves, which `summary` measures."""
-        joints = _absolute(self.predicted(outputs, batch))
+        joints = _absolute(self.with_known(outputs, batch))
         return {"predicted": joints, "joints": batch["target"], "visible": batch["visible"]}
 
     def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
@@ -201,41 +180,13 @@ class HandPoseTask(Task):
             encoded["predicted"], encoded["joints"], encoded["visible"]
         )
 
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """Joints float32 `[N, 21, 3]` in camera axes, mm; about `center` where no image is given."""
         return np.array(_absolute(jnp.asarray(output)))
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The pixels, from 0 to 1."""
-        return (batch["image"].astype(np.float32) / 255.0).reshape(len(batch["image"]), -1)
-
-    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """See `Task`; the images with their joints."""
-        from nvc_jax.plots import hands as plots_hands  # matplotlib is slow to import
-
-        return plots_hands.overlay(batch["image"], batch["camera"], batch["joints"])
-
-    def render(self, presented: np.ndarray) -> np.ndarray:
-        """See `Task`; skeletons."""
-        from nvc_jax.plots import hands as plots_hands  # matplotlib is slow to import
-
-        return plots_hands.render_skeletons(presented)
-
-    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
-        """`poses` and, of the examples shown, `pck`."""
-        from nvc_jax import plots  # matplotlib is slow to import
-        from nvc_jax.plots import hands as plots_hands  # matplotlib is slow to import
-
-        image, camera = batch["image"], batch["camera"]
-        rows = {
-            "input": plots_hands.enlarge(image),
-            "prediction": plots_hands.overlay(image, camera, decoded),
-            "truth": self.pictures(batch),
-        }
-        return {
-            "poses": plots.example_grid(rows, title="Joints"),
-            "pck": plots_hands.pck_figure(decoded, batch["joints"], batch["visible"]),
-        }
+        return unit_pixels(batch)
 
 
 def _absolute(output: jax.Array) -> jax.Array:

@@ -14,7 +14,8 @@ import optax
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
-from nvc_jax.data.base.source import ArraySource, FieldSpec, Source
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.images.examples import ImageExamples
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.images import IMAGE_NETWORKS, make_autoencoder
 from nvc_jax.tasks.augment import ASSIGN_FROM, TARGET, WARP_OPTIONS, warp
@@ -58,8 +59,9 @@ class ImageTask(Task):
         ASSIGN_FROM,
     )
     networks = IMAGE_NETWORKS
+    examples = ImageExamples
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
         if "image" not in spec or len(spec["image"].shape) != 3:
             got = ", ".join(f"{name} {list(field.shape)}" for name, field in spec.items())
             raise UserError(f"The image task needs a field image [H, W, C], got {got}.")
@@ -69,7 +71,7 @@ class ImageTask(Task):
                 f"Images are uint8, uint16 or floats, got {dtype}, whose white is not known: "
                 "convert them first, as with images.astype('uint8')."
             )
-        super().__init__(config, spec)
+        super().__init__(config, spec, learned)
         self.likelihood = config.loss.likelihood
         self.value_range = tuple(config.loss.value_range)
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
@@ -77,10 +79,6 @@ class ImageTask(Task):
                 f"loss.value_range is {self.value_range}: give two numbers, the smaller one first."
             )
         low, high = self.value_range
-        if self.likelihood not in LIKELIHOODS:
-            raise UserError(
-                f"loss.likelihood is {self.likelihood!r}: use one of {', '.join(LIKELIHOODS)}."
-            )
         if self.likelihood == "binary_cross_entropy" and (low, high) != (0.0, 1.0):
             raise UserError(
                 f"loss.value_range = ({low}, {high}) does not fit binary_cross_entropy: use "
@@ -144,44 +142,19 @@ class ImageTask(Task):
         error = jnp.square(shown - batch["target"])
         return {"squared_error": jnp.mean(error, axis=(1, 2, 3))}
 
-    def as_source(self, inputs: Any) -> Source:
-        """Images `[N, H, W, C]` or `[N, H, W]` as a source."""
-        return ArraySource(np.asarray(inputs))
-
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """Values from 0 to 1."""
         if self.likelihood == "binary_cross_entropy":
             return np.asarray(jax.nn.sigmoid(jnp.asarray(output)))
         low, high = self.value_range
         return np.clip((np.asarray(output) - low) / (high - low), 0.0, 1.0)
 
-    def present_input(self, values: np.ndarray) -> np.ndarray:
-        """Values from 0 to 1."""
+    def to_unit(self, stored: np.ndarray) -> np.ndarray:
+        """Stored images with values from 0 to 1."""
         low, high = self.value_range
-        ranged = np.asarray(to_range(jnp.asarray(values), self.value_range))
+        ranged = np.asarray(to_range(jnp.asarray(stored), self.value_range))
         return np.clip((ranged - low) / (high - low), 0.0, 1.0)
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The pixels, from 0 to 1."""
-        return self.present_input(batch["image"]).reshape(len(batch["image"]), -1)
-
-    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """See `Task`; the images themselves."""
-        return self.present_input(batch["image"])
-
-    def render(self, presented: np.ndarray) -> np.ndarray:
-        """See `Task`; the images themselves."""
-        return presented
-
-    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
-        """`reconstructions`."""
-        from nvc_jax import plots  # matplotlib is slow to import
-
-        known = batch["label"] >= 0
-        captions = [
-            str(label) if ok else "" for label, ok in zip(batch["label"], known, strict=True)
-        ]
-        rows = {"input": self.pictures(batch), "reconstruction": self.render(decoded)}
-        return {
-            "reconstructions": plots.example_grid(rows, captions=captions if known.any() else None)
-        }
+        return self.to_unit(batch["image"]).reshape(len(batch["image"]), -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -16,21 +15,19 @@ import optax
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
-from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.base.source import Source
+from nvc_jax.data.planes.examples import PlaneExamples
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.geometry.plane_segmentation import Planes, planes_of_map
-from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, pixel_rays, points_of_depth
+from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, assumed_camera, pixel_rays, rays_of
 from nvc_jax.metrics import planes as plane_metrics
 from nvc_jax.model.anchors import assign
 from nvc_jax.model.autoencoder import SkipModel, content_keys, draw_positions, make_bottleneck
 from nvc_jax.networks.planes import PATCH, PLANE_LATENTS, PLANE_NETWORKS, make_plane_autoencoder
-from nvc_jax.plots.export import export_points
 from nvc_jax.tasks.augment import MIRROR
-from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.base import Outputs, Task, unit_pixels
 from nvc_jax.tasks.options import NUM_POSITIONS, SKIP_OPTIONS
-
-FOCAL_LENGTH = 0.9
-"""Over the width of an image: of the camera that is assumed where none is known."""
 
 PLANE_WEIGHT = 3.0
 """Of the distance between n/d and its truth in the error of a pixel, where the terms of depth and planarity have 1."""
@@ -89,21 +86,6 @@ class PlaneModel(SkipModel):
         return PlaneMaps(maps[..., :3], maps[..., 3], anchor, camera)
 
 
-def assumed_camera(height: int, width: int) -> np.ndarray:
-    """A camera for images whose own is not known, float32 `[4]`: fx, fy, cx, cy."""
-    focal = FOCAL_LENGTH * width
-    return np.array([focal, focal, (width - 1) / 2, (height - 1) / 2], np.float32)
-
-
-def rays_of(camera: jax.Array, height: int, width: int) -> jax.Array:
-    """`pixel_rays` on the device: `[B, 4]` → float32 `[B, H, W, 3]`."""
-    fx, fy, cx, cy = (camera[:, i, None, None] for i in range(4))
-    shape = (camera.shape[0], height, width)
-    x = jnp.broadcast_to((jnp.arange(width, dtype=jnp.float32)[None, None] - cx) / fx, shape)
-    y = jnp.broadcast_to((jnp.arange(height, dtype=jnp.float32)[None, :, None] - cy) / fy, shape)
-    return jnp.stack([x, y, jnp.ones(shape, jnp.float32)], axis=-1)
-
-
 def mirror(batch: Mapping[str, jax.Array], mirrored: jax.Array) -> dict[str, jax.Array]:
     """Exchanges left and right in some of the examples, in all their fields.
 
@@ -149,36 +131,16 @@ class PlanarReconstructionTask(Task):
         ),
     )
     networks = PLANE_NETWORKS
+    examples = PlaneExamples
+    fields = FIELDS
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
-        check_fields(config, spec, FIELDS)
-        super().__init__(config, spec)
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
         height, width, _ = spec["image"].shape
         self.size = height, width
         if any(spec[name].shape != self.size for name in ("segmentation", "depth")):
             got = {name: list(spec[name].shape) for name in FIELDS}
             raise UserError(f"image, segmentation and depth have one height and width, got {got}.")
-        if config.augment.color < 0:
-            raise UserError(f"augment.color is {config.augment.color}: use a number from 0.")
-
-    def as_source(self, inputs: Any) -> Source:
-        """Images uint8 `[N, H, W, 3]` as a source, with the assumed camera and nothing else known."""
-        image = np.asarray(inputs)
-        if image.dtype != np.uint8 or image.shape[1:] != (*self.size, 3):
-            raise UserError(
-                f"Images are uint8 [N, {self.size[0]}, {self.size[1]}, 3], got {image.dtype} "
-                f"{list(image.shape)}."
-            )
-        number = len(image)
-        return FieldSource(
-            {
-                "image": image,
-                "planes": np.zeros((number, MAX_PLANES, 3), np.float32),
-                "segmentation": np.full((number, *self.size), UNKNOWN, np.uint8),
-                "depth": np.zeros((number, *self.size), np.float32),
-                "camera": np.repeat(assumed_camera(*self.size)[None], number, axis=0),
-            }
-        )
 
     def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; segmentations, depths and cameras must be such as there can be."""
@@ -271,13 +233,13 @@ class PlanarReconstructionTask(Task):
         error = sum(jnp.where(counts, term, 0.0) for counts, term in terms)
         return jnp.sum(error, axis=(1, 2))
 
-    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> PlaneMaps:
+    def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> PlaneMaps:
         """The maps, with the image's camera."""
         return outputs.output.replace(camera=batch["camera"])
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """The maps themselves: planes are found among them on the host, by `summary`."""
-        maps = self.predicted(outputs, batch)
+        maps = self.with_known(outputs, batch)
         return {"plane": maps.plane, "planar": maps.planar}
 
     def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
@@ -305,7 +267,7 @@ class PlanarReconstructionTask(Task):
         depth = 1 / np.maximum(inverse_depth, LEAST_INVERSE_DEPTH)
         return found, depth.astype(np.float32)
 
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """Records `[N]` of `planes` `[20, 3]`, `segmentation` and `depth` `[H, W]`, `camera` `[4]`.
 
         Their conventions are those of the sources, see nvc_jax/geometry/planes.py. `anchor`, int32
@@ -329,44 +291,7 @@ class PlanarReconstructionTask(Task):
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The pixels, from 0 to 1."""
-        return (batch["image"].astype(np.float32) / 255.0).reshape(len(batch["image"]), -1)
-
-    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """See `Task`; the images."""
-        return batch["image"].astype(np.float32) / 255.0
-
-    def render(self, presented: np.ndarray) -> np.ndarray:
-        """See `Task`; planes in the color of their direction, paler with depth."""
-        from nvc_jax.plots import planes as plots_planes  # matplotlib is slow to import
-
-        return plots_planes.render_layout(presented)
-
-    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
-        """`planes` and `recall`, of the examples shown."""
-        from nvc_jax.plots import planes as plots_planes  # matplotlib is slow to import
-
-        pairs = zip(batch["planes"], batch["segmentation"], strict=True)
-        rays = (pixel_rays(camera, *self.size) for camera in batch["camera"])
-        found = (Planes(record["planes"], record["segmentation"]) for record in decoded)
-        overlaps = [
-            plane_metrics.plane_overlaps(*images) for images in zip(pairs, found, rays, strict=True)
-        ]
-        return {
-            "planes": plots_planes.plane_grid(batch, decoded),
-            "recall": plots_planes.recall_curves({"predicted planes": overlaps}),
-        }
-
-    def export(self, presented: np.ndarray, stem: Path) -> Path | None:
-        """See `Task`; the pixels that lie on planes, as points in the color of their plane, PLY."""
-        from nvc_jax.plots import planes as plots_planes  # matplotlib is slow to import
-
-        planar = presented["segmentation"] < NON_PLANAR
-        if not planar.any():
-            return None
-        rays = pixel_rays(presented["camera"], *self.size)
-        points = points_of_depth(presented["depth"], rays)[planar]
-        colors = plots_planes.plane_colors(presented["segmentation"][planar])
-        return export_points(stem.with_suffix(".ply"), points, colors)
+        return unit_pixels(batch)
 
 
 def summarize(examples: Any) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -14,25 +14,17 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
-from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.source import (
-    FieldSource,
-    FieldSpec,
-    Source,
-    class_names_of,
-    point_class_names_of,
-    select,
-)
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.base.source import Source, class_names_of, point_class_names_of
 from nvc_jax.data.registry import SOURCES
-from nvc_jax.data.shapes.scenes import SCENE_OPTIONS, SceneClouds, scene_options
-from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
+from nvc_jax.data.shapes.examples import LabeledClouds
 from nvc_jax.metrics import segmentation, volumes
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.point_segmentation import SEGMENTATION_NETWORKS, make_point_segmentation
 from nvc_jax.tasks import labels
 from nvc_jax.tasks.augment import ASSIGN_FROM, TURN_OPTIONS, turn_points
-from nvc_jax.tasks.base import Outputs, Task, check_fields
-from nvc_jax.tasks.clouds import as_clouds, histograms
+from nvc_jax.tasks.base import Outputs, Task
+from nvc_jax.tasks.clouds import histograms
 
 
 @flax.struct.dataclass
@@ -71,26 +63,20 @@ class PointSegmentationTask(Task):
     """Class of every point by weighted cross-entropy over known points, and a soft IoU."""
 
     options = (
-        Option("data.compose_scenes", False, "scenes of shapes, labeled by class, not shapes"),
-        shared.NUM_POINTS,
-        *SCENE_OPTIONS,
-        *STRETCH_OPTIONS,
         *TURN_OPTIONS,
         ASSIGN_FROM,
         Option("model.know_category", False, "the network is told the category"),
         *labels.CLASS_OPTIONS,
     )
     networks = SEGMENTATION_NETWORKS
-
+    examples = LabeledClouds
+    fields: ClassVar = {"points": ("[P, C]", "float32"), "point_label": ("[P]", "uint8")}
     decodes_codes = False
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
-        check_fields(
-            config, spec, {"points": ("[P, C]", "float32"), "point_label": ("[P]", "uint8")}
-        )
-        super().__init__(config, spec)
-        reader = SOURCES.get(config.data.source)
-        self.parts = None if config.data.compose_scenes or reader is None else reader.parts
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
+        composed = config.data.compose_scenes
+        self.parts = None if composed else SOURCES[config.data.source].parts
         if self.parts is None and config.model.know_category:
             raise UserError(
                 "model.know_category needs data whose parts belong to categories: set it to false."
@@ -99,21 +85,6 @@ class PointSegmentationTask(Task):
             labels.check_num_classes(config) if self.parts is None else self.parts.shape[1]
         )
         self.class_weights = labels.check_class_weights(config, self.num_classes)
-
-    @classmethod
-    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
-        """Clouds as they are, or scenes composed of stored shapes with `data.compose_scenes`."""
-        data = config.data
-        if not data.compose_scenes:
-            return select(source, ("points", "point_label", "label"))
-        source = with_stretched_copies(select(source, ("points", "label")), data, split)
-        return SceneClouds(source, num_points=data.num_points, **scene_options(data, split))
-
-    def as_source(self, inputs: Any) -> Source:
-        """Clouds `[n, P, C]` of any number P of points as a source, their classes unknown."""
-        points = as_clouds(inputs, self.batch_spec["points"].shape)
-        unknown = np.full(points.shape[:2], volumes.UNKNOWN, np.uint8)
-        return FieldSource({"points": points, "point_label": unknown})
 
     def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; classes and categories must be below their number, or unknown."""
@@ -192,7 +163,7 @@ class PointSegmentationTask(Task):
         values["class_miou"] = categories.mean
         return values | labels.named("miou_category", categories.per_class, class_names_of(source))
 
-    def present(self, output: PointLogits) -> np.ndarray:
+    def postprocess(self, output: PointLogits) -> np.ndarray:
         """Class of every point, uint8 `[N, P]`; where parts have categories, among those."""
         logits, category = np.asarray(output.logits), np.asarray(output.category)
         if self.parts is not None:
@@ -203,21 +174,3 @@ class PointSegmentationTask(Task):
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Share of the cloud's points in each of 8³ cells."""
         return histograms(batch["points"])
-
-    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """See `Task`; the clouds with their points colored by class, gray where it is unknown."""
-        return self._render(batch, batch["point_label"])
-
-    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
-        """`segmentations`."""
-        from nvc_jax import plots  # matplotlib is slow to import
-
-        rows = {"prediction": self._render(batch, decoded), "truth": self.pictures(batch)}
-        return {"segmentations": plots.example_grid(rows, title="Segmentations")}
-
-    @staticmethod
-    def _render(batch: Mapping[str, np.ndarray], point_label: np.ndarray) -> np.ndarray:
-        """Pictures of clouds with the given classes."""
-        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
-
-        return plots_3d.render_points(batch["points"], point_label)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,12 +10,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nvc_jax.core.options import Option
-from nvc_jax.data.base.source import FieldSpec, Source, point_class_names_of, select
-from nvc_jax.data.shapes.scenes import SCENE_OPTIONS, SceneVolumes, scene_options
-from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.base.source import Source, point_class_names_of
+from nvc_jax.data.shapes.examples import VoxelScenes
 from nvc_jax.metrics import volumes
-from nvc_jax.plots.export import export_points
 from nvc_jax.tasks import labels
 from nvc_jax.tasks.base import Outputs
 from nvc_jax.tasks.voxel_completion import VolumeTask
@@ -25,28 +22,13 @@ from nvc_jax.tasks.voxel_completion import VolumeTask
 class SemanticCompletionTask(VolumeTask):
     """Class of every voxel by weighted cross-entropy, summed over known voxels."""
 
-    options = (
-        *VolumeTask.volume_options,
-        *SCENE_OPTIONS,
-        *STRETCH_OPTIONS,
-        Option("data.scene_size", (32, 16, 32), "voxels", at_least=1),
-        *labels.CLASS_OPTIONS,
-    )
+    options = (*VolumeTask.options, *labels.CLASS_OPTIONS)
+    examples = VoxelScenes
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
-        super().__init__(config, spec)
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
         self.outputs = labels.check_num_classes(config)
         self.class_weights = labels.check_class_weights(config, self.outputs)
-
-    @classmethod
-    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
-        """Scenes composed of stored shapes; labeled volumes are taken as they are."""
-        if "partial" in source.spec:
-            return source
-        size = tuple(config.data.scene_size)
-        source = select(source, ("voxels", "label"))
-        source = with_stretched_copies(source, config.data, split)
-        return SceneVolumes(source, size=size, **scene_options(config.data, split))
 
     def check_values(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; classes must be below `model.num_classes`, or 255."""
@@ -64,7 +46,7 @@ class SemanticCompletionTask(VolumeTask):
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Counts of voxels of every class, and of those that are not empty."""
-        predicted = jnp.argmax(self.predicted(outputs, batch), axis=-1)
+        predicted = jnp.argmax(self.with_known(outputs, batch), axis=-1)
         intersection, union = volumes.class_counts(predicted, batch["target"], self.outputs)
         occupied = volumes.geometric_counts(predicted, batch["target"])
         return {
@@ -73,7 +55,7 @@ class SemanticCompletionTask(VolumeTask):
             "geometry": jnp.stack(occupied, axis=-1),
         }
 
-    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The logits; with `eval.keep_observed` what was seen cannot be empty."""
         logits = outputs.output
         if not self.config.eval.keep_observed:
@@ -93,23 +75,6 @@ class SemanticCompletionTask(VolumeTask):
         }
         return values | labels.class_iou(intersection, union, point_class_names_of(source))
 
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """Class of every voxel, uint8 `[N, X, Y, Z]`."""
         return np.argmax(np.asarray(output), axis=-1).astype(np.uint8)
-
-    def render(self, presented: np.ndarray) -> np.ndarray:
-        """Pictures of volumes as `present` gives them."""
-        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
-
-        return plots_3d.render_volumes(presented)
-
-    def export(self, presented: np.ndarray, stem: Path) -> Path | None:
-        """See `Task`; the centers of occupied voxels in the color of their class, as PLY."""
-        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
-
-        occupied = np.argwhere(presented > 0)
-        if not len(occupied):
-            return None
-        centers = (occupied + 0.5 - np.array(presented.shape) / 2) / max(presented.shape)
-        colors = plots_3d.class_colors(presented[presented > 0])
-        return export_points(stem.with_suffix(".ply"), centers, colors)

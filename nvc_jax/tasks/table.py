@@ -8,16 +8,14 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from nvc_jax.core.options import Option
-from nvc_jax.data.base.source import FieldSource, FieldSpec, Source
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.images import MLPDecoder
 from nvc_jax.networks.layers import HIDDEN, LAYER_OPTIONS, MLP, module_options
 from nvc_jax.tasks.augment import ASSIGN_FROM, TARGET
-from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.base import Outputs, Task
 
 
 def swap_features(x: jax.Array, keys: jax.Array, share: float) -> jax.Array:
@@ -65,11 +63,8 @@ class TableTask(Task):
         TARGET,
         ASSIGN_FROM,
     )
+    fields: ClassVar = {"features": ("[F]", "float32")}
     networks: ClassVar = {"mlp": (HIDDEN, *LAYER_OPTIONS)}
-
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
-        check_fields(config, spec, {"features": ("[F]", "float32")})
-        super().__init__(config, spec)
 
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`; dense layers."""
@@ -100,11 +95,7 @@ class TableTask(Task):
         """Squared error, summed over features, `[B]`."""
         return jnp.sum(jnp.square(outputs.output - batch["target"]), axis=1)
 
-    def as_source(self, inputs: Any) -> Source:
-        """Rows `[N, F]` as a source."""
-        return FieldSource({"features": np.asarray(inputs, np.float32)})
-
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """The rows."""
         return np.asarray(output)
 

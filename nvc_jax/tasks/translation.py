@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -14,21 +14,20 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
-from nvc_jax.data.base.source import FieldSpec, Source
-from nvc_jax.data.text.buckets import BucketedBatches, TokenPairs
-from nvc_jax.data.text.parallel_text import iterate_pairs, pair_source
-from nvc_jax.data.text.vocabulary import BEGIN_ID, PADDING_ID, Vocabulary, train_vocabulary
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.base.source import Source
+from nvc_jax.data.text.examples import SentencePairs, learned_vocabulary
+from nvc_jax.data.text.vocabulary import BEGIN_ID, PADDING_ID
 from nvc_jax.metrics.token_loss import cross_entropy
 from nvc_jax.metrics.translation import bleu, chrf
 from nvc_jax.model.autoencoder import content_keys, draw_positions, make_bottleneck, make_latents
 from nvc_jax.model.bottleneck import Latent, NebulaBottleneck, example_keys
 from nvc_jax.networks.decoding import beam_search, greedy
 from nvc_jax.networks.transformer import TRANSFORMER_NETWORKS, Transformer, make_transformer
-from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.base import Outputs, Task
 from nvc_jax.tasks.options import NUM_POSITIONS
 
 LATENTS = ("sentence", "token", "none")
-VOCABULARY_FILE = "vocabulary.model"
 
 
 class TranslationModel(nn.Module):
@@ -124,23 +123,9 @@ def masked_mean(states: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 class TranslationTask(Task):
-    """Label-smoothed cross-entropy of tokens, and BLEU of translations.
-
-    The vocabulary is learned from the training pairs alone and kept in the work directory.
-    """
+    """Label-smoothed cross-entropy of tokens, and BLEU of translations."""
 
     options = (
-        Option("data.vocab_size", 4000, "pieces of words, of both languages together", at_least=1),
-        Option("data.max_source_tokens", 64, "longer sentences are cut", at_least=2),
-        Option("data.max_target_tokens", 64, "longer sentences are cut", at_least=2),
-        Option("data.num_buckets", 4, "shapes of training batches, by length", at_least=1),
-        Option("train.tokens_per_batch", 2000, "target tokens, in place of batch_size", at_least=1),
-        Option(
-            "train.batch_multiple",
-            8,
-            "of which a batch's size is one; devices divide it",
-            at_least=1,
-        ),
         Option(
             "model.latent",
             "sentence",
@@ -159,69 +144,14 @@ class TranslationTask(Task):
         Option("eval.length_penalty", 0.6, "of beam search; 0: none", at_least=0),
     )
     networks = TRANSFORMER_NETWORKS
-
-    learns = True
+    examples = SentencePairs
+    fields: ClassVar = {"source": ("[S]", "int32"), "target": ("[T]", "int32")}
     decodes_codes = False
     measures_predictions = True
 
-    def __init__(
-        self,
-        config: ml_collections.ConfigDict,
-        spec: Mapping[str, FieldSpec],
-        learned: Mapping[str, bytes] | None = None,
-    ):
-        check_fields(config, spec, {"source": ("[S]", "int32"), "target": ("[T]", "int32")})
-        super().__init__(config, spec)
-        if config.model.latent not in LATENTS:
-            raise UserError(
-                f"model.latent is {config.model.latent!r}: use one of {', '.join(LATENTS)}."
-            )
-        if not 0.0 <= config.loss.label_smoothing < 1.0:
-            raise UserError(
-                f"loss.label_smoothing is {config.loss.label_smoothing}: use a number from 0 to "
-                "below 1."
-            )
-        if config.eval.beam_size < 1:
-            raise UserError(f"eval.beam_size is {config.eval.beam_size}: use 1 or more.")
-        self.vocabulary = _vocabulary(learned)
-
-    @classmethod
-    def learn(cls, source: Source, config: ml_collections.ConfigDict) -> dict[str, bytes]:
-        """The vocabulary of both languages."""
-        sentences = (text for pair in iterate_pairs(source) for text in pair)
-        return {VOCABULARY_FILE: train_vocabulary(sentences, config.data.vocab_size)}
-
-    @classmethod
-    def examples(
-        cls,
-        source: Source,
-        config: ml_collections.ConfigDict,
-        split: str,
-        learned: Mapping[str, bytes] | None = None,
-    ) -> Source:
-        """Pairs of sentences as tokens; those of the training in batches of like lengths."""
-        data = config.data
-        pairs = TokenPairs(
-            source, _vocabulary(learned), data.max_source_tokens, data.max_target_tokens
-        )
-        if split != "train":
-            return pairs
-        return BucketedBatches(
-            pairs,
-            config.train.tokens_per_batch,
-            seed=config.seed,
-            unit=config.train.batch_multiple,
-            num_buckets=data.num_buckets,
-        )
-
-    def as_source(self, inputs: Any) -> Source:
-        """Sentences of the source language, a sequence of strings, as a source."""
-        if isinstance(inputs, str) or not all(isinstance(text, str) for text in inputs):
-            raise UserError("Sentences to translate are a sequence of strings.")
-        unknown = [""] * len(inputs)
-        source = pair_source(list(inputs), unknown, where="the sentences")
-        shape = [self.batch_spec[name].shape[0] for name in ("source", "target")]
-        return TokenPairs(source, self.vocabulary, *shape)
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
+        self.vocabulary = learned_vocabulary(learned)
 
     def check_batch(self, batch: Mapping[str, np.ndarray]) -> None:
         """See `Task`; rows may be shorter than the longest."""
@@ -299,34 +229,11 @@ class TranslationTask(Task):
         values = {"perplexity": float(np.exp(nats / tokens)), "token_accuracy": right / tokens}
         references = getattr(source, "references", None)
         if references is not None:
-            translations = self.present(encoded["prediction"]).tolist()
+            translations = self.postprocess(encoded["prediction"]).tolist()
             values["bleu"] = bleu(translations, references).value
             values["chrf"] = chrf(translations, references).value
         return values
 
-    def describe(self, source: Source, ids: np.ndarray) -> list[str]:
-        """Source sentences; with a latent for every token, the one that was looked at in brackets."""
-        batch = source.gather(ids)
-        position = self.prepare(jax.tree.map(jnp.asarray, batch)).get("position")
-        if position is None:
-            return self.vocabulary.decode(batch["source"])
-        parts = [
-            (row[:at], row[at : at + 1], row[at + 1 :])
-            for row, (at,) in zip(batch["source"], np.asarray(position), strict=True)
-        ]
-        decoded = [self.vocabulary.decode(part) for part in parts]
-        return [f"{before} [{token}] {after}".strip() for before, token, after in decoded]
-
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """Text of every translation, `[N]` strings."""
         return np.array(self.vocabulary.decode(np.asarray(output)), object)
-
-
-def _vocabulary(learned: Mapping[str, bytes] | None) -> Vocabulary:
-    """The vocabulary among what was learned."""
-    model = (learned or {}).get(VOCABULARY_FILE)
-    if model is None:
-        raise UserError(
-            f"The task translation needs its vocabulary, {VOCABULARY_FILE}: train first, or restore it."
-        )
-    return Vocabulary(model, VOCABULARY_FILE)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -15,16 +13,15 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
-from nvc_jax.data.base.source import FieldSource, FieldSpec, Source, class_names_of, select
-from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
-from nvc_jax.data.shapes.views import SIDES, VIEW_OPTIONS, PartialVolumes
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.base.source import Source, class_names_of
+from nvc_jax.data.shapes.examples import VoxelViews
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.metrics import volumes
 from nvc_jax.model.autoencoder import SkipModel, make_bottleneck
 from nvc_jax.networks.voxels import VOLUME_NETWORKS, make_volume_autoencoder
-from nvc_jax.plots.export import export_voxels
 from nvc_jax.tasks.augment import ASSIGN_FROM, MIRROR, UPRIGHT_SYMMETRY, upright_symmetry
-from nvc_jax.tasks.base import Outputs, Task, check_fields
+from nvc_jax.tasks.base import Outputs, Task
 from nvc_jax.tasks.labels import SOFT_IOU, expected_iou, named
 from nvc_jax.tasks.options import KEEP_OBSERVED, SKIP_OPTIONS
 
@@ -40,14 +37,19 @@ class VolumeTask(Task):
     """
 
     networks = VOLUME_NETWORKS
-    volume_options = (*SKIP_OPTIONS, KEEP_OBSERVED, MIRROR, UPRIGHT_SYMMETRY, ASSIGN_FROM)
+    fields: ClassVar = dict.fromkeys(("partial", "complete"), ("[X, Y, Z]", "uint8"))
+    options: ClassVar[tuple[Option, ...]] = (
+        *SKIP_OPTIONS,
+        KEEP_OBSERVED,
+        MIRROR,
+        UPRIGHT_SYMMETRY,
+        ASSIGN_FROM,
+    )
 
     outputs = 1
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
-        volume = ("[X, Y, Z]", "uint8")
-        check_fields(config, spec, {"partial": volume, "complete": volume})
-        super().__init__(config, spec)
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
         x, y, z = spec["partial"].shape
         if spec["complete"].shape != (x, y, z):
             raise UserError(
@@ -60,16 +62,6 @@ class VolumeTask(Task):
                 "augment.upright_symmetry turns volumes about the vertical axis: it needs X = Z, got "
                 f"{x} and {z}."
             )
-        if not 0.0 <= config.model.skip_dropout <= 1.0:
-            raise UserError(
-                f"model.skip_dropout is {config.model.skip_dropout}: use a number from 0 to 1."
-            )
-
-    def as_source(self, inputs: Any) -> Source:
-        """Partial volumes `[N, X, Y, Z]` as a source, with everything else unknown."""
-        partial = np.asarray(inputs)
-        complete = np.full(partial.shape, UNKNOWN, np.uint8)
-        return FieldSource({"partial": (partial != 0).astype(np.uint8), "complete": complete})
 
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`."""
@@ -111,36 +103,12 @@ class VolumeTask(Task):
             partial = np.add.reduceat(partial, starts, axis=axis) / lengths
         return partial.reshape(len(partial), -1)
 
-    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """See `Task`; the complete volumes."""
-        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
-
-        return plots_3d.render_volumes(batch["complete"])
-
-    @abc.abstractmethod
-    def render(self, presented: np.ndarray) -> np.ndarray:
-        """See `Task`."""
-
-    def figures(self, batch: Mapping[str, np.ndarray], decoded: np.ndarray) -> dict[str, Any]:
-        """`completions`."""
-        from nvc_jax import plots  # matplotlib is slow to import
-        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
-
-        rows = {
-            "input": plots_3d.render_volumes(batch["partial"]),
-            "completion": self.render(decoded),
-            "truth": self.pictures(batch),
-        }
-        return {"completions": plots.example_grid(rows, title="Completions")}
-
 
 class VoxelCompletionTask(VolumeTask):
     """Occupancy of every voxel by weighted binary cross-entropy, summed over known voxels."""
 
     options = (
-        *VolumeTask.volume_options,
-        *VIEW_OPTIONS,
-        *STRETCH_OPTIONS,
+        *VolumeTask.options,
         Option(
             "loss.gamma",
             0.5,
@@ -164,30 +132,12 @@ class VoxelCompletionTask(VolumeTask):
             below=1,
         ),
     )
+    examples = VoxelViews
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Mapping[str, FieldSpec]):
-        super().__init__(config, spec)
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
         self.gamma, self.threshold = config.loss.gamma, config.eval.threshold
         self.thresholds = tuple(config.eval.thresholds)
-        if not 0.0 < self.gamma < 1.0:
-            raise UserError(f"loss.gamma is {self.gamma}: use a number between 0 and 1.")
-        for value in (self.threshold, *self.thresholds):
-            if not 0.0 < value < 1.0:
-                raise UserError(f"A threshold of occupancy is {value}: use one between 0 and 1.")
-
-    @classmethod
-    def examples(cls, source: Source, config: ml_collections.ConfigDict, split: str) -> Source:
-        """Views of stored shapes; pairs are taken as they are."""
-        if "partial" in source.spec:
-            return source
-        data = config.data
-        sides = SIDES if data.side_views else ()
-        return PartialVolumes(
-            with_stretched_copies(select(source, ("voxels", "label")), data, split),
-            views=sides,
-            num_oblique=data.oblique_views,
-            seed=data.view_seed,
-        )
 
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Weighted binary cross-entropy, and one less the soft IoU, float32 `[B]`.
@@ -214,11 +164,11 @@ class VoxelCompletionTask(VolumeTask):
         if weight == 0.0:
             return error
         weight *= float(np.prod(self.shape))
-        probability = jax.nn.sigmoid(self.predicted(outputs, batch)[..., 0])
+        probability = jax.nn.sigmoid(self.with_known(outputs, batch)[..., 0])
         flat = [x.reshape(x.shape[0], -1) for x in (probability, occupied, known)]
         return error + weight * (1.0 - expected_iou(*flat))
 
-    def predicted(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The logits; with `eval.keep_observed` those of seen voxels are as good as infinite."""
         if not self.config.eval.keep_observed:
             return outputs.output
@@ -226,7 +176,7 @@ class VoxelCompletionTask(VolumeTask):
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Counts of voxels at `eval.threshold`, then at `eval.thresholds`, `[B, 1 + T]`."""
-        probability = jax.nn.sigmoid(self.predicted(outputs, batch)[..., 0])
+        probability = jax.nn.sigmoid(self.with_known(outputs, batch)[..., 0])
         intersection, union = volumes.occupancy_counts(
             probability, batch["target"], (self.threshold, *self.thresholds)
         )
@@ -249,18 +199,6 @@ class VoxelCompletionTask(VolumeTask):
             values |= named("iou_class", classes.per_class, class_names_of(source))
         return values
 
-    def present(self, output: Any) -> np.ndarray:
+    def postprocess(self, output: Any) -> np.ndarray:
         """Probability of every voxel to be occupied, `[N, X, Y, Z]`."""
         return np.asarray(jax.nn.sigmoid(jnp.asarray(output[..., 0])))
-
-    def render(self, presented: np.ndarray) -> np.ndarray:
-        """See `Task`; voxels of `eval.threshold` or more are drawn."""
-        from nvc_jax.plots import shapes as plots_3d  # matplotlib is slow to import
-
-        return plots_3d.render_volumes(presented >= self.threshold)
-
-    def export(self, presented: np.ndarray, stem: Path) -> Path | None:
-        """See `Task`; the surface of the voxels of `eval.threshold` or more, as PLY."""
-        if not (presented >= self.threshold).any():
-            return None
-        return export_voxels(stem.with_suffix(".ply"), presented, threshold=self.threshold)

@@ -368,7 +368,7 @@ class _Run:
             return None
         step = parallel.map_step(partial(predict_step, experiment=self.experiment))
         outputs = encode_source(step, self.state, subset(self.validation, ids), len(ids))
-        return self.validation.gather(ids), self.experiment.task.present(outputs["output"])
+        return self.validation.gather(ids), self.experiment.task.postprocess(outputs["output"])
 
     def _save(self, kind: str | None = None) -> TrainState:
         """Starts a checkpoint of the present state, which is copied to the host first."""

@@ -39,8 +39,10 @@ def show_examples(
     batch: Mapping[str, np.ndarray],
     predicted: np.ndarray,
 ) -> None:
-    """The task's figures of a few examples; see `Task.figures`."""
-    _write(writer, step, lambda: task.figures(batch, predicted))
+    """The task's figures of a few examples; see `Display.figures`."""
+    from nvc_jax.displays import make_display  # matplotlib is slow to import
+
+    _write(writer, step, lambda: make_display(task).figures(batch, predicted))
 
 
 def _write(writer: MetricWriter, step: int, draw: Callable[[], dict[str, Any]]) -> None:

@@ -88,10 +88,10 @@ def test_what_is_presented_and_measured():
     task, batch = task_of(), batch_of()
     output = jnp.asarray(output_of(batch["joints"], batch["center"]), jnp.float32)
     outputs, prepared = Outputs(output=output, latent=None), task.prepare(batch)
-    shown = task.present(task.predicted(outputs, prepared))
+    shown = task.postprocess(task.with_known(outputs, prepared))
     np.testing.assert_allclose(shown, batch["joints"], atol=1e-3)
     about_center = batch["joints"] - batch["center"][:, None]
-    np.testing.assert_allclose(task.present(output), about_center, atol=1e-3)
+    np.testing.assert_allclose(task.postprocess(output), about_center, atol=1e-3)
     moved = output.at[:, 0, 2].add(0.15)
     measured = task.metrics(Outputs(output=moved, latent=None), prepared)
     values = task.summary({k: np.asarray(x) for k, x in measured.items()}, None)
@@ -187,8 +187,8 @@ def test_what_does_not_fit_is_one_sentence():
         broken = {**batch, name: np.full_like(batch[name], value)}
         with pytest.raises(UserError, match=words):
             task.check_values(broken)
-    with pytest.raises(UserError, match=r"uint8 \['N', 16, 16, 1\].*float64"):
-        task.as_source(np.zeros((2, SIDE, SIDE, 1)))
+    with pytest.raises(UserError, match=r"uint8 \[N, 16, 16, 1\].*float64"):
+        task.examples.from_arrays(np.zeros((2, SIDE, SIDE, 1)), task.batch_spec)
 
 
 def test_a_whole_run(tmp_path):

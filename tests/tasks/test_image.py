@@ -309,9 +309,9 @@ def test_recomputed_activations_take_less_memory():
 def test_presented_values_lie_between_zero_and_one():
     output = np.array([-3.0, -1.0, 0.0, 1.0, 2.0], np.float32)
     squared = task_of(loss__value_range=(-1.0, 1.0))
-    np.testing.assert_allclose(squared.present(output), [0, 0, 0.5, 1, 1])
+    np.testing.assert_allclose(squared.postprocess(output), [0, 0, 0.5, 1, 1])
     logits = task_of(loss__likelihood="binary_cross_entropy")
-    np.testing.assert_allclose(logits.present(output), 1 / (1 + np.exp(-output)), rtol=1e-6)
+    np.testing.assert_allclose(logits.postprocess(output), 1 / (1 + np.exp(-output)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0)])
@@ -319,22 +319,3 @@ def test_features_are_the_pixels_between_zero_and_one(value_range):
     batch = batch_of()
     features = task_of(loss__value_range=value_range).features(batch)
     np.testing.assert_allclose(features, batch["image"].reshape(5, -1) / 255, atol=1e-6)
-
-
-@pytest.mark.parametrize("label", [0, -1])
-def test_figures_of_labeled_and_unlabeled_images(label):
-    task = task_of(shape=(4, 3, 1))
-    image = np.zeros((2, 4, 3, 1), np.uint8)
-    batch = {"image": image, "label": np.full(2, label, np.int32)}
-    figures = task.figures(batch, np.zeros((2, 4, 3, 1)))
-    assert set(figures) == {"reconstructions"}
-    (axes,) = figures["reconstructions"].axes
-    names = [text.get_text() for text in axes.get_yticklabels()]
-    assert names == ["input", "reconstruction"]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ([] if label < 0 else ["0", "0"])
-
-
-@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0)])
-def test_pictures_are_the_images_between_zero_and_one(value_range):
-    task, batch = task_of(loss__value_range=value_range), batch_of()
-    np.testing.assert_allclose(task.pictures(batch), batch["image"] / 255, atol=1e-6)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import trimesh
 from matplotlib.figure import Figure
 
 from nvc_jax import plots
@@ -19,7 +17,7 @@ from nvc_jax.data.planes.rooms import Rooms
 from nvc_jax.evaluation import evaluate, load
 from nvc_jax.geometry.planes import invert_planes, pixel_rays
 from nvc_jax.tasks import TASKS, Outputs, make_task
-from nvc_jax.tasks.planar_reconstruction import PlaneMaps, mirror, rays_of
+from nvc_jax.tasks.planar_reconstruction import PlaneMaps, mirror
 from nvc_jax.training.loop import train
 from tests.settings import config_with
 
@@ -58,11 +56,6 @@ def true_maps(batch, planar=9.0):
         anchor=np.zeros((len(number), *(side // 4 for side in SIZE)), np.int32),
         camera=batch["camera"],
     )
-
-
-def test_rays_are_those_of_the_host():
-    found = rays_of(jnp.asarray(BATCH["camera"]), *SIZE)
-    np.testing.assert_allclose(found, pixel_rays(BATCH["camera"], *SIZE), rtol=1e-5, atol=1e-6)
 
 
 def test_error_by_hand():
@@ -106,7 +99,7 @@ def test_true_maps_have_no_error_and_full_marks():
 
 def test_presented_records_follow_the_conventions_of_sources():
     task = task_of()
-    records = task.present(true_maps(BATCH))
+    records = task.postprocess(true_maps(BATCH))
     assert records.shape == (4,) and records["segmentation"].dtype == np.uint8
     np.testing.assert_allclose(records["depth"], BATCH["depth"], rtol=1e-3)
     np.testing.assert_array_equal(records["camera"], BATCH["camera"])
@@ -114,23 +107,6 @@ def test_presented_records_follow_the_conventions_of_sources():
     for true, found in zip(BATCH["planes"], records["planes"], strict=True):
         largest = found[0]  # the one with the most pixels is among the true ones
         assert np.abs(true - largest).max(axis=1).min() < 1e-3
-    assert task.render(records).shape == (4, *SIZE, 3)
-    assert task.render(records.reshape(2, 2)).shape == (2, 2, *SIZE, 3)
-    figures = task.figures(BATCH, records)
-    assert set(figures) == {"planes", "recall"}
-
-
-def test_exported_points_lie_where_the_planes_are(tmp_path):
-    task = task_of()
-    record = task.present(true_maps(BATCH))[0]
-    path = task.export(record, tmp_path / "room")
-    cloud: Any = trimesh.load(path)
-    assert len(cloud.vertices) == (record["segmentation"] < 20).sum()
-    assert len(np.unique(cloud.colors[:, :3], axis=0)) == record["planes"].any(axis=1).sum()
-    np.testing.assert_allclose(np.sort(cloud.vertices[:, 2]), np.sort(
-        record["depth"][record["segmentation"] < 20]), rtol=1e-5)  # fmt: skip
-    record["segmentation"] = 20
-    assert task.export(record, tmp_path / "none") is None
 
 
 def test_mirrored_examples_stay_consistent():
@@ -189,9 +165,9 @@ def test_fields_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="planes \\[20, 3\\]"):
         make_task(config_of(), spec)
     with pytest.raises(UserError, match=r"uint8 \[N, 16, 24, 3\]"):
-        task_of().as_source(np.zeros((1, 8, 8, 3), np.uint8))
-    with pytest.raises(UserError, match=r"augment\.color"):
-        task_of(augment__color=-1.0)
+        TASKS["planar_reconstruction"].examples.from_arrays(
+            np.zeros((1, 8, 8, 3), np.uint8), ROOMS.spec
+        )
 
 
 def test_a_whole_run(tmp_path):

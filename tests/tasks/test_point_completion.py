@@ -137,12 +137,12 @@ def test_observed_points_are_kept_beside_what_is_farthest_from_them():
     expected = chamfer(decoded[0].astype(float), kept[0].astype(float), "l1")
     np.testing.assert_allclose(measured["decoded_chamfer_l1"], expected, rtol=1e-6)
     plain = task_of(eval__keep_observed=False)
-    np.testing.assert_array_equal(plain.predicted(outputs, batch).fine, decoded)
+    np.testing.assert_array_equal(plain.with_known(outputs, batch).fine, decoded)
 
 
 def test_what_is_shown_are_the_fine_points():
     output = outputs_of(np.zeros((2, 8, 3)), np.ones((2, 32, 3), np.float32)).output
-    np.testing.assert_array_equal(task_of().present(output), np.ones((2, 32, 3)))
+    np.testing.assert_array_equal(task_of().postprocess(output), np.ones((2, 32, 3)))
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,8 @@ def test_nothing_is_encoded_twice_where_nothing_is_augmented():
 def test_examples_are_views_of_shapes_and_pairs_as_they_are():
     shapes = FieldSource({"points": boxes(3)["complete"], "label": np.arange(3)}, class_names="abc")
     config = config_of(data__oblique_views=2, data__num_points=16)
-    kind = TASKS["point_completion"]
-    views = kind.examples(shapes, config, "train")
+    examples = TASKS["point_completion"].examples
+    views = examples.make(shapes, config, "train")
     assert len(views) == 6 and class_names_of(views) == ("a", "b", "c")
     batch = views.gather(np.arange(6))
     assert batch["partial"].shape == (6, 16, 3)
@@ -227,18 +227,19 @@ def test_examples_are_views_of_shapes_and_pairs_as_they_are():
         assert cKDTree(complete).query(partial)[0].max() == 0
     assert make_task(config, views.spec)
     pairs = FieldSource(boxes(2))
-    assert kind.examples(pairs, config, "test") is pairs
+    assert examples.make(pairs, config, "test") is pairs
 
 
 def test_a_users_clouds_become_a_source_of_the_fields_of_the_training():
-    source = task_of().as_source(boxes(3)["partial"][:, :10])
+    examples = TASKS["point_completion"].examples
+    source = examples.from_arrays(boxes(3)["partial"][:, :10], spec_of())
     assert {k: f.shape for k, f in source.spec.items()} == {
         k: f.shape for k, f in spec_of().items()
     }
     np.testing.assert_array_equal(source.gather(np.arange(3))["label"], [-1, -1, -1])
     for wrong in (np.zeros((2, PARTIAL, 6)), np.zeros((2, 0, 3)), np.zeros((0, PARTIAL, 3))):
         with pytest.raises(UserError):
-            task_of().as_source(wrong)
+            examples.from_arrays(wrong, spec_of())
 
 
 def test_the_baseline_sees_the_input_and_not_the_target():
@@ -247,18 +248,6 @@ def test_the_baseline_sees_the_input_and_not_the_target():
     np.testing.assert_allclose(features.sum(axis=1), 1)
     other = {**batch, "complete": batch["complete"][::-1]}
     np.testing.assert_array_equal(task_of().features(other), features)
-
-
-def test_figures_show_input_completion_and_truth():
-    task, batch = task_of(), boxes(2)
-    figures = task.figures(batch, batch["complete"][:, :7])
-    assert figures.keys() == {"completions"}
-    (axes,) = figures["completions"].axes
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["input", "completion", "truth"]
-    pictures = task.pictures(batch)
-    np.testing.assert_array_equal(pictures, task.render(batch["complete"]))
-    assert task.render(batch["complete"][None]).shape == (1, *pictures.shape)
 
 
 # --- A whole run ---------------------------------------------------------------------------------

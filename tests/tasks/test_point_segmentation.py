@@ -127,7 +127,7 @@ def test_parts_are_predicted_among_those_of_the_category_and_scored_by_shape():
     predicted = np.where(own[:, None], logits, -np.inf).argmax(axis=-1)
     assert (predicted != logits.argmax(axis=-1)).mean() > 0.5
     task = task_of()
-    shown = task.present(outputs_of(logits, batch["label"]).output)
+    shown = task.postprocess(outputs_of(logits, batch["label"]).output)
     assert shown.dtype == np.uint8
     np.testing.assert_array_equal(shown, predicted)
 
@@ -230,11 +230,11 @@ def test_examples_are_clouds_as_they_are_or_scenes():
     batch = {**shapes(12), "normals": np.zeros((12, POINTS, 3), np.float32)}
     batch["points"] /= 10
     source = FieldSource(batch, class_names=CLASS_NAMES, point_class_names=["x"] * NUM_PARTS)
-    taken = KIND.examples(source, config_of(), "train")
+    taken = KIND.examples.make(source, config_of(), "train")
     assert taken.spec.keys() == {"points", "point_label", "label"} and len(taken) == 12
     changes = {"data__num_scenes": 5, "data__num_heldout_scenes": 2, "data__num_points": 20}
     config = config_of(**SCENES, **changes)
-    scenes = {split: KIND.examples(source, config, split) for split in ("train", "test")}
+    scenes = {split: KIND.examples.make(source, config, split) for split in ("train", "test")}
     assert [len(scenes[split]) for split in scenes] == [5, 2]
     found = scenes["test"].gather(np.arange(2))
     assert found["points"].shape == (2, 20, 3) and set(found["label"]) == {-1}
@@ -245,12 +245,12 @@ def test_examples_are_clouds_as_they_are_or_scenes():
 @pytest.mark.parametrize("channels", [3, 6])
 def test_a_users_clouds_have_unknown_classes(channels):
     task = make_task(config_of(), spec_of(points=((POINTS, channels), "f4")))
-    source = task.as_source(np.ones((2, 9, channels)))
+    source = KIND.examples.from_arrays(np.ones((2, 9, channels)), task.batch_spec)
     batch = source.gather(np.arange(2))
     task.check_batch(batch)
     assert set(batch["point_label"].ravel()) == {255} and set(batch["label"]) == {-1}
     with pytest.raises(UserError, match=rf"\[n, P, {channels}\], got shape \(2, 9, 5\)"):
-        task.as_source(np.ones((2, 9, 5)))
+        KIND.examples.from_arrays(np.ones((2, 9, 5)), task.batch_spec)
 
 
 def test_augmentation_turns_points_and_leaves_classes_and_colors():
@@ -269,19 +269,6 @@ def test_augmentation_turns_points_and_leaves_classes_and_colors():
     assert len(np.unique(difference[:, 0].round(3))) == 4
     np.testing.assert_array_equal(task.prepare(stored)["points"], batch["points"])
     assert "clean" not in task_of().prepare(stored, jax.random.split(jax.random.key(0), 4))
-
-
-def test_figures_color_points_by_class():
-    task, batch = task_of(), shapes(3)
-    pictures = task.pictures(batch)
-    relabeled = {**batch, "point_label": np.full((3, POINTS), 255, np.uint8)}
-    unknown = task.pictures(relabeled)
-    np.testing.assert_allclose(np.ptp(unknown, axis=-1), 0, atol=1e-6)  # gray
-    assert np.ptp(pictures, axis=-1).max() > 0.2
-    figures = task.figures(batch, batch["point_label"])
-    assert figures.keys() == {"segmentations"}
-    (axes,) = figures["segmentations"].axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["prediction", "truth"]
 
 
 # --- A whole run ----------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import pytest
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSource
+from nvc_jax.displays import make_display
 from nvc_jax.evaluation import evaluate, load
 from nvc_jax.tasks import TASKS, Outputs
-from nvc_jax.tasks.semantic_completion import SemanticCompletionTask
 from nvc_jax.training.loop import train
 from tests.numeric import normal
 from tests.tasks.test_labels import numpy_cross_entropy
@@ -114,13 +114,13 @@ def test_scenes_are_composed_of_stored_shapes():
     config.data.num_scenes, config.data.num_heldout_scenes = 5, 2
     config.data.scene_size, config.data.models_per_scene = (16, 8, 16), (1, 1)
     examples = TASKS["semantic_completion"].examples
-    sizes = [len(examples(source, config, split)) for split in ("train", "validation", "test")]
+    sizes = [len(examples.make(source, config, split)) for split in ("train", "validation", "test")]
     assert sizes == [5, 2, 2]
-    scenes = examples(source, config, "train")
+    scenes = examples.make(source, config, "train")
     assert scenes.spec["complete"].shape == (16, 8, 16)
     assert set(np.unique(scenes.gather(np.arange(5))["complete"])) <= {0, 1, 2, 3}
     volumes = boxes(2)
-    assert examples(volumes, config, "train") is volumes
+    assert examples.make(volumes, config, "train") is volumes
 
 
 def test_a_run_is_trained_and_evaluated(tmp_path):
@@ -150,13 +150,12 @@ def test_a_run_is_trained_and_evaluated(tmp_path):
     batch = test.gather(np.arange(10))
     np.testing.assert_array_equal(model.reconstruct(batch["partial"]), predicted)
 
-    task = model.task
-    assert isinstance(task, SemanticCompletionTask)
+    display = make_display(model.task)
     shown = {name: values[:2] for name, values in batch.items()}
-    assert task.figures(shown, predicted[:2]).keys() == {"completions"}
+    assert display.figures(shown, predicted[:2]).keys() == {"completions"}
     # Pictures are colored by class; what is unknown is not drawn.
     known = np.where(truth == 255, 0, truth)
-    pictures = task.render(known)
-    np.testing.assert_array_equal(task.pictures(batch), pictures)
-    assert np.abs(pictures - task.render(known.clip(max=1))).max() > 0.1
-    assert task.render(model.decode(model.anchors)).shape == (3, *pictures.shape[1:])
+    pictures = display.render(known)
+    np.testing.assert_array_equal(display.pictures(batch), pictures)
+    assert np.abs(pictures - display.render(known.clip(max=1))).max() > 0.1
+    assert display.render(model.decode(model.anchors)).shape == (3, *pictures.shape[1:])

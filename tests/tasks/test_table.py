@@ -53,10 +53,10 @@ def test_training_sees_changed_rows_and_reconstructs_those_that_were():
 
 def test_rows_go_through_as_they_are():
     task, rows = make(), np.random.default_rng(0).normal(size=(5, 3))
-    source = task.as_source(rows)
+    source = task.examples.from_arrays(rows, task.batch_spec)
     assert source.spec["features"] == FieldSpec((3,), np.dtype(np.float32))
     np.testing.assert_array_equal(task.features(source.gather(np.arange(5))), np.float32(rows))
-    np.testing.assert_array_equal(task.present(np.float32(rows)), np.float32(rows))
+    np.testing.assert_array_equal(task.postprocess(np.float32(rows)), np.float32(rows))
 
 
 @pytest.mark.parametrize("field", [{"shape": (3, 4)}, {"dtype": "float64"}])

@@ -12,6 +12,7 @@ import pytest
 
 from nvc_jax.config import changed, make_config
 from nvc_jax.core.errors import UserError
+from nvc_jax.displays import make_display
 from nvc_jax.evaluation import evaluate, load
 from nvc_jax.metrics.translation import bleu
 from nvc_jax.tasks import Outputs, make_task, open_examples, open_training
@@ -145,7 +146,7 @@ def test_latents_of_tokens_are_the_same_on_any_number_of_devices(config):
     wider = {name: np.pad(batch[name], ((0, 0), (0, 3))) for name in ("source", "target")}
     np.testing.assert_array_equal(alone.task.prepare(wider)["position"], fixed)
     assert fixed.shape == (16, 1) and len(np.unique(fixed)) > 2
-    words = alone.task.describe(
+    words = make_display(alone.task).describe(
         open_examples(config, "test", open_training(config)[1]), np.arange(3)
     )
     for text, sentence in zip(words, GERMAN, strict=False):
@@ -189,6 +190,6 @@ def test_other_batches_and_inputs_are_refused(config, run):
     with pytest.raises(UserError, match="expected source"):
         task.check_batch({"source": np.zeros((2, 17), np.int32)})
     with pytest.raises(UserError, match="sequence of strings"):
-        task.as_source("one text")
+        task.examples.from_arrays("one text", task.batch_spec)
     with pytest.raises(UserError, match="vocabulary"):
         make_task(config, task.batch_spec)

@@ -29,6 +29,7 @@ from tests.settings import config_with
 from tests.training.test_devices import largest_change, over
 
 CUBE = (8, 8, 8)
+EXAMPLES = TASKS["voxel_completion"].examples
 
 
 def spec_of(shape=CUBE, complete=None, dtype="uint8"):
@@ -220,17 +221,17 @@ def test_stored_shapes_are_seen_from_several_sides():
     voxels[:, 0], voxels[1] = 1, 1
     source = FieldSource({"voxels": voxels, "label": np.arange(3)}, class_names=("a", "b", "c"))
     config = config_of(data__oblique_views=1)
-    views = TASKS["voxel_completion"].examples(source, config, "train")
+    views = EXAMPLES.make(source, config, "train")
     assert len(views) == 15 and class_names_of(views) == ("a", "b", "c")
     batch = views.gather(np.arange(15))
     np.testing.assert_array_equal(batch["complete"], np.repeat(voxels, 5, axis=0))
     np.testing.assert_array_equal(batch["partial"][5, :, 0], [[0, 0], [1, 1]])  # from +x
     config.data.side_views = False
-    assert len(TASKS["voxel_completion"].examples(source, config, "test")) == 3
+    assert len(EXAMPLES.make(source, config, "test")) == 3
     pairs = boxes(2)
-    assert TASKS["voxel_completion"].examples(pairs, config, "train") is pairs
+    assert EXAMPLES.make(pairs, config, "train") is pairs
     with pytest.raises(UserError, match="voxels"):
-        TASKS["voxel_completion"].examples(FieldSource({"label": np.arange(3)}), config, "train")
+        EXAMPLES.make(FieldSource({"label": np.arange(3)}), config, "train")
 
 
 @pytest.mark.parametrize("assign_from", ["clean", "augmented"])

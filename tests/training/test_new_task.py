@@ -54,7 +54,7 @@ class VectorTask(Task):
     def metrics(self, outputs, batch):
         return {"largest_error": jnp.max(jnp.abs(outputs.output - batch["target"]), axis=1)}
 
-    def present(self, output):
+    def postprocess(self, output):
         return np.asarray(output)
 
 

@@ -1,0 +1,93 @@
+"""How volumes and point clouds are shown, and written for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nvc_jax import plots
+from nvc_jax.displays.base import Display
+from nvc_jax.plots.export import export_points, export_voxels
+from nvc_jax.plots.shapes import class_colors, render_points, render_volumes
+
+
+class VolumeDisplay(Display):
+    """Volumes by the class of their voxels; 0 is empty."""
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Display`; the complete volumes."""
+        return render_volumes(batch["complete"])
+
+    def render(self, outputs: np.ndarray) -> np.ndarray:
+        """See `Display`."""
+        return render_volumes(outputs)
+
+    def export(self, output: np.ndarray, stem: Path) -> Path | None:
+        """See `Display`; the centers of occupied voxels in the color of their class, as PLY."""
+        occupied = np.argwhere(output > 0)
+        if not len(occupied):
+            return None
+        centers = (occupied + 0.5 - np.array(output.shape) / 2) / max(output.shape)
+        return export_points(stem.with_suffix(".ply"), centers, class_colors(output[output > 0]))
+
+    def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
+        """`completions`."""
+        rows = {
+            "input": render_volumes(batch["partial"]),
+            "completion": self.render(outputs),
+            "truth": self.pictures(batch),
+        }
+        return {"completions": plots.example_grid(rows, title="Completions")}
+
+
+class OccupancyDisplay(VolumeDisplay):
+    """Volumes of probabilities: voxels of `eval.threshold` or more are there."""
+
+    def render(self, outputs: np.ndarray) -> np.ndarray:
+        """See `Display`."""
+        return render_volumes(outputs >= self.task.threshold)
+
+    def export(self, output: np.ndarray, stem: Path) -> Path | None:
+        """See `Display`; the surface, as PLY."""
+        if not (output >= self.task.threshold).any():
+            return None
+        return export_voxels(stem.with_suffix(".ply"), output, threshold=self.task.threshold)
+
+
+class CloudDisplay(Display):
+    """Completed point clouds."""
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Display`; the complete clouds."""
+        return render_points(batch["complete"])
+
+    def render(self, outputs: np.ndarray) -> np.ndarray:
+        """See `Display`."""
+        return render_points(outputs)
+
+    def export(self, output: np.ndarray, stem: Path) -> Path | None:
+        """See `Display`; the points, as PLY."""
+        return export_points(stem.with_suffix(".ply"), output)
+
+    def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
+        """`completions`."""
+        clouds = {"input": batch["partial"], "completion": outputs, "truth": batch["complete"]}
+        rows = {name: render_points(x, frame=batch["complete"]) for name, x in clouds.items()}
+        return {"completions": plots.example_grid(rows, title="Completions")}
+
+
+class LabeledCloudDisplay(Display):
+    """Point clouds colored by class, gray where it is unknown."""
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Display`."""
+        return render_points(batch["points"], batch["point_label"])
+
+    def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
+        """`segmentations`."""
+        predicted = render_points(batch["points"], outputs)
+        rows = {"prediction": predicted, "truth": self.pictures(batch)}
+        return {"segmentations": plots.example_grid(rows, title="Segmentations")}
