@@ -9,8 +9,6 @@ A segmentation tells for each pixel the row of its plane among `MAX_PLANES`, `NO
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 MAX_PLANES = 20
@@ -39,15 +37,6 @@ def pixel_rays(camera: np.ndarray, height: int, width: int) -> np.ndarray:
     x = np.broadcast_to((np.arange(width) - cx) / fx, shape)
     y = np.broadcast_to((np.arange(height)[:, None] - cy) / fy, shape)
     return np.stack([x, y, np.ones(shape)], axis=-1)
-
-
-def rays_of(camera: jax.Array, height: int, width: int) -> jax.Array:
-    """`pixel_rays` on the device: `[B, 4]` → float32 `[B, H, W, 3]`."""
-    fx, fy, cx, cy = (camera[:, i, None, None] for i in range(4))
-    shape = (camera.shape[0], height, width)
-    x = jnp.broadcast_to((jnp.arange(width, dtype=jnp.float32)[None, None] - cx) / fx, shape)
-    y = jnp.broadcast_to((jnp.arange(height, dtype=jnp.float32)[None, :, None] - cy) / fy, shape)
-    return jnp.stack([x, y, jnp.ones(shape, jnp.float32)], axis=-1)
 
 
 def assumed_camera(height: int, width: int) -> np.ndarray:

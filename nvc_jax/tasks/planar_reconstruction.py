@@ -18,9 +18,10 @@ from nvc_jax.core.options import Option
 from nvc_jax.data.base.examples import NOTHING, Learned, Spec
 from nvc_jax.data.base.source import Source
 from nvc_jax.data.planes.examples import PlaneExamples
+from nvc_jax.geometry.cameras import rays_of
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.geometry.plane_segmentation import Planes, planes_of_map
-from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, assumed_camera, pixel_rays, rays_of
+from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, assumed_camera, pixel_rays
 from nvc_jax.metrics import planes as plane_metrics
 from nvc_jax.model.anchors import assign
 from nvc_jax.model.autoencoder import SkipModel, content_keys, draw_positions, make_bottleneck

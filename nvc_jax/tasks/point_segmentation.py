@@ -66,6 +66,9 @@ class PointSegmentationTask(Task):
         *TURN_OPTIONS,
         ASSIGN_FROM,
         Option("model.know_category", False, "the network is told the category"),
+        Option(
+            "model.parts", "", "the source whose parts and categories these are; '': data.source"
+        ),
         *labels.CLASS_OPTIONS,
     )
     networks = SEGMENTATION_NETWORKS
@@ -75,11 +78,11 @@ class PointSegmentationTask(Task):
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
         super().__init__(config, spec, learned)
-        composed = config.data.compose_scenes
-        self.parts = None if composed else SOURCES[config.data.source].parts
+        self.parts = None if config.data.compose_scenes else _parts(config)
         if self.parts is None and config.model.know_category:
             raise UserError(
-                "model.know_category needs data whose parts belong to categories: set it to false."
+                "model.know_category needs data whose parts belong to categories: set model.parts to the "
+                "source that has them, or model.know_category to false."
             )
         self.num_classes = (
             labels.check_num_classes(config) if self.parts is None else self.parts.shape[1]
@@ -92,8 +95,8 @@ class PointSegmentationTask(Task):
         largest = np.max(batch["label"], initial=-1)
         if self.parts is not None and largest >= len(self.parts):
             raise UserError(
-                f"label holds the category {largest}: the categories of data.source = "
-                f"{self.config.data.source!r} go from 0 to {len(self.parts) - 1}, or are -1 for "
+                f"label holds the category {largest}: the categories of "
+                f"{_source_of_parts(self.config)} go from 0 to {len(self.parts) - 1}, or are -1 for "
                 "unknown."
             )
 
@@ -174,3 +177,21 @@ class PointSegmentationTask(Task):
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Share of the cloud's points in each of 8³ cells."""
         return histograms(batch["points"])
+
+
+def _source_of_parts(config: ml_collections.ConfigDict) -> str:
+    """Name of the source that tells which parts there are."""
+    return config.model.parts or config.data.source
+
+
+def _parts(config: ml_collections.ConfigDict) -> np.ndarray | None:
+    """Which parts each category has, bool `[K, C]`; None where points have classes of their own.
+
+    Raises:
+      UserError: if `model.parts` names no source with parts.
+    """
+    reader = SOURCES.get(_source_of_parts(config))
+    if config.model.parts and (reader is None or reader.parts is None):
+        known = sorted(name for name, reader in SOURCES.items() if reader.parts is not None)
+        raise UserError(f"model.parts is {config.model.parts!r}: use one of {', '.join(known)}.")
+    return None if reader is None else reader.parts

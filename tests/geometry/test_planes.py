@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nvc_jax.geometry import planes as geometry
+from nvc_jax.geometry.cameras import rays_of
 
 CAMERA = np.array([2.0, 4.0, 1.0, 0.5], np.float32)
 RNG = np.random.default_rng(0)
@@ -19,6 +21,12 @@ def test_rays_by_hand():
     many = geometry.pixel_rays(np.stack([CAMERA, 2 * CAMERA]), 2, 3)
     assert many.shape == (2, 2, 3, 3)
     np.testing.assert_array_equal(many[0], rays)
+
+
+def test_rays_on_the_device_are_those_of_the_host():
+    cameras = np.stack([CAMERA, 2 * CAMERA, geometry.assumed_camera(4, 6)])
+    found = rays_of(jnp.asarray(cameras), 4, 6)
+    np.testing.assert_allclose(found, geometry.pixel_rays(cameras, 4, 6), rtol=1e-5, atol=1e-6)
 
 
 def test_a_resized_image_sees_the_same_at_its_corners():

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import default_config
+from nvc_jax.config import changed, make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
 from nvc_jax.data.registry import SOURCES, Reader
@@ -20,7 +20,6 @@ from nvc_jax.evaluation import evaluate, load
 from nvc_jax.metrics import cluster_accuracy
 from nvc_jax.tasks import TASKS
 from nvc_jax.training.loop import train
-from nvc_jax.training.schedules import scale_steps
 from tests.markdown import python_blocks
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -71,12 +70,12 @@ def test_an_array(capsys):
 def test_a_task(monkeypatch):
     data, reader, task, recipe = python_blocks(DOCS / "task.md")
     run(data)
-    read = run(reader)["read_signals"]
-    monkeypatch.setitem(SOURCES, "signals", Reader(read))
+    names = run(reader)
+    monkeypatch.setitem(SOURCES, "signals", Reader(names["read_signals"], (names["DIR"],)))
     monkeypatch.setitem(TASKS, "signals", run(task)["SignalTask"])
-    config = run(recipe)["get_config"]()
-    scale_steps(config, 30)
-    config.train.eval_every, config.train.batch_size = 0, 64
+    short = {"train.num_steps": 30, "train.eval_every": 0, "train.batch_size": 64}
+    config = make_config({**run(recipe)["get_config"](), **short})
+    assert config.augment.noise == 0.1
     train(config, "runs/signals")
     model, test = load("runs/signals"), np.load("signals/test.npz")
     assert cluster_accuracy(test["label"], model.assign(test["signal"])) > 0.8
@@ -87,13 +86,13 @@ def test_pictures_arrays_and_batches(tmp_path):
     pictures, recipe, arrays, batches, _ = python_blocks(DOCS / "data.md")
     names = run(pictures)
     (tmp_path / "mine.py").write_text(recipe)
-    config = run(recipe)["get_config"]()
+    config = make_config(run(recipe)["get_config"]())
     source = open_source(config.data, "test")
     assert source.spec["image"].shape == (16, 16, 1) and len(source) == 359
     run(arrays, names)
-    config.data.update({"source": "npz", "dir": "arrays"})
+    config = changed(config, {"data.source": "npz", "data.dir": "arrays"})
     assert len(open_source(config.data, "test")) == 397
-    run(batches.replace("scale_steps(config, 60)", "scale_steps(config, 6)"), names)
+    run(batches.replace('"60"', '"6"'), names)
     assert names["results"]["counts"]["test_labeled"] == 397
     with pytest.raises(
         UserError, match="trained on data given from Python, so that there is no test"
@@ -108,7 +107,7 @@ def test_a_reader(tmp_path, monkeypatch):
     monkeypatch.setitem(SOURCES, "csv", None)  # undone afterwards
     run(reader)
     (tmp_path / "pictures" / "train.csv").write_text("3/0003.png,3\n7/0007.png,7\n")
-    config = default_config()
-    config.data.update({"source": "csv", "dir": "pictures", "validation_fraction": 0.0})
+    data = {"source": "csv", "dir": "pictures", "validation_fraction": 0.0}
+    config = make_config({"data": data})
     batch = open_source(config.data, "train").gather(np.array([1, 0]))
     assert batch["image"].shape == (2, 8, 8, 1) and batch["label"].tolist() == [7, 3]

@@ -25,9 +25,10 @@ CONFIGS = sorted((ROOT / "configs").glob("[!_]*.py"))
 LAYERS = (
     {"core"},
     {"geometry"},
-    {"config", "data", "metrics", "model"},
+    {"data", "metrics", "model"},
     {"networks", "plots"},
     {"tasks"},
+    {"config", "displays"},
     {"training"},
     {"report"},
     {"estimator", "evaluation"},

@@ -1,4 +1,4 @@
-"""What tasks share: the fields of the data are compared with those that are needed."""
+"""What tasks share: fields that the data must have, options and examples of a task from outside."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import ml_collections
 import numpy as np
 import pytest
 
+from nvc_jax.config import changed, from_json, help_text, load_config, make_config, to_json
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.source import FieldSpec
+from nvc_jax.tasks import TASKS, Task, make_task, open_training
 from nvc_jax.tasks.base import check_fields
 
 EXPECTED = {"points": ("[P, 3]", "float32"), "point_label": ("[P]", "uint8")}
@@ -58,3 +61,77 @@ def test_missing_fields_are_listed():
         check(spec)
     with pytest.raises(UserError, match="got nothing"):
         check({})
+
+
+class Signals(Task):
+    """A task from outside: only what has to be there, and options."""
+
+    options = (
+        Option("model.kernel", 3, "width of the windows", at_least=1),
+        Option("loss.shape", "square", "of the error", ("square", "absolute")),
+    )
+
+    def make_model(self, axis_name):
+        return None
+
+    def prepare(self, batch, keys=None):
+        return {**batch, "target": batch["signal"]}
+
+    def reconstruction(self, outputs, batch):
+        return outputs
+
+    def postprocess(self, output):
+        return output
+
+
+@pytest.fixture
+def signals(monkeypatch, tmp_path):
+    """A config file of the task."""
+    monkeypatch.setitem(TASKS, "signals", Signals)
+    path = tmp_path / "signals.py"
+    path.write_text('def get_config():\n    return {"task": "signals", "model.kernel": 5}\n')
+    return str(path)
+
+
+def test_a_task_from_outside_has_options_in_config_and_on_the_command_line(signals):
+    assert make_config({"task": "signals"}).model.kernel == 3
+    config = load_config(signals, [("loss.shape", "absolute")])
+    assert (config.model.kernel, config.loss.shape) == (5, "absolute")
+    assert from_json(to_json(config), "config.json") == config
+    task = make_task(config, {"signal": FieldSpec((4,), np.dtype("float32"))})
+    assert isinstance(task, Signals) and task.config.model.kernel == 5
+    (line,) = (line for line in help_text(config).splitlines() if "model.kernel" in line)
+    assert "5" in line and "3" in line and "width of the windows" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("model.kernl", "7", "'model.kernl'.*did you mean 'model.kernel'"),
+        ("model.kernel", "0", "model.kernel is 0: it must be at least 1"),
+        ("model.kernel", "wide", "takes a value of type int"),
+        ("loss.shape", "round", "loss.shape is 'round': use one of square, absolute"),
+        ("model.hidden", "8", "'model.hidden'"),  # of other tasks
+    ],
+)
+def test_mistyped_options_of_a_task_from_outside_are_refused(signals, name, text, message):
+    with pytest.raises(UserError, match=message):
+        load_config(signals, [(name, text)])
+    if name != "model.kernel":
+        with pytest.raises(UserError, match=message):
+            make_config({"task": "signals", name: text})
+
+
+def test_examples_are_what_is_stored_and_one_array_tells_one_field(signals):
+    config = make_config({"task": "signals", "eval.batch_size": 4})
+    source, learned = open_training(changed(config, {"data.source": "digits"}))
+    assert source.spec.keys() == {"image", "label"} and learned == {}
+    spec = {
+        "signal": FieldSpec((4,), np.dtype("float32")),
+        "label": FieldSpec((), np.dtype("int32")),
+    }
+    given = Signals.examples.from_arrays(np.ones((3, 4)), spec)
+    assert given.spec == spec and given.gather(np.arange(3))["label"].tolist() == [-1] * 3
+    spec["other"] = spec["signal"]
+    with pytest.raises(UserError, match="the fields signal, other, which no single array tells"):
+        Signals.examples.from_arrays(np.ones((3, 4)), spec)

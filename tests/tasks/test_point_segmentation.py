@@ -34,7 +34,7 @@ def spec_of(**changes):
 def config_of(**changes):
     """Tiny widths, parts of furniture; `changes` are config values by their dotted names."""
     model = {"hidden": (6, 6, 8), "decoder_hidden": (6,), "latent_dim": 2, "num_anchors": 3}
-    settings = {"task": "point_segmentation", "data.source": "furniture"}
+    settings = {"task": "point_segmentation", "data.source": "python", "model.parts": "furniture"}
     return config_with(settings | {f"model.{k}": v for k, v in model.items()}, changes)
 
 
@@ -199,7 +199,8 @@ def test_scenes_are_scored_over_all_points_together():
     ("changes", "message"),
     [
         ({**SCENES, "model__know_category": True}, "model.know_category needs data whose parts"),
-        ({"data__source": "pairs", "model__know_category": True}, "set it to false"),
+        ({"model__parts": "", "model__know_category": True}, "set model.parts"),
+        ({"model__parts": "pairs"}, "model.parts is 'pairs': use one of furniture, shapenet_part"),
         ({"data__compose_scenes": True}, "model.num_classes is 0"),
         ({**SCENES, "loss__class_weights": (1.0, 2.0)}, "give 3 numbers"),
         ({"model__network": "pcn"}, "'pcn': use one of dgcnn, pointnet"),
