@@ -44,8 +44,8 @@ class Dots(Lines):
     def pictures(self, batch):
         return batch["value"].reshape(-1, 1, 1, 1) / 255.0
 
-    def render(self, presented):
-        return np.asarray(presented)[..., None, None, None]
+    def render(self, outputs):
+        return np.asarray(outputs)[..., None, None, None]
 
     def figures(self, batch, predicted):
         from nvc_jax import plots
@@ -65,7 +65,7 @@ def gathered(tmp_path):
     def gather(task):
         config = make_config({"eval.shown_samples": 2, "eval.shown_examples": 2})
         model = SimpleNamespace(
-            task=task, config=config, step=7, anchors=np.array([[0.0, 0.0], [1.0, 1.0]]),
+            task=task, display=task, config=config, step=7, anchors=np.array([[0.0, 0.0], [1.0, 1.0]]),
             predict=lambda source: source.gather(np.arange(len(source)))["value"] + 1,
             decode=lambda sample: sample.sum(axis=1),
             samples=lambda: np.array([[0.0, 0.0], [1.0, 1.0]]),
@@ -122,7 +122,7 @@ def test_what_fails_is_told_and_left_out(gathered, monkeypatch):
     monkeypatch.setattr(evaluation_report.logger, "warning", lambda *words: told.append(words))
 
     class Broken(Dots):
-        def render(self, presented):
+        def render(self, outputs):
             raise ValueError("no color left")
 
     report = gathered(Broken())
