@@ -55,7 +55,9 @@ def measured(names=("box",), **changes):
     logits = 5.0 * np.eye(3)[volumes[0]] + np.array([0.0, 1.0, 2.0])
     batch = task.prepare({"partial": jnp.asarray(volumes[1]), "complete": jnp.asarray(volumes[2])})
     found = jax.device_get(task.metrics(outputs_of(logits), batch))
-    source = FieldSource({"label": np.full(2, -1)}, point_class_names=("empty", *names))
+    source = FieldSource(
+        {"row": np.zeros(2), "label": np.full(2, -1)}, point_class_names=("empty", *names)
+    )
     return found, task.summary({**found, "label": np.full(2, -1, np.int32)}, source)
 
 

@@ -143,7 +143,7 @@ def measured(label=(0, 2), names=("a", "b", "c"), **changes):
     logits = np.log(probability / (1 - probability))
     found = jax.device_get(task.metrics(outputs_of(logits), task.prepare(batch)))
     labels = np.array(label, np.int32)
-    source = FieldSource({"label": labels}, class_names=names)
+    source = FieldSource({"row": labels, "label": labels}, class_names=names)
     return found, task.summary({**found, "label": labels}, source)
 
 
@@ -231,7 +231,7 @@ def test_stored_shapes_are_seen_from_several_sides():
     pairs = boxes(2)
     assert EXAMPLES.make(pairs, config, "train") is pairs
     with pytest.raises(UserError, match="voxels"):
-        EXAMPLES.make(FieldSource({"label": np.arange(3)}), config, "train")
+        EXAMPLES.make(FieldSource({"row": np.arange(3)}), config, "train")
 
 
 @pytest.mark.parametrize("assign_from", ["clean", "augmented"])
