@@ -33,7 +33,7 @@ from nvc_jax.core.options import (
 )
 from nvc_jax.data import SOURCES
 from nvc_jax.model.autoencoder import BOTTLENECK_OPTIONS
-from nvc_jax.model.losses import TERM_OPTIONS
+from nvc_jax.model.losses import TERMS
 from nvc_jax.tasks import TASKS
 
 __all__ = [
@@ -55,7 +55,6 @@ CORE = (
     Option("data.num_threads", 2, "that read ahead from files", at_least=0),
     Option("data.num_workers", 0, "reader processes", at_least=0),
     *BOTTLENECK_OPTIONS,
-    *TERM_OPTIONS,
     Option(
         "anchors.init",
         "kmeans",
@@ -126,7 +125,7 @@ CORE = (
         at_least=0,
     ),
 )
-"""What every run can be told beside its choices."""
+"""What every run can be told beside its choices and the terms of the loss."""
 
 T = TypeVar("T")
 
@@ -169,7 +168,7 @@ def options_of(settings: Mapping[str, Any]) -> tuple[Option, ...]:
     Raises:
       UserError: for a task, source or network that is not known, listing those that are.
     """
-    options = list(CORE)
+    options = [*CORE, *(option for term in TERMS.values() for option in term.all_options)]
 
     def choose(name: str, meaning: str, known: Mapping[str, T], default: str) -> T:
         """Adds the option that chooses among what is known; returns what is chosen."""

@@ -25,17 +25,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nvc_jax.config import from_json, to_json
 from nvc_jax.core.errors import UserError
-from nvc_jax.data import FieldSpec, Source
+from nvc_jax.data import Source
 from nvc_jax.data.base.source import FieldSource
+from nvc_jax.estimator.compiled import Compiled, compile_config
 from nvc_jax.estimator.file import damaged, read_estimator, read_state, write_estimator
 from nvc_jax.estimator.recipe import Scaling, config_of, scaling_of
-from nvc_jax.training.in_memory import (
-    Compiled,
-    compile_config,
-    decode_in_memory,
-    encode_in_memory,
-    train_in_memory,
-)
 from nvc_jax.training.state import TrainState, find_anchors
 
 FLOATS = (np.float64, np.float32)
@@ -161,10 +155,8 @@ class NebulaClustering(
     def _train(self, x: np.ndarray, state: TrainState, steps: int) -> NebulaClustering:
         """Takes steps from a state, and sets what is known after a fit."""
         compiled, source = self._compiled(), self._source(x)
-        state = train_in_memory(
-            compiled, state, source, steps, seed=self._seed, progress=bool(self.verbose)
-        )
-        self._keep(state, encode_in_memory(compiled, state, source)["assignment"])
+        state = compiled.train(state, source, steps, seed=self._seed, progress=bool(self.verbose))
+        self._keep(state, compiled.encode(state, source)["assignment"])
         return self
 
     def _keep(self, state: TrainState, labels: np.ndarray) -> None:
@@ -191,8 +183,8 @@ class NebulaClustering(
                 f"Latent vectors have {self._n_features_out} dimensions, got {sample.shape[1]}."
             )
         compiled = self._compiled()
-        output = decode_in_memory(compiled, self._state, sample)
-        shown = self._scaling.undo(compiled.experiment.task.postprocess(output))
+        output = compiled.decode(self._state, sample)
+        shown = self._scaling.undo(compiled.steps.experiment.task.postprocess(output))
         return shown.reshape(len(sample), *self.input_shape_)
 
     def reconstruct(self, X: Any) -> np.ndarray:
@@ -352,11 +344,11 @@ class NebulaClustering(
     def _compiled(self) -> Compiled:
         """The compiled functions of the fitted config."""
         shape = _network_shape(self.input_shape_)
-        return compile_config(self._config, _field(shape), FieldSpec(shape, np.dtype(np.float32)))
+        return compile_config(self._config, _field(shape), shape)
 
     def _encode(self, source: Source) -> dict[str, np.ndarray]:
         """What evaluation gives for every example."""
-        return encode_in_memory(self._compiled(), self._state, source)
+        return self._compiled().encode(self._state, source)
 
 
 def _network_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

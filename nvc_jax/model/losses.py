@@ -1,9 +1,10 @@
-"""Every term of the Nebula Variational Coding loss, and their weighted sum. Pure functions."""
+"""Every term of the Nebula Variational Coding loss, as a function and as an object, and their sum."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TERMS",
+    "Term",
+    "TermInputs",
     "anchor_kl",
     "cluster_masses",
     "gravity",
@@ -29,48 +32,6 @@ __all__ = [
     "triplet_hinge",
     "triplet_ratio",
 ]
-
-TERMS = ("reconstruction", "kl", "triplet", "gravity", "pull")
-
-
-def _weight_options(term: str, value: float) -> tuple[Option, ...]:
-    """The schedule of a term's weight."""
-    return (
-        Option(
-            f"loss.{term}.schedule",
-            "constant",
-            "how the weight gets from start to value",
-            ("constant", "linear", "cosine", "cyclic"),
-        ),
-        Option(f"loss.{term}.start", 0.0, "weight at first"),
-        Option(f"loss.{term}.value", value, "weight in the end"),
-        Option(
-            f"loss.{term}.begin",
-            0.0,
-            "where it leaves start, counted from where anchors are set",
-            at_least=0,
-            time=True,
-        ),
-        Option(f"loss.{term}.duration", 0.0, "how long it takes", at_least=0, time=True),
-    )
-
-
-TERM_OPTIONS = (
-    *_weight_options("reconstruction", 1.0),
-    *_weight_options("kl", 1.0),
-    *_weight_options("triplet", 1.0),
-    *_weight_options("gravity", 0.0),
-    *_weight_options("pull", 0.0),
-    Option("loss.anchor_scale", 1.0, "s, the standard deviation around an anchor", above=0),
-    Option("loss.triplet_form", "anchor", "which triplet loss", ("ratio", "hinge", "anchor")),
-    Option("loss.triplet_alpha", 1.0, "of the ratio", above=0),
-    Option("loss.triplet_margin", 1.0, "of hinge and anchor", at_least=0),
-    Option("loss.triplet_mining", "hard", "of the hinge", ("hard", "all")),
-    Option("loss.triplet_squared", False, "the hinge compares squared distances"),
-    Option("loss.gravity_form", "bounded", "paper is unbounded below", ("bounded", "paper")),
-    Option("loss.gravity_radius", 1.0, "where bounded gravity ends", above=0),
-    Option("loss.gravity_reduction", "sum", "over pairs of anchors", ("sum", "mean")),
-)
 
 _SOFTENING = 1e-6
 """Added to squared distances between anchors; bounds their logarithm and its gradient."""
@@ -256,6 +217,217 @@ def pull(sample: ArrayLike, anchors: ArrayLike) -> jax.Array:
     return map_rows(nearest, anchors.shape[0], sample)
 
 
+class TermInputs(NamedTuple):
+    """What a term sees of a batch; float32 but for the assignment.
+
+    All but the reconstruction are of this device's examples, B = b, or of the global batch where the
+    term compares examples.
+
+    Attributes:
+      reconstruction: `[b]`, the task's error of every example of this device.
+      mean: `[B, D]`.
+      logvar: `[B, D]`.
+      sample: `[B, D]`.
+      assignment: int32 `[B]`.
+      anchors: `[K, D]`.
+    """
+
+    reconstruction: jax.Array
+    mean: jax.Array
+    logvar: jax.Array
+    sample: jax.Array
+    assignment: jax.Array
+    anchors: jax.Array
+
+    def entering(self, weight: jax.Array) -> TermInputs:
+        """The inputs of a term with this weight: no gradient comes back where it is 0."""
+
+        def enter(array: jax.Array) -> jax.Array:
+            return jnp.where(weight != 0, array, jax.lax.stop_gradient(array))
+
+        floats = {k: enter(v) for k, v in self._asdict().items() if k != "assignment"}
+        return self._replace(**floats)
+
+
+def term_inputs(reconstruction: ArrayLike, latent: Latent, anchors: ArrayLike) -> TermInputs:
+    """Inputs of float32, whatever the arrays were."""
+    return TermInputs(
+        reconstruction=jnp.asarray(reconstruction, jnp.float32),
+        mean=jnp.asarray(latent.mean, jnp.float32),
+        logvar=jnp.asarray(latent.logvar, jnp.float32),
+        sample=jnp.asarray(latent.sample, jnp.float32),
+        assignment=jnp.asarray(latent.assignment),
+        anchors=jnp.asarray(anchors, jnp.float32),
+    )
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of the loss.
+
+    Attributes:
+      name: as in `loss.NAME.value`, the metric `NAME`, and the weights of `nvc_loss`.
+      formula: what it computes, in a line.
+      function: (`TermInputs`, a keyword for every option) → scalar, or `[B]`, which is averaged; or
+        that and further metrics by name, scalars.
+      options: its options, `loss.KEYWORD`.
+      weight: its weight where none is given; a term of weight 0 is not computed.
+      pairs: it compares examples: it sees those of the global batch.
+      in_warmup: it counts before the anchors are set, too.
+
+    Example:
+      >>> TERMS["scale"] = Term(
+      ...     "scale",
+      ...     "mean squared length of the means",
+      ...     lambda inputs, scale_power: jnp.sum(inputs.mean**scale_power, axis=1),
+      ...     options=(Option("loss.scale_power", 2, "of the lengths", at_least=1),),
+      ... )
+      >>> del TERMS["scale"]
+    """
+
+    name: str
+    formula: str
+    function: Callable[..., Any]
+    options: tuple[Option, ...] = ()
+    weight: float = 0.0
+    pairs: bool = False
+    in_warmup: bool = False
+
+    @property
+    def all_options(self) -> tuple[Option, ...]:
+        """The schedule of its weight, and its own."""
+        group = f"loss.{self.name}"
+        forms = ("constant", "linear", "cosine", "cyclic")
+        begin = "where it leaves start, counted from where anchors are set"
+        return (
+            Option(
+                f"{group}.schedule", "constant", "how the weight gets from start to value", forms
+            ),
+            Option(f"{group}.start", 0.0, "weight at first"),
+            Option(f"{group}.value", self.weight, f"weight in the end of {self.formula}"),
+            Option(f"{group}.begin", 0.0, begin, at_least=0, time=True),
+            Option(f"{group}.duration", 0.0, "how long it takes", at_least=0, time=True),
+            *self.options,
+        )
+
+    def keywords(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Its function's keywords: values given by the options' last names, else their defaults."""
+        names = {option.name.removeprefix("loss."): option.default for option in self.options}
+        return {name: given.get(name, default) for name, default in names.items()}
+
+
+def _reconstruction_term(inputs: TermInputs) -> jax.Array:
+    """The task's own error."""
+    return inputs.reconstruction
+
+
+def _kl_term(inputs: TermInputs, anchor_scale: float) -> jax.Array:
+    """See `anchor_kl`."""
+    centers = inputs.anchors[inputs.assignment]
+    return anchor_kl(inputs.mean, inputs.logvar, centers, anchor_scale)
+
+
+def _triplet_term(
+    inputs: TermInputs,
+    triplet_form: str,
+    triplet_alpha: float,
+    triplet_margin: float,
+    triplet_mining: str,
+    triplet_squared: bool,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """See `triplet_ratio`, `triplet_hinge` and `triplet_anchor`."""
+    mean, labels = inputs.mean, inputs.assignment
+    if triplet_form == "ratio":
+        loss, count = triplet_ratio(mean, labels, triplet_alpha)
+    elif triplet_form == "hinge":
+        loss, count = triplet_hinge(mean, labels, triplet_margin, triplet_mining, triplet_squared)
+    else:
+        loss, count = triplet_anchor(mean, inputs.anchors, labels, triplet_margin)
+    return loss, {"num_triplets": count}
+
+
+def _gravity_term(
+    inputs: TermInputs, gravity_form: str, gravity_radius: float, gravity_reduction: str
+) -> jax.Array:
+    """See `gravity`; masses are averaged over clusters in the bounded form."""
+    averaged = "mean" if gravity_form == "bounded" else "sum"
+    masses = cluster_masses(inputs.sample, inputs.anchors, inputs.assignment, averaged)
+    return gravity(inputs.anchors, masses, gravity_form, gravity_radius, gravity_reduction)
+
+
+def _pull_term(inputs: TermInputs) -> jax.Array:
+    """See `pull`."""
+    return pull(inputs.sample, inputs.anchors)
+
+
+TERMS: dict[str, Term] = {
+    term.name: term
+    for term in (
+        Term(
+            "reconstruction", "the task's own error", _reconstruction_term,
+            weight=1.0, in_warmup=True,
+        ),
+        Term(
+            "kl", "KL( N(mean, e^logvar) ‖ N(A_k, s²I) )", _kl_term,
+            (Option("loss.anchor_scale", 1.0, "s, the standard deviation around an anchor", above=0),),
+            weight=1.0,
+        ),
+        Term(
+            "triplet", "examples of one anchor near, those of another far", _triplet_term,
+            (
+                Option("loss.triplet_form", "anchor", "which triplet loss", ("ratio", "hinge", "anchor")),
+                Option("loss.triplet_alpha", 1.0, "of the ratio", above=0),
+                Option("loss.triplet_margin", 1.0, "of hinge and anchor", at_least=0),
+                Option("loss.triplet_mining", "hard", "of the hinge", ("hard", "all")),
+                Option("loss.triplet_squared", False, "the hinge compares squared distances"),
+            ),
+            weight=1.0, pairs=True,
+        ),
+        Term(
+            "gravity", "Σ_{i<j} M_i·M_j·(-log ‖A_i - A_j‖²), or bounded", _gravity_term,
+            (
+                Option("loss.gravity_form", "bounded", "paper is unbounded below", ("bounded", "paper")),
+                Option("loss.gravity_radius", 1.0, "where bounded gravity ends", above=0),
+                Option("loss.gravity_reduction", "sum", "over pairs of anchors", ("sum", "mean")),
+            ),
+            pairs=True,
+        ),
+        Term("pull", "min_j ‖sample - A_j‖²", _pull_term),
+    )
+}  # fmt: skip
+"""Every term by name, also those that `--import` adds: their options are part of every config."""
+
+
+def weighted_sum(
+    terms: Iterable[tuple[Term, Mapping[str, Any]]],
+    weights: Mapping[str, ArrayLike],
+    own: TermInputs,
+    pairs: TermInputs,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss `Σ weight·term`.
+
+    A weight of exactly 0 leaves its term out of total and gradient, also one that is not finite; the
+    raw value is still returned.
+
+    Args:
+      terms: each with its function's keywords.
+      weights: weight of each by name.
+      own: of this device's examples.
+      pairs: of the global batch.
+
+    Returns:
+      (total, raw terms and their further metrics by name), scalars.
+    """
+    total, raw = jnp.zeros((), jnp.float32), dict[str, jax.Array]()
+    for term, keywords in terms:
+        weight = jnp.asarray(weights[term.name], jnp.float32)
+        found = term.function((pairs if term.pairs else own).entering(weight), **keywords)
+        values, metrics = found if isinstance(found, tuple) else (found, {})
+        raw |= {term.name: jnp.mean(jnp.asarray(values, jnp.float32)), **metrics}
+        total += weight * jnp.where(weight != 0, raw[term.name], 0.0)  # 0·∞ would not be 0
+    return total, raw
+
+
 def nvc_loss(
     reconstruction: ArrayLike,
     latent: Latent,
@@ -263,18 +435,9 @@ def nvc_loss(
     weights: Mapping[str, ArrayLike],
     *,
     pair_latent: Latent | None = None,
-    terms: Sequence[str] = TERMS,
-    anchor_scale: float = 1.0,
-    triplet_form: str = "ratio",
-    triplet_alpha: float = 1.0,
-    triplet_margin: float = 1.0,
-    triplet_mining: str = "hard",
-    triplet_squared: bool = False,
-    gravity_form: str = "bounded",
-    gravity_radius: float = 1.0,
-    gravity_reduction: str = "sum",
+    **options: Any,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of Nebula Variational Coding, `Σ weight·term`.
+    """The loss of Nebula Variational Coding, `Σ weight·term`, for a training loop of your own.
 
     Reconstruction, KL and pull are means over the batch; triplet and gravity are one value for the
     batch. A weight of exactly 0 leaves its term out of total and gradient; the raw value is still
@@ -285,82 +448,45 @@ def nvc_loss(
       reconstruction: `[B]`, the task's error of every example.
       latent: the bottleneck's output.
       anchors: `[K, D]`.
-      weights: weight by term name; a name left out weighs 0, `reconstruction` 1.
+      weights: weight by term name, see `TERMS`; a term that is left out is not computed, but the
+        reconstruction, which weighs 1.
       pair_latent: latent of the global batch where `latent` is one device's share, for the terms
         that compare examples; None: `latent`.
-      terms: names of the terms to compute, from `TERMS`.
-      anchor_scale: see `anchor_kl`.
-      triplet_form: `ratio`, `hinge` or `anchor`.
-      triplet_alpha: see `triplet_ratio`.
-      triplet_margin: see `triplet_hinge` and `triplet_anchor`.
-      triplet_mining: see `triplet_hinge`.
-      triplet_squared: see `triplet_hinge`.
-      gravity_form: `bounded` (masses averaged over clusters) or `paper`.
-      gravity_radius: see `gravity`.
-      gravity_reduction: see `gravity`.
+      **options: of the terms, such as `triplet_form="ratio"`; those of `loss.` in a config, with the
+        same defaults.
 
     Returns:
-      (total, raw terms by name and `num_triplets`), scalars.
+      (total, raw terms by name, and `num_triplets` with the triplet term), scalars.
 
     Raises:
-      UserError: for an unknown form or term.
+      UserError: for an unknown term or option, or a value that an option does not allow.
 
     Example:
       >>> from nvc_jax import Latent
       >>> zero, anchors = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]])
       >>> index, share = jnp.zeros(1, jnp.int32), jnp.ones((1, 1))
       >>> latent = Latent(zero, zero, zero, zero, index, share, anchors)
-      >>> terms = ("reconstruction", "kl")
-      >>> total, raw = nvc_loss([2.0], latent, anchors, {"kl": 0.5}, terms=terms)
+      >>> total, raw = nvc_loss([2.0], latent, anchors, {"kl": 0.5})
       >>> float(raw["kl"]), float(total)  # 2 + 0.5·12.5
       (12.5, 8.25)
     """
-    unknown = (set(terms) | set(weights)) - set(TERMS)
-    if unknown or triplet_form not in ("ratio", "hinge", "anchor"):
-        raise UserError(
-            f"Unknown loss terms {sorted(unknown)} or triplet_form {triplet_form!r}: terms are "
-            f"{', '.join(TERMS)}; forms are ratio, hinge and anchor."
-        )
-    weight = {
-        name: jnp.asarray(weights.get(name, float(name == "reconstruction")), jnp.float32)
-        for name in terms
+    weights = {"reconstruction": 1.0, **weights}
+    known = {
+        option.name.removeprefix("loss."): option
+        for term in TERMS.values()
+        for option in term.options
     }
-
-    def entering(name: str, array: ArrayLike) -> jax.Array:
-        """The array as the term sees it; no gradient comes back from a term that weighs 0."""
-        array = jnp.asarray(array, jnp.float32)
-        return jnp.where(weight[name] != 0, array, jax.lax.stop_gradient(array))
-
-    pairs = latent if pair_latent is None else pair_latent
-    raw: dict[str, jax.Array] = {}
-    num_triplets = jnp.zeros((), jnp.int32)
-    if "reconstruction" in terms:
-        raw["reconstruction"] = jnp.mean(entering("reconstruction", reconstruction))
-    if "kl" in terms:
-        mean, logvar = entering("kl", latent.mean), entering("kl", latent.logvar)
-        centers = entering("kl", anchors)[latent.assignment]
-        raw["kl"] = jnp.mean(anchor_kl(mean, logvar, centers, anchor_scale))
-    if "triplet" in terms:
-        mean = entering("triplet", pairs.mean)
-        if triplet_form == "ratio":
-            found = triplet_ratio(mean, pairs.assignment, triplet_alpha)
-        elif triplet_form == "hinge":
-            found = triplet_hinge(
-                mean, pairs.assignment, triplet_margin, triplet_mining, triplet_squared
+    for kind, given, allowed in [
+        ("term", set(weights), set(TERMS)),
+        ("option", set(options), set(known)),
+    ]:
+        for name in given - allowed:
+            raise UserError(
+                f"The loss has no {kind} {name!r}: use one of {', '.join(sorted(allowed))}."
             )
-        else:
-            centers = entering("triplet", anchors)
-            found = triplet_anchor(mean, centers, pairs.assignment, triplet_margin)
-        raw["triplet"], num_triplets = found
-    if "gravity" in terms:
-        averaged = "mean" if gravity_form == "bounded" else "sum"
-        centers, sample = entering("gravity", anchors), entering("gravity", pairs.sample)
-        masses = cluster_masses(sample, centers, pairs.assignment, averaged)
-        raw["gravity"] = gravity(centers, masses, gravity_form, gravity_radius, gravity_reduction)
-    if "pull" in terms:
-        raw["pull"] = jnp.mean(pull(entering("pull", latent.sample), entering("pull", anchors)))
-    # A weight of 0 leaves a term out even where it is not finite, and 0·∞ would not be 0.
-    weighted = [
-        weight[name] * jnp.where(weight[name] != 0, value, 0.0) for name, value in raw.items()
-    ]
-    return sum(weighted, jnp.zeros((), jnp.float32)), {**raw, "num_triplets": num_triplets}
+    for name, value in options.items():
+        known[name].check(value)
+    own = term_inputs(reconstruction, latent, anchors)
+    pairs = own if pair_latent is None else term_inputs(reconstruction, pair_latent, anchors)
+    terms = [(term, term.keywords(options)) for term in TERMS.values() if term.name in weights]
+    return weighted_sum(terms, weights, own, pairs)

@@ -82,7 +82,7 @@ def average_checkpoints(checkpoints: Checkpoints, target: TrainState, number: in
             f"{len(steps)}: ask for 1 to that many, and keep more in training by train.keep."
         )
     state = target
-    ready: set[bool] = set()
+    set_at: set[int] = set()
 
     def read() -> Iterator[Any]:
         nonlocal state
@@ -90,11 +90,11 @@ def average_checkpoints(checkpoints: Checkpoints, target: TrainState, number: in
             found = checkpoints.restore(target, step=step)
             assert found is not None  # a step that is named is read, or raises
             state = found[0]
-            ready.add(bool(state.anchors_ready))
+            set_at.add(int(state.anchors_step))
             yield {"params": state.params, "batch_stats": state.batch_stats}
 
     averaged = average_params(read())
-    if len(ready) > 1:
+    if len(set_at) > 1:
         raise UserError(
             f"The anchors were set between the last {number} checkpoints of {checkpoints.workdir}: "
             "ask for the average of fewer."

@@ -9,6 +9,7 @@ code found in a file.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -39,12 +40,12 @@ class Checkpoints:
 
     Args:
       workdir: the work directory; made absolute.
-      keep: how many of the newest checkpoints stay; the best one is kept apart from them.
+      keep: how many of the newest checkpoints stay; the best one is kept apart from them, see `tidy`.
     """
 
     def __init__(self, workdir: Path, keep: int = 2):
         self.workdir = Path(workdir).absolute()
-        self._keep = {LATEST: keep, BEST: 1}
+        self._keep = {LATEST: keep, BEST: None}
         self._managers: dict[str, ocp.CheckpointManager] = {}
 
     def steps(self, kind: str = LATEST) -> list[int]:
@@ -61,6 +62,23 @@ class Checkpoints:
         folder = self.workdir / kind
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         return sorted(int(name) for name in names if _STEP.fullmatch(name))
+
+    def records(self, kind: str = LATEST) -> dict[int, dict[str, Any]]:
+        """Record of every checkpoint that looks complete, by step; all processes have to ask."""
+
+        def read(step: int) -> dict[str, Any]:
+            try:
+                record = json.loads(self._record_file(kind, step).read_text())
+            except (OSError, ValueError):
+                return {}
+            return record if isinstance(record, dict) else {}
+
+        found = parallel.gather_json([[step, read(step)] for step in self.steps(kind)])[0]
+        return {int(step): record for step, record in found}
+
+    def _record_file(self, kind: str, step: int) -> Path:
+        """The file of a checkpoint's record."""
+        return self.workdir / kind / str(step) / "record" / "metadata"
 
     def save(self, step: int, state: Any, record: Mapping[str, Any], kind: str = LATEST) -> None:
         """Starts writing a checkpoint; waits for the one before it.
@@ -86,6 +104,8 @@ class Checkpoints:
                 "lower optimizer.learning_rate or set optimizer.clip_norm."
             )
 
+        if kind == BEST:
+            self.tidy()
         # Of either kind: orbax tells the processes' meeting points of two writes not apart.
         self.wait()
 
@@ -104,6 +124,19 @@ class Checkpoints:
             )
 
         self._explain(write)
+
+    def tidy(self) -> None:
+        """Deletes best checkpoints that no start of the run would need.
+
+        Left are the newest one, and the newest up to the latest checkpoint: a run that is killed goes
+        on from there, and what is later is set aside. All processes have to call it.
+        """
+        self.wait()
+        best, latest = self.agreed_steps(BEST), self.agreed_steps()
+        lasting = [step for step in best if latest and step <= latest[-1]]
+        for step in best:
+            if step not in (best[-1], *lasting[-1:]):
+                self._explain(functools.partial(self._manager(BEST).delete, step))
 
     def wait(self) -> None:
         """Waits for writes under way.
@@ -261,7 +294,7 @@ class Checkpoints:
             _compare_shapes(_named(stored), _named(wanted), folder)
             with _reader() as reader:
                 tree = reader.restore(folder / "state", wanted)
-            record = json.loads((folder / "record" / "metadata").read_text())
+            record = json.loads(self._record_file(kind, step).read_text())
         return flax.serialization.from_state_dict(target, tree), record
 
     def _explain(self, action: Callable[[], None]) -> None:

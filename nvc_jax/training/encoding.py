@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from nvc_jax.data import Source, eval_batches
 from nvc_jax.model import anchors as anchor_lib
-from nvc_jax.training import parallel
+from nvc_jax.training.parallel import Devices
 
 EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
 
@@ -21,6 +22,7 @@ def encode_source(
     source: Source,
     batch_size: int,
     check: Callable[[Mapping[str, np.ndarray]], None] | None = None,
+    devices: Devices = Devices(),  # noqa: B008 - holds nothing
 ) -> dict[str, np.ndarray]:
     """Collects the evaluation step's per-example outputs over a source.
 
@@ -31,6 +33,7 @@ def encode_source(
       batch_size: global batch size, rounded up to a multiple of the devices; the last batch is
         padded, and padding is left out of the result.
       check: called with every batch on the host; raises `UserError` for what cannot be encoded.
+      devices: where the step runs.
 
     Returns:
       Arrays `[len(source), ...]` in the source's order: the step's outputs, and `label` (int32,
@@ -39,21 +42,42 @@ def encode_source(
     parts: list[dict[str, np.ndarray]] = []
     batches = eval_batches(
         source,
-        parallel.round_up(batch_size),
-        process_index=parallel.process_index(),
-        process_count=parallel.process_count(),
+        devices.round_up(batch_size),
+        process_index=devices.process_index(),
+        process_count=devices.process_count(),
     )
     for batch in batches:
         if check is not None:
             check(batch)
-        sharded = parallel.shard(batch)
+        sharded = devices.shard(batch)
         outputs = dict(eval_step(state, sharded))
         outputs.update({name: sharded[name] for name in ("id", "mask", "label")})
-        parts.append(parallel.gather_to_host(outputs))
+        parts.append(devices.gather_to_host(outputs))
     joined = jax.tree.map(lambda *values: np.concatenate(values), *parts)
     real = joined.pop("mask").astype(bool)
     order = np.argsort(joined.pop("id")[real], kind="stable")
     return jax.tree.map(lambda values: values[real][order], joined)
+
+
+def decode_in_blocks(
+    decode: Callable[[np.ndarray], Any], sample: ArrayLike, size: int
+) -> np.ndarray:
+    """Decodes latent vectors `[N, D]` in blocks of one size: one compilation, and bounded memory.
+
+    Args:
+      decode: `[size, D]` → array `[size, ...]`.
+      sample: `[N, D]`.
+      size: of a block; the last one is padded, and padding is left out of the result.
+
+    Returns:
+      Array `[N, ...]`.
+    """
+    rows = np.asarray(sample, np.float32)
+    padding = max(-(-len(rows) // size), 1) * size - len(rows)
+    padded = np.concatenate([rows, np.zeros((padding, *rows.shape[1:]), np.float32)])
+    blocks = padded.reshape(-1, size, *rows.shape[1:])
+    outputs = [jax.device_get(decode(block)) for block in blocks]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *outputs)
 
 
 def latent_health(encoded: Mapping[str, np.ndarray], anchors: np.ndarray) -> dict[str, float]:

@@ -16,24 +16,27 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.logs import logger
 from nvc_jax.core.options import steps_of
 from nvc_jax.data.base.source import FieldSpec
-from nvc_jax.model.losses import TERMS
+from nvc_jax.model.losses import TERMS, Term
 from nvc_jax.tasks import Learned, make_task
 from nvc_jax.tasks.base import Task
 from nvc_jax.training.optimizer import make_optimizer
 from nvc_jax.training.schedules import Schedule, make_learning_rate, make_weight_schedule
 from nvc_jax.training.state import TrainState, make_state
 
-LOSS_OPTIONS = (
-    "anchor_scale",
-    "triplet_form",
-    "triplet_alpha",
-    "triplet_margin",
-    "triplet_mining",
-    "triplet_squared",
-    "gravity_form",
-    "gravity_radius",
-    "gravity_reduction",
-)
+
+class ActiveTerm(NamedTuple):
+    """A term of a run's loss, with what the config says of it.
+
+    Attributes:
+      term: the term.
+      keywords: of its function.
+      schedule: its weight, of the steps since the anchors were set, or of all where it counts in the
+        warm-up.
+    """
+
+    term: Term
+    keywords: Mapping[str, Any]
+    schedule: Schedule
 
 
 class Experiment(NamedTuple):
@@ -44,9 +47,9 @@ class Experiment(NamedTuple):
       model: the Flax module, made for the mapped axis `axis_name`.
       optimizer: the optax transformation.
       learning_rate: schedule of the global step.
-      weights: weight of every loss term as a function of the steps since the anchors were set.
+      terms: what the loss is the sum of.
       warmup: step at which the anchors are set from data.
-      loss_options: keyword arguments of `nvc_loss`.
+      anchor_scale: standard deviation around an anchor.
       max_skipped: this many skipped steps in a row halt the run.
       patience: an anchor unused for this many steps counts as dead.
       balanced: keep the anchors' shares of every training batch equal.
@@ -58,9 +61,9 @@ class Experiment(NamedTuple):
     model: nn.Module
     optimizer: optax.GradientTransformation
     learning_rate: Schedule
-    weights: Mapping[str, Schedule]
+    terms: tuple[ActiveTerm, ...]
     warmup: int
-    loss_options: Mapping[str, Any]
+    anchor_scale: float
     max_skipped: int
     patience: int
     balanced: bool
@@ -107,18 +110,32 @@ def make_experiment(
             config.train.num_steps,
             phase_start=warmup_steps(config) if config.optimizer.restart else 0,
         ),
-        weights={
-            name: make_weight_schedule(config.loss[name], config.train.num_steps, f"loss.{name}")
-            for name in TERMS
-        },
+        terms=active_terms(config),
         warmup=warmup_steps(config),
-        loss_options={name: config.loss[name] for name in LOSS_OPTIONS},
+        anchor_scale=config.loss.anchor_scale,
         max_skipped=config.optimizer.max_skipped,
         patience=config.anchors.patience,
         balanced=config.anchors.balanced,
         microbatches=config.train.microbatches,
         axis_name=axis_name,
     )
+
+
+def active_terms(config: ml_collections.ConfigDict) -> tuple[ActiveTerm, ...]:
+    """The terms whose weight is not 0 for the whole run; no other is computed.
+
+    Raises:
+      UserError: if there is none, or a schedule cannot be followed.
+    """
+    active = []
+    for name, term in TERMS.items():
+        weight = config.loss[name]
+        if weight.value != 0 or (weight.schedule != "constant" and weight.start != 0):
+            schedule = make_weight_schedule(weight, config.train.num_steps, f"loss.{name}")
+            active.append(ActiveTerm(term, term.keywords(config.loss), schedule))
+    if not active:
+        raise UserError("Every loss.*.value is 0: give one of the terms a weight.")
+    return tuple(active)
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
@@ -178,7 +195,7 @@ def _initializer(
             variables,
             experiment.optimizer.init(variables["params"]),
             config.seed,
-            anchors_ready=not uses_data_for_anchors(config),
+            anchors_set=not uses_data_for_anchors(config),
         )
 
     return init

@@ -1,10 +1,10 @@
-"""The host side of training: data in, steps, logs, evaluation and checkpoints out."""
+"""A run in a work directory: data in, logs, evaluation and checkpoints out."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,25 +14,22 @@ import ml_collections
 import numpy as np
 
 from nvc_jax.config import changed, differences
-from nvc_jax.core.errors import DivergedError, UserError
+from nvc_jax.core.errors import UserError
 from nvc_jax.core.logs import logger
 from nvc_jax.core.options import leaves
-from nvc_jax.data import IterableSource, Source, subset, train_batches
-from nvc_jax.tasks import Learned, open_examples, open_training
+from nvc_jax.data import IterableSource, Source, subset
+from nvc_jax.tasks import Learned, Task, open_examples, open_training
 from nvc_jax.training import parallel, workdir
-from nvc_jax.training.anchoring import centers_of, examples_for_anchors, set_anchors
-from nvc_jax.training.checkpoint import BEST, Checkpoints
+from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source, latent_health, means_of
 from nvc_jax.training.experiment import Experiment, init_state, make_experiment
-from nvc_jax.training.logging import MetricWriter, Progress, purge_after
-from nvc_jax.training.monitoring import show_examples, show_latents
+from nvc_jax.training.logging import MetricWriter, purge_after
 from nvc_jax.training.optimizer import describe_groups
-from nvc_jax.training.state import CULPRITS, TrainState, find_anchors
-from nvc_jax.training.step import eval_step, predict_step, revive_step, train_step
+from nvc_jax.training.state import TrainState, find_anchors
+from nvc_jax.training.step import predict_step
 from nvc_jax.training.stopping import StopRequest, listen_for_stop
+from nvc_jax.training.trainer import Trainer, make_steps
 from nvc_jax.training.warm_start import warm_start
-
-SHOWN = ("loss", "anchors_used")
 
 
 class TrainResult(NamedTuple):
@@ -124,9 +121,8 @@ def train(
             workdir.write_learned(path, learned)
         origin = None if init_from is None else Path(init_from).absolute()
         run.start(resume_step, origin, init_include)
-        bar = Progress(config.train.num_steps, run.step, enabled=progress and first)
         with listen_for_stop(stop_after) as stop:
-            return run.to_the_end(stop, bar)
+            return run.to_the_end(stop, progress and first)
 
 
 def _essence(
@@ -153,7 +149,7 @@ def _as_source(data: Any) -> Any:
 
 
 class _Run:
-    """The mutable side of one run."""
+    """What a run has beside its `Trainer`: a work directory, logs, evaluation and checkpoints."""
 
     def __init__(
         self,
@@ -167,18 +163,10 @@ class _Run:
         self.config, self.path, self.claim, self.experiment = config, path, claim, experiment
         self.source, self.validation = source, validation
         self.checkpoints = Checkpoints(path, config.train.keep)
-        self.train_step = parallel.map_step(
-            partial(train_step, experiment=experiment), donate_state=True
-        )
-        self.eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
-        self.revive_step = parallel.map_step(
-            partial(revive_step, experiment=experiment), donate_state=True
-        )
         self.writer: MetricWriter | None = None
         self.best = float("inf")
-        self.step = 0
-        self.state: Any = None
-        self.anchors_ready = False  # as in the state; asking the device would wait for it
+        self.value: tuple[int, float] | None = None  # step of the latest evaluation, and its value
+        self.trainer: Trainer
 
     def start(self, resume_step: int | None, init_from: Path | None, init_include: str) -> None:
         """Makes a fresh state or restores one; clears what is later than it out of the way."""
@@ -195,15 +183,14 @@ class _Run:
         else:
             state, step = found[0], int(found[0].step)
             logger.info("Resumed %s at step %d on %d devices.", self.path, step, devices)
-        self.step, self.anchors_ready = int(state.step), bool(state.anchors_ready)
-        self.state = parallel.replicate(state)
-        self.checkpoints.discard_after(self.step)
-        if found is not None and self.checkpoints.agreed_steps(BEST):
-            self.best = found[1]["best"]
+        steps = make_steps(self.experiment, parallel.Devices())
+        self.trainer = Trainer(self.config, steps, self.source, state)
+        self.checkpoints.discard_after(self.trainer.step)
+        self._recover_best(fresh)
         if parallel.process_index() == 0:
             workdir.write_config(self.path, self.config)
             workdir.write_spec(self.path, self.experiment.task.batch_spec)
-            purge_after(self.path, self.step)
+            purge_after(self.path, self.trainer.step)
             self.writer = MetricWriter(self.path)
         logger.info("Settings that differ from the defaults: %s", differences(self.config))
         groups = describe_groups(
@@ -211,100 +198,83 @@ class _Run:
         )
         logger.info("Parameter groups: %s.", groups)
 
-    def to_the_end(self, stop: StopRequest, bar: Progress) -> TrainResult:
+    def _recover_best(self, target: TrainState) -> None:
+        """Makes the best of the checkpoints that are there the best one.
+
+        The one that was it is gone where the run goes back to a step before it.
+        """
+        known = [
+            (self._rank(record["value"]), step, kind)
+            for kind in (BEST, LATEST)
+            for step, record in self.checkpoints.records(kind).items()
+            if record.get("metric") == self.config.train.best_metric
+        ]
+        for value, step, kind in sorted(known):  # BEST sorts before LATEST
+            try:
+                if kind == LATEST:
+                    found = self.checkpoints.restore(target, step=step)
+                    assert found is not None  # a step that is named is read, or raises
+                    self.checkpoints.save(step, *found, BEST)
+                self.best = value
+                return
+            except UserError as error:
+                logger.warning("%s It cannot be the best one.", error)
+
+    def _rank(self, value: float) -> float:
+        """The value of `train.best_metric` with the sign that makes the smallest the best."""
+        return value if self.config.train.best_mode == "min" else -value
+
+    def to_the_end(self, stop: StopRequest, progress: bool) -> TrainResult:
         """Steps until the last step or a request to stop, then saves and verifies."""
-        train, began = self.config.train, self.step
-        batches = self._batches()
+        trainer, began, last = self.trainer, self.trainer.step, self.config.train.num_steps
         first_step_seconds, clock = 0.0, time.perf_counter()
+
+        def rate() -> float:
+            """Steps a second after the first."""
+            return max(trainer.step - began - 1, 0) / max(time.perf_counter() - clock, 1e-9)
+
+        taking = trainer.run(last, stop.asked, progress=progress)
         try:
-            while self.step < train.num_steps and not stop.asked(self.step):
-                if self.step >= self.experiment.warmup:
-                    self._set_anchors_once()
-                batch = parallel.shard(next(batches))
-                self.state, metrics = self.train_step(self.state, batch)
-                self.step += 1
-                if self.step == began + 1:
+            for batch, metrics in taking:
+                first = trainer.step == began + 1
+                if first:
                     jax.block_until_ready(metrics)
                     first_step_seconds = time.perf_counter() - clock
                     logger.info("First step, with compilation: %.1f s.", first_step_seconds)
                     clock = time.perf_counter()
-                bar.advance()
-                self._after_step(batch, metrics, bar, clock, began)
-            elapsed = max(time.perf_counter() - clock, 1e-9)
-            return self._finish(stop, first_step_seconds, max(self.step - began - 1, 0) / elapsed)
+                if first or trainer.step == last or _due(trainer.step, self.config.train.log_every):
+                    self._log(metrics, rate())
+                self._after_step(batch)
+            return self._finish(stop, first_step_seconds, rate())
         except BaseException:
             with contextlib.suppress(UserError):  # the first error is the one to tell
                 self.checkpoints.close()
             raise
         finally:
-            batches.close()
-            bar.close()
+            taking.close()
             if self.writer is not None:
                 self.writer.close()
 
-    def _after_step(
-        self, batch: Any, metrics: Any, bar: Progress, clock: float, began: int
-    ) -> None:
-        """What is due after the step: log, revive, evaluate, save. Touches the device only then."""
-        config, step = self.config, self.step
-        last = step == config.train.num_steps
-        if step % config.train.log_every == 0 or last or step == began + 1:
-            self._log(metrics, bar, (step - began - 1) / max(time.perf_counter() - clock, 1e-9))
+    def _after_step(self, batch: Any) -> None:
+        """What else is due after a step: revive, evaluate, save. Touches the device only then."""
+        config, trainer = self.config, self.trainer
+        step, last = trainer.step, trainer.step == config.train.num_steps
         if _due(step, config.anchors.revive_every) and config.anchors.train and not last:
-            self.state, revived = self.revive_step(self.state, batch)
-            count = int(parallel.unreplicate(revived))
-            if count:
-                logger.info("Step %d: revived %d dead anchors.", step, count)
+            trainer.revive(batch)
         if self.validation is not None and (_due(step, config.train.eval_every) or last):
             self._evaluate(last)
         if _due(step, config.train.checkpoint_every) and not last:
             self._save()
 
-    def _batches(self) -> Generator[dict[str, np.ndarray], None, None]:
-        """This process's batches from the present step on, without an end."""
-        data = self.config.data
-        batches = train_batches(
-            self.source,
-            self.config.train.batch_size,
-            seed=self.config.seed,
-            start_step=self.step,
-            process_index=parallel.process_index(),
-            process_count=parallel.process_count(),
-            num_threads=data.num_threads,
-            num_workers=data.num_workers,
-        )
-        try:
-            for batch in batches:
-                self.experiment.task.check_batch(batch)
-                yield batch
-        finally:
-            batches.close()
-
-    def _set_anchors_once(self) -> None:
-        """After the warm-up: anchors from k-means on encoded training data, moments cleared."""
-        if self.anchors_ready:
-            return
-        self._check_alive()
-        self.anchors_ready = True
-        examples = examples_for_anchors(self.source, self.config)
-        encoded = encode_source(self.eval_step, self.state, examples, self.config.eval.batch_size)
-        state = parallel.unreplicate(self.state)
-        centers = parallel.on_first_process(
-            lambda: centers_of(encoded["mean"], self.config, self.step),
-            np.zeros_like(find_anchors(state.params)),
-        )
-        self.state = parallel.replicate(set_anchors(state, centers, self.experiment))
-
-    def _log(self, metrics: Any, bar: Progress, rate: float) -> None:
+    def _log(self, metrics: Any, rate: float) -> None:
         """Fetches the step's metrics: the one place where the host waits for the device."""
-        values = {name: float(value) for name, value in parallel.unreplicate(metrics).items()}
+        values = self.trainer.show(metrics)
         if rate > 0:
             values["steps_per_second"] = rate
             if isinstance(self.source, Source):  # an iterable has batches of its own sizes
                 values["examples_per_second"] = rate * self.config.train.batch_size
-        bar.show(values, SHOWN)
         if self.writer is not None:
-            self.writer.scalars(self.step, values)
+            self.writer.scalars(self.trainer.step, values)
         self._check_alive()
 
     def _check_alive(self) -> None:
@@ -314,16 +284,7 @@ class _Run:
         """
         if self.claim is not None:
             self.claim.check()
-        skipped = int(parallel.unreplicate(self.state.skipped_in_a_row))
-        if skipped < self.experiment.max_skipped:
-            return
-        state = parallel.unreplicate(self.state)
-        guilty = [name for name, bad in zip(CULPRITS, state.culprits, strict=True) if bad]
-        raise DivergedError(
-            f"Stopped at step {int(state.step)}: {self.experiment.max_skipped} steps in a row were "
-            f"not finite, because of {' and '.join(guilty)}; check the data for NaN, or lower "
-            "optimizer.learning_rate."
-        )
+        self.trainer.check_finite()
 
     def _evaluate(self, last: bool) -> None:
         """Validation means, anchor usage, and the best checkpoint; no label is used.
@@ -331,33 +292,32 @@ class _Run:
         After the last step also the task's figures: the predictions take a compilation of their own.
         """
         assert self.validation is not None
-        encoded = encode_source(
-            self.eval_step, self.state, self.validation, self.config.eval.batch_size
-        )
-        anchors = np.asarray(find_anchors(parallel.unreplicate(self.state.params)))
+        step, encoded = self.trainer.step, self.trainer.encode(self.validation)
+        anchors = np.asarray(find_anchors(self.trainer.host_state().params))
         summary = self.experiment.task.summary(encoded, self.validation)
         values = {**means_of(encoded), **summary, **latent_health(encoded, anchors)}
         values["anchors_dead"] = len(anchors) - values["anchors_used"]
-        collapsed = values["anchor_perplexity"] < 1.5 < len(anchors)
-        if self.step > self.experiment.warmup and collapsed:
+        if self.trainer.anchors_set and values["anchor_perplexity"] < 1.5 < len(anchors):
             logger.warning(
                 "Step %d: the latent space collapsed: %.0f %% of the validation examples belong to "
-                "one anchor.", self.step, 100 * values["anchor_max_share"],
+                "one anchor.", step, 100 * values["anchor_max_share"],
             )  # fmt: skip
         shown = self._predict_some() if last else None
         if self.writer is not None:
-            self.writer.scalars(self.step, values, prefix="validation")
-            show_latents(self.writer, self.step, encoded, anchors)
+            self.writer.scalars(step, values, prefix="validation")
+            show_latents(self.writer, step, encoded, anchors)
             if shown is not None:
-                show_examples(self.writer, self.step, self.experiment.task, *shown)
+                show_examples(self.writer, step, self.experiment.task, *shown)
         metric = self.config.train.best_metric
         if metric not in values:
             raise UserError(
                 f"train.best_metric is {metric!r}: use one of {', '.join(sorted(values))}."
             )
-        value = values[metric] if self.config.train.best_mode == "min" else -values[metric]
-        if self.anchors_ready and value < self.best:
-            self.best = value
+        if not self.trainer.anchors_set or not np.isfinite(values[metric]):
+            return
+        self.value = step, values[metric]
+        if self._rank(values[metric]) < self.best:
+            self.best = self._rank(values[metric])
             self._save(BEST)
 
     def _predict_some(self) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
@@ -367,34 +327,76 @@ class _Run:
         if not len(ids):
             return None
         step = parallel.map_step(partial(predict_step, experiment=self.experiment))
-        outputs = encode_source(step, self.state, subset(self.validation, ids), len(ids))
+        outputs = encode_source(step, self.trainer.state, subset(self.validation, ids), len(ids))
         return self.validation.gather(ids), self.experiment.task.postprocess(outputs["output"])
 
-    def _save(self, kind: str | None = None) -> TrainState:
-        """Starts a checkpoint of the present state, which is copied to the host first."""
+    def _save(self, kind: str = LATEST) -> TrainState:
+        """Starts a checkpoint of the present state, which is copied to the host first.
+
+        Its record has the value of this step's evaluation, if there was one.
+        """
         self._check_alive()
-        state = parallel.unreplicate(self.state)
-        save: Callable[..., None] = self.checkpoints.save
-        save(self.step, state, {"best": self.best}, **({} if kind is None else {"kind": kind}))
+        state, step, record = self.trainer.host_state(), self.trainer.step, {}
+        if self.value is not None and self.value[0] == step:
+            record = {"metric": self.config.train.best_metric, "value": self.value[1]}
+        self.checkpoints.save(step, state, record, kind)
         return state
 
     def _finish(
         self, stop: StopRequest, first_step_seconds: float, steps_per_second: float
     ) -> TrainResult:
         """The last checkpoint, verified."""
-        if self.step in self.checkpoints.agreed_steps():
-            state = parallel.unreplicate(self.state)
+        step = self.trainer.step
+        if step in self.checkpoints.agreed_steps():
+            state = self.trainer.host_state()
         else:
             state = self._save()
-        self.checkpoints.verify(self.step, state)
+        self.checkpoints.verify(step, state)
+        self.checkpoints.tidy()
         self.checkpoints.close()
         if stop.reason:
-            logger.info("Stopped at step %d by %s; saved.", self.step, stop.reason)
+            logger.info("Stopped at step %d by %s; saved.", step, stop.reason)
         else:
-            logger.info("Finished at step %d.", self.step)
+            logger.info("Finished at step %d.", step)
         return TrainResult(state, stop.reason, first_step_seconds, steps_per_second)
 
 
 def _due(step: int, every: int) -> bool:
     """Whether something done every so many steps is due; 0 means never."""
     return every > 0 and step % every == 0
+
+
+def show_latents(
+    writer: MetricWriter, step: int, encoded: Mapping[str, np.ndarray], anchors: np.ndarray
+) -> None:
+    """Histograms of the means and assignments of `encode_source`, and a scatter with the anchors."""
+    from nvc_jax.plots import latents as plots_latents  # matplotlib is slow to import
+
+    for name in ("mean", "assignment"):
+        writer.histogram(step, f"validation/{name}", encoded[name])
+    draw = partial(plots_latents.latent_scatter, anchors=anchors, max_points=2000)
+    _show(writer, step, lambda: {"latent": draw(encoded["mean"], encoded["assignment"])})
+
+
+def show_examples(
+    writer: MetricWriter,
+    step: int,
+    task: Task,
+    batch: Mapping[str, np.ndarray],
+    predicted: np.ndarray,
+) -> None:
+    """The task's figures of a few examples; see `Display.figures`."""
+    from nvc_jax.displays import make_display  # matplotlib is slow to import
+
+    _show(writer, step, lambda: make_display(task).figures(batch, predicted))
+
+
+def _show(writer: MetricWriter, step: int, draw: Callable[[], dict[str, Any]]) -> None:
+    """Draws figures and writes them under `validation/`; one that fails never stops a run."""
+    try:
+        figures = {f"validation/{name}": figure for name, figure in draw().items()}
+        writer.figures(step, figures)
+    except UserError:  # a full disk
+        raise
+    except Exception as error:
+        logger.warning("A figure failed: %s", error)

@@ -363,6 +363,101 @@ def on_first_process(action: Callable[[], T], like: T) -> T:
     return from_first_process(all_or_none(action if first else lambda: like))
 
 
+class Devices:
+    """Where a training runs and what goes in and out: mapped over all devices of the run.
+
+    Attributes:
+      axis_name: name of the mapped axis.
+    """
+
+    axis_name: str | None = AXIS
+
+    def process_index(self) -> int:
+        """Rank of this process among those that train together."""
+        return process_index()
+
+    def process_count(self) -> int:
+        """Number of processes that train together."""
+        return process_count()
+
+    def round_up(self, batch_size: int) -> int:
+        """See `round_up`."""
+        return round_up(batch_size)
+
+    def map_step(
+        self, step: Callable[..., Any], *, donate_state: bool = False, **compiler_options: Any
+    ) -> Callable[..., Any]:
+        """See `map_step`; a map over devices has no options of the compiler."""
+        del compiler_options
+        return map_step(step, donate_state=donate_state)
+
+    def replicate(self, state: Any) -> Any:
+        """A state on the host → on the devices."""
+        return replicate(state)
+
+    def unreplicate(self, tree: Any) -> Any:
+        """A state, or metrics, on the devices → on the host."""
+        return unreplicate(tree)
+
+    def shard(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """This process's batch → on the devices."""
+        return shard(batch)
+
+    def gather_to_host(self, tree: Any) -> Any:
+        """Per-example outputs of a step → on the host, `[global batch, ...]`."""
+        return gather_to_host(tree)
+
+    def on_first_process(self, action: Callable[[], T], like: T) -> T:
+        """See `on_first_process`."""
+        return on_first_process(action, like)
+
+
+class OneDevice(Devices):
+    """The default device of this process alone, without a mapped axis."""
+
+    axis_name = None
+
+    def process_index(self) -> int:
+        """The first one."""
+        return 0
+
+    def process_count(self) -> int:
+        """Alone."""
+        return 1
+
+    def round_up(self, batch_size: int) -> int:
+        """Any size fits."""
+        return batch_size
+
+    def map_step(
+        self, step: Callable[..., Any], *, donate_state: bool = False, **compiler_options: Any
+    ) -> Callable[..., Any]:
+        """Compiles the step as it is."""
+        donated = (0,) if donate_state else ()
+        return jax.jit(step, donate_argnums=donated, compiler_options=compiler_options or None)
+
+    def replicate(self, state: Any) -> Any:
+        """A copy on the device, which a step may donate."""
+        return jax.tree.map(jnp.array, state)
+
+    def unreplicate(self, tree: Any) -> Any:
+        """A copy on the host."""
+        return jax.tree.map(np.array, tree)
+
+    def shard(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """As it is: the step puts it on the device."""
+        return batch
+
+    def gather_to_host(self, tree: Any) -> Any:
+        """Arrays on the host."""
+        return jax.device_get(tree)
+
+    def on_first_process(self, action: Callable[[], T], like: T) -> T:
+        """Runs the action."""
+        del like
+        return action()
+
+
 def example_index(size: int, axis_name: str | None) -> jax.Array:
     """Positions in the global batch of this shard's `size` examples, int32 `[size]`."""
     index = jnp.arange(size, dtype=jnp.int32)

@@ -9,11 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvc_jax.model.losses import TERMS
-
-CULPRITS = (*TERMS, "gradient")
-"""What a non-finite step can be blamed on: a loss term, or the gradient of finite terms."""
-
 
 class TrainState(flax.struct.PyTreeNode):
     """Parameters, optimizer moments, counters and the random seed of a run.
@@ -24,11 +19,12 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: running statistics of batch normalization, empty without it.
       opt_state: state of the optax chain.
       rng: uint32 `[2]`, data of the run's key; steps fold in `step`, examples their position.
-      anchors_ready: bool `[]`, False during the warm-up before anchors are set from data.
+      anchors_step: int32 `[]`, step at which the anchors were set; -1 during the warm-up before it.
       last_used: int32 `[K]`, the last step at which each anchor was some example's nearest.
       skipped_steps: int32 `[]`, steps left out for a non-finite gradient.
       skipped_in_a_row: int32 `[]`, the present run of them.
-      culprits: bool `[len(CULPRITS)]`, what was not finite at the last skipped step.
+      culprits: int32 `[]`, a bit for every term of the run that was not finite at the last skipped
+        step; 0 there: the gradient of finite terms.
     """
 
     step: jax.Array
@@ -36,7 +32,7 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
     rng: jax.Array
-    anchors_ready: jax.Array
+    anchors_step: jax.Array
     last_used: jax.Array
     skipped_steps: jax.Array
     skipped_in_a_row: jax.Array
@@ -66,14 +62,14 @@ def replace_anchors(params: Any, anchors: jax.Array | np.ndarray) -> Any:
     )
 
 
-def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_ready: bool) -> TrainState:
+def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_set: bool) -> TrainState:
     """Makes the state of step 0.
 
     Args:
       variables: Flax variables with `params` and perhaps `batch_stats`.
       opt_state: initial state of the optimizer.
       seed: seed of the run.
-      anchors_ready: whether the anchors count as set already.
+      anchors_set: whether the anchors count as set already.
 
     Returns:
       The state.
@@ -86,9 +82,9 @@ def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_ready: bool
         batch_stats=variables.get("batch_stats", {}),
         opt_state=opt_state,
         rng=jax.random.key_data(jax.random.key(seed)),
-        anchors_ready=jnp.asarray(anchors_ready),
+        anchors_step=jnp.asarray(0 if anchors_set else -1, jnp.int32),
         last_used=jnp.zeros((find_anchors(params).shape[0],), jnp.int32),
         skipped_steps=zero,
         skipped_in_a_row=zero,
-        culprits=jnp.zeros((len(CULPRITS),), bool),
+        culprits=zero,
     )

@@ -1,49 +1,25 @@
 """Pure steps: (state, batch) → (state, metrics). No input or output, no device names.
 
 Each step is written for the shard of one device; `axis_name` names the axis it is mapped over, or
-is None. Terms that compare examples see the global batch.
+is None. Terms that compare examples see the global batch. A training step goes one way, with a
+function for each stage: views → encode → assign → decode → terms → update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from nvc_jax.model import anchors as anchor_lib
-from nvc_jax.model.losses import TERMS, anchor_kl, nvc_loss
+from nvc_jax.model.losses import TermInputs, anchor_kl, term_inputs, weighted_sum
 from nvc_jax.training import parallel
 from nvc_jax.training.accumulation import map_pieces, value_and_grad_in_pieces
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.state import TrainState, find_anchors, replace_anchors
-
-LATENT_TERMS = tuple(name for name in TERMS if name != "reconstruction")
-
-
-def _batch_size(batch: dict[str, jax.Array]) -> int:
-    """Number of examples in this shard."""
-    return next(iter(batch.values())).shape[0]
-
-
-def term_weights(experiment: Experiment, state: TrainState) -> dict[str, jax.Array]:
-    """Weight of every loss term at the state's step, float32 `[]` each.
-
-    Until the anchors are set from data, every latent term weighs 0: the warm-up is a plain
-    autoencoder.
-    """
-    weights = {
-        name: jnp.asarray(
-            schedule(state.step - (experiment.warmup if name in LATENT_TERMS else 0)), jnp.float32
-        )
-        for name, schedule in experiment.weights.items()
-    }
-    for name in LATENT_TERMS:
-        weights[name] = jnp.where(state.anchors_ready, weights[name], 0.0)
-    return weights
 
 
 def train_step(
@@ -57,10 +33,10 @@ def train_step(
     model with weights of 0. A step with a non-finite loss or gradient changes nothing but the
     counters; after `max_skipped` in a row the state stands still for good.
 
-    With `microbatches` = M the shard is worked through in M equal parts: prepared, encoded and
-    decoded one after the other. Terms that compare examples still see the global batch, and
-    metrics and update are those of M = 1 but for rounding; memory for the network's activations
-    falls by M, at the cost of one more forward pass. See `value_and_grad_in_pieces`.
+    With `microbatches` = M the shard is encoded and decoded in M equal parts, one after the other.
+    Terms that compare examples still see the global batch, and metrics and update are those of
+    M = 1 but for rounding; memory for the network's activations falls by M, at the cost of one more
+    forward pass. See `value_and_grad_in_pieces`.
 
     Args:
       state: the state; donated by the training loop.
@@ -73,15 +49,158 @@ def train_step(
     Raises:
       UserError: if the shard does not divide into microbatches.
     """
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+    noise_key, augment_key = jax.random.split(key)
     weights = term_weights(experiment, state)
-    found, gradient = _value_and_grad(experiment, state, batch, weights)
-    total, (terms, batch_stats, assignment) = found
-    terms = jax.tree.map(lambda x: x.astype(jnp.float32), terms)
-    total, terms, gradient = parallel.pmean((total, terms, gradient), experiment.axis_name)
+    views = make_views(experiment, batch, augment_key)
+    assignment = decide_assignment(experiment, state, views)
+    passed, gradient = value_and_grad_in_pieces(
+        partial(reconstruct, experiment, state, weights, assignment, noise_key),
+        partial(add_terms, experiment, weights, example_shares(experiment, batch)),
+        state.params,
+        views,
+        experiment.microbatches,
+    )
+    return update(experiment, state, weights, passed, gradient)
+
+
+class Views(NamedTuple):
+    """A shard as the model sees it.
+
+    Attributes:
+      inputs: what is encoded and decoded, and the target; augmented.
+      clean: what anchors are decided on in place of the inputs, or None.
+      example_index: int32 `[b]`, positions of the examples in the global batch.
+    """
+
+    inputs: Any
+    clean: Any
+    example_index: jax.Array
+
+
+def make_views(experiment: Experiment, batch: dict[str, jax.Array], key: jax.Array) -> Views:
+    """Stage 1: stored fields → views; the key and an example's index decide its augmentation."""
+    index = parallel.example_index(_batch_size(batch), experiment.axis_name)
+    prepared = experiment.task.prepare(batch, jax.vmap(jax.random.fold_in, (None, 0))(key, index))
+    clean = prepared.get("clean")
+    return Views({k: v for k, v in prepared.items() if k != "clean"}, clean, index)
+
+
+def encode(experiment: Experiment, state: TrainState, inputs: Any) -> jax.Array:
+    """Stage 2: means of the global batch, `[global B, P, D]`, with evaluation statistics.
+
+    P is the number of latents of an example, 1 but for tasks that look at several positions.
+    """
+
+    def encode_piece(piece: Any) -> jax.Array:
+        mean = experiment.apply(state, piece, method="encode").mean
+        return mean.reshape(_batch_size(piece), -1, mean.shape[-1])
+
+    means = map_pieces(encode_piece, inputs, experiment.microbatches)
+    return parallel.all_gather(means, experiment.axis_name)
+
+
+def decide_assignment(experiment: Experiment, state: TrainState, views: Views) -> jax.Array | None:
+    """Stage 3: anchors of the global batch, int32 `[global B, P]`, where the nearest will not do.
+
+    They are decided on by another view of the examples, or with balanced shares, without a gradient.
+    None: each example's own nearest anchor, which the bottleneck finds without another pass.
+    """
+    if views.clean is None and not experiment.balanced:
+        return None
+    mean = encode(experiment, state, views.inputs if views.clean is None else views.clean)
+    choose = anchor_lib.balanced_assign if experiment.balanced else anchor_lib.assign
+    rows = mean.reshape(-1, mean.shape[-1])
+    return choose(rows, find_anchors(state.params)).reshape(mean.shape[:2])
+
+
+def reconstruct(
+    experiment: Experiment,
+    state: TrainState,
+    weights: dict[str, jax.Array],
+    assignment: jax.Array | None,
+    noise_key: jax.Array,
+    params: Any,
+    views: Views,
+) -> tuple[Any, Any]:
+    """Stage 4: encodes with noise and decodes a piece of the shard.
+
+    Returns:
+      (what the terms see of the piece, but for what gets no gradient; assignment and batch
+      statistics).
+    """
+    whole = experiment.microbatches == 1
+    outputs, updated = experiment.apply(
+        state,
+        views.inputs,
+        params=params,
+        train=True,
+        example_index=views.example_index,
+        noise_scale=jnp.asarray(weights.get("kl", 0.0) > 0, jnp.float32),
+        assignment=None if assignment is None else assignment[views.example_index].reshape(-1),
+        rngs={"noise": noise_key},
+        # Statistics of a piece are not those of the batch: Flax refuses what would update them.
+        mutable=["batch_stats"] if whole else [],
+    )
+    error = experiment.task.reconstruction(outputs, views.inputs)
+    seen = term_inputs(error, outputs.latent, outputs.latent.anchors)
+    floats = seen._replace(assignment=None, anchors=None)  # type: ignore[arg-type]
+    return floats, (seen.assignment, updated.get("batch_stats", {}))
+
+
+def example_shares(experiment: Experiment, batch: dict[str, jax.Array]) -> jax.Array | None:
+    """Weight of this shard's examples over the mean weight of the global batch, `[b]`.
+
+    Means of products with it are `Σ weight·x / Σ weight`, on all devices together.
+    """
+    weight = experiment.task.weight(batch)
+    if weight is None:
+        return None
+    mean = parallel.pmean(jnp.mean(weight), experiment.axis_name)
+    return weight / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny)
+
+
+def add_terms(
+    experiment: Experiment,
+    weights: dict[str, jax.Array],
+    share: jax.Array | None,
+    params: Any,
+    floats: TermInputs,
+    rest: tuple[jax.Array, Any],
+) -> tuple[jax.Array, Any]:
+    """Stage 5: `Σ weight·term` of the shard.
+
+    Averaged over devices, total, terms and gradient are those of the global batch.
+
+    Returns:
+      (total, (raw terms, batch statistics, assignment of the global batch)).
+    """
+    assignment, batch_stats = rest
+    own = floats._replace(assignment=assignment, anchors=find_anchors(params))
+    if share is not None:
+        own = own._replace(reconstruction=share * own.reconstruction)
+    compared = {name: getattr(own, name) for name in ("mean", "logvar", "sample", "assignment")}
+    pairs = own._replace(**parallel.all_gather(compared, experiment.axis_name))
+    terms = ((term, keywords) for term, keywords, _ in experiment.terms)
+    total, raw = weighted_sum(terms, weights, own, pairs)
+    return total, (raw, batch_stats, pairs.assignment)
+
+
+def update(
+    experiment: Experiment,
+    state: TrainState,
+    weights: dict[str, jax.Array],
+    passed: tuple[jax.Array, Any],
+    gradient: Any,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Stage 6: means over devices, the optimizer's step, or none, and the metrics."""
+    total, (raw, batch_stats, assignment) = passed
+    raw = jax.tree.map(lambda x: x.astype(jnp.float32), raw)
+    total, raw, gradient = parallel.pmean((total, raw, gradient), experiment.axis_name)
     learning_rate = jnp.asarray(experiment.learning_rate(state.step), jnp.float32)
     gradient_norm = optax.tree.norm(gradient)
 
-    def update() -> TrainState:
+    def accept() -> TrainState:
         updates, opt_state = experiment.optimizer.update(gradient, state.opt_state, state.params)
         updates = jax.tree.map(lambda update: -learning_rate * update, updates)
         return state.replace(
@@ -97,165 +216,66 @@ def train_step(
     # choice between two states, because it does not touch the old state's memory.
     halted = state.skipped_in_a_row >= experiment.max_skipped
     accepted = jnp.isfinite(total) & jnp.isfinite(gradient_norm) & ~halted
-    state = jax.lax.cond(accepted, update, lambda: _skip(state, terms, halted))
+    terms = {term.name: raw[term.name] for term, *_ in experiment.terms}
+    after = jax.lax.cond(accepted, accept, lambda: _skip(state, list(terms.values()), halted))
     metrics = {
         "loss": total,
-        **{name: terms[name] for name in TERMS},
-        **{f"weighted/{name}": weights[name] * terms[name] for name in TERMS},
-        **{f"weight/{name}": weights[name] for name in TERMS},
-        "num_triplets": terms["num_triplets"],
+        **raw,
+        **{f"weighted/{name}": weights[name] * value for name, value in terms.items()},
+        **{f"weight/{name}": weights[name] for name in terms},
         "learning_rate": learning_rate,
         "gradient_norm": gradient_norm,
-        "anchors_used": _anchors_used(experiment, state),
-        "skipped_steps": state.skipped_steps.astype(jnp.float32),
+        "anchors_used": _anchors_used(experiment, after),
+        "skipped_steps": after.skipped_steps.astype(jnp.float32),
     }
-    return state, metrics
+    return after, metrics
 
 
-def _value_and_grad(
-    experiment: Experiment,
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    weights: dict[str, jax.Array],
-) -> tuple[tuple[jax.Array, Any], Any]:
-    """Loss and gradient of this shard, where terms that compare examples see the global batch.
-
-    Returns:
-      ((total, (raw terms, batch statistics, assignment of the global batch)), gradient). Averaged
-      over devices, total, terms and gradient are those of the global batch.
-    """
-    axis_name = experiment.axis_name
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-    noise_key, augment_key = jax.random.split(key)
-    examples: Any = (batch, parallel.example_index(_batch_size(batch), axis_name))
-    ready: Callable[[Any], Any] = partial(_prepare, experiment, augment_key)
-    share = _shares(experiment, batch)
-    one_piece = experiment.microbatches == 1
-    if one_piece:  # prepared at once, for both uses
-        examples, ready = ready(examples), lambda examples: examples
-    given = _given_assignment(experiment, state, examples, ready)
-
-    def forward(params: Any, piece: Any) -> tuple[Any, Any]:
-        inputs, index, _ = ready(piece)
-        outputs, updated = experiment.apply(
-            state,
-            inputs,
-            params=params,
-            train=True,
-            example_index=index,
-            noise_scale=(weights["kl"] > 0).astype(jnp.float32),
-            assignment=None if given is None else given[index].reshape(-1),
-            rngs={"noise": noise_key},
-            # Statistics of a piece are not those of the batch: Flax refuses what would update them.
-            mutable=["batch_stats"] if one_piece else [],
-        )
-        latent = outputs.latent.replace(
-            code=None, soft_assignment=None, assignment=None, anchors=None
-        )
-        arrays = (experiment.task.reconstruction(outputs, inputs), latent)
-        return arrays, (outputs.latent.assignment, updated.get("batch_stats", {}))
-
-    def loss(params: Any, arrays: Any, aux: Any) -> tuple[jax.Array, Any]:
-        (reconstruction, latent), (assignment, batch_stats) = arrays, aux
-        if share is not None:
-            reconstruction = share * reconstruction
-        latent = latent.replace(assignment=assignment)
-        pair_latent = parallel.all_gather(latent, axis_name)
-        total, terms = nvc_loss(
-            reconstruction,
-            latent,
-            find_anchors(params),
-            weights,
-            pair_latent=pair_latent,
-            **experiment.loss_options,
-        )
-        return total, (terms, batch_stats, pair_latent.assignment)
-
-    return value_and_grad_in_pieces(forward, loss, state.params, examples, experiment.microbatches)
-
-
-def _shares(experiment: Experiment, batch: dict[str, jax.Array]) -> jax.Array | None:
-    """Weight of this shard's examples over the mean weight of the global batch, `[B]`.
-
-    Means of products with it are `Σ weight·x / Σ weight`, on all devices together.
-    """
-    weight = experiment.task.weight(batch)
-    if weight is None:
-        return None
-    mean = parallel.pmean(jnp.mean(weight), experiment.axis_name)
-    return weight / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny)
-
-
-def _prepare(experiment: Experiment, augment_key: jax.Array, examples: Any) -> tuple[Any, ...]:
-    """(stored fields, index) → (the model's input, index, the clean view or None)."""
-    batch, index = examples
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, index)
-    prepared = experiment.task.prepare(batch, keys)
-    clean = prepared.pop("clean", None)
-    return prepared, index, clean
-
-
-def _given_assignment(
-    experiment: Experiment, state: TrainState, examples: Any, ready: Callable[[Any], Any]
-) -> jax.Array | None:
-    """Assignment of the global batch, `[global B, P]`, where the nearest anchor will not do.
-
-    P is the number of latents of an example, 1 but for tasks that look at several positions.
-
-    Anchors are decided on by another view of the examples, or with balanced shares, without a
-    gradient and with evaluation statistics. None: each example's own nearest anchor.
-    """
-    _, _, clean = jax.eval_shape(ready, examples)
-    if clean is None and not experiment.balanced:
-        return None
-
-    def view(piece: Any) -> Any:
-        inputs, _, clean = ready(piece)
-        return inputs if clean is None else clean
-
-    mean = _encode(experiment, state, examples, view)
-    assign = anchor_lib.balanced_assign if experiment.balanced else anchor_lib.assign
-    rows = mean.reshape(-1, mean.shape[-1])
-    return assign(rows, find_anchors(state.params)).reshape(mean.shape[:2])
-
-
-def _encode(
-    experiment: Experiment, state: TrainState, examples: Any, view: Callable[[Any], Any]
-) -> jax.Array:
-    """Means of the global batch, `[global B, P, D]`, with evaluation statistics.
-
-    Args:
-      experiment: what the config made.
-      state: the state.
-      examples: this shard's examples.
-      view: makes the model's input of a piece of them.
-    """
-
-    def encode(piece: Any) -> jax.Array:
-        inputs = view(piece)
-        mean = experiment.apply(state, inputs, method="encode").mean
-        return mean.reshape(_batch_size(inputs), -1, mean.shape[-1])
-
-    means = map_pieces(encode, examples, experiment.microbatches)
-    return parallel.all_gather(means, experiment.axis_name)
-
-
-def _anchors_used(experiment: Experiment, state: TrainState) -> jax.Array:
-    """Number of anchors that were nearest to some example within the last `patience` steps."""
-    return jnp.sum(state.step - state.last_used < experiment.patience).astype(jnp.float32)
-
-
-def _skip(state: TrainState, terms: dict[str, jax.Array], halted: jax.Array) -> TrainState:
+def _skip(state: TrainState, terms: list[jax.Array], halted: jax.Array) -> TrainState:
     """The same state with its counters moved on; a halted run's state stands still."""
     one = jnp.where(halted, 0, 1).astype(jnp.int32)
-    bad_terms = ~jnp.isfinite(jnp.stack([terms[name] for name in TERMS]))
-    culprits = jnp.append(bad_terms, ~jnp.any(bad_terms))
+    bits = [jnp.where(jnp.isfinite(term), 0, 1 << i) for i, term in enumerate(terms)]
+    culprits = jnp.sum(jnp.stack(bits), dtype=jnp.int32)
     return state.replace(
         step=state.step + one,
         skipped_steps=state.skipped_steps + one,
         skipped_in_a_row=state.skipped_in_a_row + one,
         culprits=jnp.where(halted, state.culprits, culprits),
     )
+
+
+def culprits_of(experiment: Experiment, state: TrainState) -> list[str]:
+    """What was not finite at the last skipped step: terms, or the gradient of finite ones."""
+    names = [term.name for term, *_ in experiment.terms]
+    return [name for i, name in enumerate(names) if int(state.culprits) >> i & 1] or ["gradient"]
+
+
+def term_weights(experiment: Experiment, state: TrainState) -> dict[str, jax.Array]:
+    """Weight of every term at the state's step, float32 `[]` each.
+
+    Schedules count from where the anchors were set. Until then a term that takes no part in the
+    warm-up weighs 0: the warm-up is a plain autoencoder.
+    """
+    since = state.step - state.anchors_step
+    weights = {}
+    for term, _, schedule in experiment.terms:
+        if term.in_warmup:
+            weight = jnp.asarray(schedule(state.step), jnp.float32)
+        else:
+            weight = jnp.asarray(schedule(since), jnp.float32)
+            weight = jnp.where(state.anchors_step >= 0, weight, 0.0)
+        weights[term.name] = weight
+    return weights
+
+
+def _batch_size(batch: dict[str, jax.Array]) -> int:
+    """Number of examples in this shard."""
+    return next(iter(batch.values())).shape[0]
+
+
+def _anchors_used(experiment: Experiment, state: TrainState) -> jax.Array:
+    """Number of anchors that were nearest to some example within the last `patience` steps."""
+    return jnp.sum(state.step - state.last_used < experiment.patience).astype(jnp.float32)
 
 
 def eval_step(
@@ -287,7 +307,7 @@ def eval_step(
             latent.mean,
             latent.logvar,
             latent.anchors[latent.assignment],
-            experiment.loss_options["anchor_scale"],
+            experiment.anchor_scale,
         ),
         "mean": latent.mean,
         "logvar": latent.logvar,
@@ -319,7 +339,7 @@ def revive_step(
     Returns:
       The state and the number of revived anchors, int32 `[]`.
     """
-    means = _encode(experiment, state, batch, experiment.task.prepare)
+    means = encode(experiment, state, experiment.task.prepare(batch))
     candidates = means.reshape(-1, means.shape[-1])
     alive = (state.step - state.last_used < experiment.patience).astype(jnp.int32)
     key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)

@@ -22,7 +22,7 @@ def warm_start(state: TrainState, source: Path, include: str) -> TrainState:
       state: a fresh state on the host.
       source: work directory of the run to take from; its newest checkpoint is read.
       include: regular expression searched for in names such as `params/encoder/Dense_0/kernel`.
-        Anchors that are taken count as set, if they were.
+        Anchors that are taken count as set at step 0, if they were set.
 
     Returns:
       The state.
@@ -60,7 +60,7 @@ def warm_start(state: TrainState, source: Path, include: str) -> TrainState:
             f"--init_include={include!r} matches nothing; {source} has {', '.join(names)}."
         )
     logger.info("Took %d arrays from %s: %s.", len(loaded), source, ", ".join(loaded))
-    ready = state.anchors_ready
-    if any(name.endswith("/anchors") for name in loaded):
-        ready = np.logical_or(ready, stored["anchors_ready"])
-    return state.replace(**taken, anchors_ready=ready)
+    begun = state.replace(**taken)
+    if any(name.endswith("/anchors") for name in loaded) and stored["anchors_step"] >= 0:
+        begun = begun.replace(anchors_step=np.zeros_like(state.anchors_step))
+    return begun

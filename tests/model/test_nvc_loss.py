@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.options import Option
 from nvc_jax.model import losses
 from nvc_jax.model.bottleneck import Latent
 from tests.numeric import blocks_of, normal, temporary_bytes
@@ -88,11 +89,12 @@ def test_total_is_the_weighted_sum_of_raw_terms(form, gravity_form):
     np.testing.assert_allclose(total, weighted, rtol=1e-6)
 
 
-def test_weights_left_out_are_zero_and_one_for_the_reconstruction():
+def test_terms_left_out_are_not_computed_but_the_reconstruction():
     latent, reconstruction = make_latent(4), np.array([1.0, 2.0, 3.0, 6.0], np.float32)
     total, raw = losses.nvc_loss(reconstruction, latent, latent.anchors, {})
-    assert float(total) == 3.0
-    assert all(float(raw[name]) > 0 for name in losses.TERMS)
+    assert float(total) == 3.0 and raw == {"reconstruction": 3.0}
+    total, raw = losses.nvc_loss(reconstruction, latent, latent.anchors, {"pull": 0})
+    assert float(total) == 3.0 and set(raw) == {"reconstruction", "pull"} and raw["pull"] > 0
 
 
 # Fields of the latent that a term reads and the terms that read them.
@@ -153,8 +155,7 @@ def test_duplicating_the_batch_changes_no_term(form):
 def test_kl_is_a_sum_over_dimensions_and_a_mean_over_examples():
     mean, zero = np.array([[4.0, 0.0], [0.0, 0.0]], np.float32), np.zeros((2, 2), np.float32)
     latent = make_latent(2).replace(mean=mean, logvar=zero, assignment=np.zeros(2, np.int32))
-    _, raw = losses.nvc_loss(np.zeros(2), latent, np.zeros((1, 2)), {}, terms=("kl",))
-    assert set(raw) == {"kl", "num_triplets"}
+    _, raw = losses.nvc_loss(np.zeros(2), latent, np.zeros((1, 2)), {"kl": 1})
     assert float(raw["kl"]) == 4.0
 
 
@@ -198,7 +199,9 @@ def test_one_anchor_has_no_triplets_and_no_gravity(form, size):
 def test_satisfied_triplets_cost_nothing_but_are_counted():
     mean = np.array([[0.0, 0.0], [0.1, 0.0], [10.0, 0.0], [10.1, 0.0]], np.float32)
     latent = make_latent(4, assignment=[0, 0, 1, 1]).replace(mean=mean)
-    _, raw = losses.nvc_loss(np.zeros(4), latent, latent.anchors, {}, triplet_form="hinge")
+    _, raw = losses.nvc_loss(
+        np.zeros(4), latent, latent.anchors, {"triplet": 1}, triplet_form="hinge"
+    )
     assert float(raw["triplet"]) == 0 and int(raw["num_triplets"]) == 4
 
 
@@ -214,13 +217,35 @@ def test_terms_are_averaged_in_float32():
 
 
 @pytest.mark.parametrize(
-    "options", [{"weights": {"kld": 1.0}}, {"terms": ("kld",)}, {"triplet_form": "kld"}]
+    ("weights", "options", "told"),
+    [
+        ({"kld": 1.0}, {}, "no term 'kld': use one of gravity, kl"),
+        ({}, {"triplet_marg": 1.0}, "no option 'triplet_marg': .*triplet_margin"),
+        ({}, {"triplet_form": "kld"}, "triplet_form is 'kld': use one of ratio"),
+        ({}, {"anchor_scale": 0.0}, "anchor_scale is 0.0: it must be greater than 0"),
+    ],
 )
-def test_unknown_names_are_told(options):
+def test_mistakes_are_told(weights, options, told):
     latent = make_latent(2)
-    weights = options.pop("weights", {})
-    with pytest.raises(UserError, match=r"'kld'.*terms are reconstruction, kl, triplet"):
+    with pytest.raises(UserError, match=told):
         losses.nvc_loss(np.zeros(2), latent, latent.anchors, weights, **options)
+
+
+def test_a_term_of_ones_own(monkeypatch):
+    """It averages over examples, has an option with a default, and further metrics."""
+
+    def spread(inputs, spread_power):
+        return jnp.abs(inputs.mean[:, 0]) ** spread_power, {"largest": jnp.max(inputs.mean)}
+
+    option = Option("loss.spread_power", 2, "of the lengths", at_least=1)
+    monkeypatch.setitem(losses.TERMS, "spread", losses.Term("spread", "Σ", spread, (option,)))
+    latent, weights = make_latent(4), {"spread": 0.5}
+    total, raw = losses.nvc_loss(np.zeros(4), latent, latent.anchors, weights)
+    expected = np.square(latent.mean[:, 0]).mean()
+    np.testing.assert_allclose((raw["spread"], total), (expected, 0.5 * expected), rtol=1e-6)
+    assert raw["largest"] == latent.mean.max()
+    with pytest.raises(UserError, match="spread_power is 0"):
+        losses.nvc_loss(np.zeros(4), latent, latent.anchors, weights, spread_power=0)
 
 
 @pytest.mark.parametrize(("form", "atol"), [("ratio", 1e-6), ("hinge", 3e-6), ("anchor", 1e-6)])

@@ -30,7 +30,7 @@ def test_one_device_and_eight_make_the_same_step(case, monkeypatch):
     config, batch = CASES[case][0](), CASES[case][1](8)
     spec = FieldSource(batch).spec
     alone = make_experiment(config, spec, None)
-    start = jax.device_get(init_state(alone, config)).replace(anchors_ready=np.array(True))
+    start = jax.device_get(init_state(alone, config)).replace(anchors_step=np.int32(0))
     expected, metrics = jax.device_get(jax.jit(partial(train_step, experiment=alone))(start, batch))
     assert parallel.device_count() == 8
     step = partial(train_step, experiment=make_experiment(config, spec, parallel.AXIS))

@@ -103,7 +103,7 @@ def step_on_one_and_four_devices(config, **changes):
     for name in ("source", "target"):
         batch[name][:8, 3:] = 0  # devices get different numbers of tokens
     alone = make_experiment(config, source.spec, None, learned)
-    start = jax.device_get(init_state(alone, config)).replace(anchors_ready=np.array(True))
+    start = jax.device_get(init_state(alone, config)).replace(anchors_step=np.int32(0))
     one = jax.device_get(jax.jit(partial(train_step, experiment=alone))(start, batch))
     step = partial(train_step, experiment=make_experiment(config, source.spec, "devices", learned))
     mapped = jax.pmap(step, axis_name="devices", devices=jax.devices()[:4])

@@ -326,7 +326,7 @@ def test_one_device_takes_the_step_of_eight():
     start = abstract_state(make_experiment(config, source.spec, None), config)
     params = fill(start.params)  # zeros and these take no time to compile
     start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start)
-    start = start.replace(params=params, anchors_ready=np.bool_(True))
+    start = start.replace(params=params, anchors_step=np.int32(0))
     found = {}
     for devices in (1, 8):
         experiment = make_experiment(config, source.spec, parallel.AXIS)

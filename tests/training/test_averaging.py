@@ -53,14 +53,14 @@ def test_sets_that_are_not_alike():
         average_params([{"a": np.ones(2)}, {"a": np.ones(2)}, {"b": np.ones(2)}])
 
 
-def state_at(step, anchors_ready=True):
+def state_at(step, anchors_set=True):
     """Parameters, statistics and moments that are all the step's number."""
     value = np.float32(step)
     variables = {
         "params": {"bottleneck": {"anchors": np.full((2, 3), value)}},
         "batch_stats": {"mean": np.full(2, 10 * value)},
     }
-    state = make_state(variables, np.full(2, value), seed=7, anchors_ready=anchors_ready)
+    state = make_state(variables, np.full(2, value), seed=7, anchors_set=anchors_set)
     return jax.device_get(state.replace(step=jnp.int32(step)))
 
 
@@ -69,7 +69,7 @@ def run(tmp_path_factory):
     """A run with checkpoints of the steps 1, 3, 5 and 9; anchors were set after the first."""
     checkpoints = Checkpoints(tmp_path_factory.mktemp("run"), keep=10)
     for step in (1, 3, 5, 9):
-        checkpoints.save(step, state_at(step, anchors_ready=step > 1), {"best": 0.0})
+        checkpoints.save(step, state_at(step, anchors_set=step > 1), {"best": 0.0})
     checkpoints.close()
     return checkpoints
 

@@ -34,7 +34,7 @@ def make(value=1.0, num_anchors=4, extra=(), width=2) -> TrainState:
     chain = optax.chain(optax.scale_by_adam(), optax.identity())
     opt_state = jax.tree.map(lambda leaf: jnp.full_like(leaf, value), chain.init(params))
     variables = {"params": params, "batch_stats": {"mean": jnp.full(2, value)}}
-    state = make_state(variables, opt_state, seed=7, anchors_ready=False)
+    state = make_state(variables, opt_state, seed=7, anchors_set=False)
     return jax.tree.map(np.array, state.replace(step=jnp.int32(value)))  # writable
 
 
@@ -140,8 +140,28 @@ def test_newest_are_kept_and_the_best_apart_from_them(tmp_path):
     assert checkpoints.steps() == [4, 5] and checkpoints.steps(BEST) == [1]
     assert read(tmp_path, kind=BEST)[0].step == 1
     checkpoints.save(5, make(5), {"best": 0.05}, BEST)
+    checkpoints.tidy()
     checkpoints.close()
     assert checkpoints.steps(BEST) == [5]
+
+
+def test_the_best_one_of_before_the_latest_checkpoint_stays(tmp_path):
+    """A killed run goes on from the latest checkpoint, and loses the best ones after it."""
+    checkpoints = Checkpoints(tmp_path)
+    for step, kind in [(1, BEST), (2, BEST), (2, "checkpoints"), (3, BEST), (4, BEST)]:
+        checkpoints.save(step, make(step), {"value": step}, kind)
+    checkpoints.tidy()
+    assert checkpoints.steps(BEST) == [2, 4]
+    assert checkpoints.records(BEST) == {2: {"value": 2}, 4: {"value": 4}}
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path)  # of the next start
+    checkpoints.discard_after(2)
+    assert checkpoints.steps(BEST) == [2]
+    checkpoints.save(4, make(4), {}, "checkpoints")
+    checkpoints.save(4, make(4), {}, BEST)
+    checkpoints.tidy()
+    checkpoints.close()
+    assert checkpoints.steps(BEST) == [4]
 
 
 @pytest.mark.parametrize("damage", ["cut", "removed", "unfinished", "no record"])

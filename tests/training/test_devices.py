@@ -5,7 +5,8 @@ The reference is the plain step: one device, no mapped axis, the batch in one pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -16,11 +17,9 @@ import numpy as np
 import pytest
 
 from nvc_jax.data import ArraySource
-from nvc_jax.model.losses import TERMS, nvc_loss
 from nvc_jax.training import parallel
-from nvc_jax.training import step as step_lib
 from nvc_jax.training.encoding import encode_source, means_of
-from nvc_jax.training.experiment import init_state, make_experiment
+from nvc_jax.training.experiment import ActiveTerm, init_state, make_experiment
 from nvc_jax.training.state import find_anchors, replace_anchors
 from nvc_jax.training.step import eval_step, revive_step, train_step
 
@@ -41,45 +40,55 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 CHANGES["batch_norm"] = {**CHANGES["options"], "model.batch_norm": True}
 
-FORMS: list[dict[str, str]] = [
-    {"triplet_form": "anchor"},
-    {"triplet_form": "ratio", "gravity_form": "paper"},
-    {"triplet_form": "hinge", "triplet_mining": "hard"},
-    {"triplet_form": "hinge", "triplet_mining": "all"},
-]
-ALL_TERMS = {"reconstruction": 0.05, "kl": 0.3, "triplet": 0.3, "gravity": 0.01, "pull": 0.1}
+# Further forms, each as a term of its own: one compiled step serves them all.
+FORMS: dict[str, tuple[str, dict[str, str]]] = {
+    "triplet_ratio": ("triplet", {"triplet_form": "ratio"}),
+    "triplet_hinge_hard": ("triplet", {"triplet_form": "hinge", "triplet_mining": "hard"}),
+    "triplet_hinge_all": ("triplet", {"triplet_form": "hinge", "triplet_mining": "all"}),
+    "gravity_paper": ("gravity", {"gravity_form": "paper"}),
+}
+VAE = {"reconstruction": 0.05, "kl": 0.3}
+ALL_TERMS = {**VAE, "triplet": 0.3, "gravity": 0.01, "pull": 0.1}
 
-# A config, the weights of its terms, 0 where none is given, and the position of its forms.
-CASES: dict[str, tuple[str, dict[str, float], int]] = {
-    "reconstruction (autoencoder)": ("terms", {"reconstruction": 0.05}, 0),
-    "kl": ("terms", {"kl": 0.3}, 0),
-    "triplet, anchor": ("terms", {"triplet": 0.3}, 0),
-    "triplet, ratio": ("terms", {"triplet": 1.0}, 1),
-    "triplet, hinge-hard": ("terms", {"triplet": 0.3}, 2),
-    "triplet, hinge-all": ("terms", {"triplet": 0.3}, 3),
-    "gravity, bounded": ("terms", {"gravity": 0.01}, 0),
-    "gravity, paper": ("terms", {"gravity": 1e-3}, 1),
-    "pull": ("terms", {"pull": 1.0}, 0),
-    "NVC": ("terms", ALL_TERMS, 0),
-    "NVC of the paper": ("terms", {**ALL_TERMS, "gravity": 1e-3}, 1),
-    "VAE": ("one anchor", {"reconstruction": 0.05, "kl": 0.3}, 0),
-    "NVC, options": ("options", ALL_TERMS, 0),
-    "NVC, options and batch_norm": ("batch_norm", ALL_TERMS, 0),
-    "VAE, batch_norm": ("batch_norm", {"reconstruction": 0.05, "kl": 0.3}, 0),
-    "autoencoder, batch_norm": ("batch_norm", {"reconstruction": 0.05}, 0),
+# A config, and the weights of its terms, 0 where none is given.
+CASES: dict[str, tuple[str, dict[str, float]]] = {
+    "reconstruction (autoencoder)": ("terms", {"reconstruction": 0.05}),
+    "kl": ("terms", {"kl": 0.3}),
+    "triplet, anchor": ("terms", {"triplet": 0.3}),
+    "triplet, ratio": ("terms", {"triplet_ratio": 1.0}),
+    "triplet, hinge-hard": ("terms", {"triplet_hinge_hard": 0.3}),
+    "triplet, hinge-all": ("terms", {"triplet_hinge_all": 0.3}),
+    "gravity, bounded": ("terms", {"gravity": 0.01}),
+    "gravity, paper": ("terms", {"gravity_paper": 1e-3}),
+    "pull": ("terms", {"pull": 1.0}),
+    "NVC": ("terms", ALL_TERMS),
+    "NVC of the paper": (
+        "terms",
+        {**VAE, "triplet_ratio": 0.3, "gravity_paper": 1e-3, "pull": 0.1},
+    ),
+    "VAE": ("one anchor", VAE),
+    "NVC, options": ("options", ALL_TERMS),
+    "NVC, options and batch_norm": ("batch_norm", ALL_TERMS),
+    "VAE, batch_norm": ("batch_norm", VAE),
+    "autoencoder, batch_norm": ("batch_norm", {"reconstruction": 0.05}),
 }
 TERM_CASES = [name for name, case in CASES.items() if case[0] == "terms"]
 OTHER_CASES = [name for name in CASES if name == "VAE" or "batch_norm" in name]
 
 
-def loss_of_any_form(
-    reconstruction: Any, latent: Any, anchors: Any, weights: Any, *, forms: Any, **options: Any
-) -> Any:
-    """`nvc_loss` in the forms that the state's step looks up: one compiled step for all of them."""
-    weights = dict(weights)
-    chosen = weights.pop("form").astype(jnp.int32)
-    loss = partial(nvc_loss, reconstruction, latent, anchors, weights)
-    return jax.lax.switch(chosen, [partial(loss, **{**options, **form}) for form in forms])
+def with_forms(terms: tuple[ActiveTerm, ...]) -> tuple[ActiveTerm, ...]:
+    """The terms, and further forms of them beside, without metrics of their own."""
+    active = {active.term.name: active for active in terms}
+
+    def other(name: str, like: ActiveTerm, keywords: dict[str, str]) -> ActiveTerm:
+        def value_alone(inputs: Any, **keywords: Any) -> Any:
+            found = like.term.function(inputs, **keywords)
+            return found[0] if isinstance(found, tuple) else found
+
+        term = dataclasses.replace(like.term, name=name, function=value_alone)
+        return like._replace(term=term, keywords={**like.keywords, **keywords})
+
+    return (*terms, *(other(name, active[like], keys) for name, (like, keys) in FORMS.items()))
 
 
 class Taken(NamedTuple):
@@ -102,7 +111,7 @@ def batch() -> dict[str, np.ndarray]:
 class Setup:
     """Experiments of the compared configs, and the state that all of one config begin with.
 
-    Weights and forms are tables that the state's step looks up: one compiled step serves many cases.
+    Weights are tables that the state's step looks up: one compiled step serves many cases.
     """
 
     def __init__(self, make_config: Callable[[], Any], batch: dict[str, np.ndarray]):
@@ -114,18 +123,14 @@ class Setup:
         config = self._config(changes)
         config.train.microbatches = microbatches
         experiment = make_experiment(config, ArraySource(self.batch["image"]).spec, axis_name)
-        tables = {
-            term: jnp.asarray([weights.get(term, 0.0) for _, weights, _ in CASES.values()])
-            for term in TERMS
-        }
-        tables["form"] = jnp.asarray([form for *_, form in CASES.values()])
-        return experiment._replace(
-            weights={name: table.__getitem__ for name, table in tables.items()},
-            loss_options={
-                **experiment.loss_options,
-                "forms": FORMS if changes == "terms" else [{}],
-            },
-        )
+        terms = with_forms(experiment.terms) if changes == "terms" else experiment.terms
+
+        def looked_up(active: ActiveTerm) -> ActiveTerm:
+            name = active.term.name
+            table = jnp.asarray([weights.get(name, 0.0) for _, weights in CASES.values()])
+            return active._replace(schedule=table.__getitem__)
+
+        return experiment._replace(terms=tuple(map(looked_up, terms)))
 
     def _config(self, changes: str) -> Any:
         config = self.make_config()
@@ -163,10 +168,8 @@ class Setup:
 
 
 @pytest.fixture(scope="module")
-def setup(make_config, batch) -> Iterator[Setup]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_lib, "nvc_loss", loss_of_any_form)
-        yield Setup(make_config, batch)
+def setup(make_config, batch) -> Setup:
+    return Setup(make_config, batch)
 
 
 def over(devices: int, step: Callable[..., Any]) -> Callable[..., Any]:

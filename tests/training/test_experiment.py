@@ -57,11 +57,11 @@ def test_anchors_train_only_if_asked_to(config, trains):
     assert bool(jnp.any(updates["anchors"] != 0)) == trains and jnp.all(updates["kernel"] > 0)
 
 
-@pytest.mark.parametrize(("init", "ready"), [("spread", True), ("kmeans++", False)])
-def test_anchors_wait_for_data_only_where_they_come_from_it(config, init, ready):
+@pytest.mark.parametrize(("init", "set_at"), [("spread", 0), ("kmeans++", -1)])
+def test_anchors_wait_for_data_only_where_they_come_from_it(config, init, set_at):
     config.anchors.init = init
     state = init_state(make_experiment(config, SPEC, None), config)
-    assert bool(state.anchors_ready) == ready and int(state.step) == 0
+    assert int(state.anchors_step) == set_at and int(state.step) == 0
     assert len(np.unique(find_anchors(state.params), axis=0)) == 4
     assert state.batch_stats == {}
     np.testing.assert_array_equal(state.rng, jax.random.key_data(jax.random.key(config.seed)))

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nvc_jax.core.errors import DivergedError, UserError
 from nvc_jax.data import ArraySource
-from nvc_jax.tasks.image import ImageTask
+from nvc_jax.displays import ImageDisplay
 from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, Checkpoints
 from nvc_jax.training.logging import read_metrics
@@ -69,7 +69,7 @@ def test_checkpoint_of_a_step_holds_that_steps_values(whole):
     assert checkpoints.steps() == [4, 8, 12, 16, 20]
     states = [state_of(whole.directory, whole.result.state, s) for s in checkpoints.steps()]
     assert [int(state.step) for state in states] == checkpoints.steps()
-    assert [bool(state.anchors_ready) for state in states] == [False, True, True, True, True]
+    assert [int(state.anchors_step) for state in states] == [-1, 5, 5, 5, 5]
     anchors = [find_anchors(state.params) for state in states]
     assert {a.shape for a in anchors} == {(4, 2)}
     assert len(np.unique(anchors[1:], axis=0)) == 4  # they train
@@ -100,7 +100,7 @@ def test_a_figure_that_fails_is_told_and_stops_nothing(
     def fail(*_):
         raise ValueError("no ink")
 
-    monkeypatch.setattr(ImageTask, "figures", fail)
+    monkeypatch.setattr(ImageDisplay, "figures", fail)
     config.train.num_steps, config.eval.shown_examples = 1, 4
     assert train(config, tmp_path, **data).state.step == 1
     assert "WARNING: A figure failed: no ink" in messages
@@ -177,7 +177,7 @@ def test_one_bad_example_costs_its_steps_only(config, make_images, tmp_path, mes
     images[17, 3, 3] = np.nan
     result = train(config, tmp_path, train_data=ArraySource(images), stop_after=7)
     chex.assert_tree_all_finite(result.state)
-    assert result.state.anchors_ready and 1 <= result.state.skipped_steps <= 3
+    assert result.state.anchors_step == 5 and 1 <= result.state.skipped_steps <= 3
     (warning,) = [m for m in messages if m.startswith("WARNING")]
     assert "left 1 examples whose code is not finite out" in warning
 
@@ -222,9 +222,7 @@ def test_the_last_checkpoint_is_read_back(config, data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         Checkpoints,
         "save",
-        lambda self, step, state, record: save(
-            self, step, state.replace(step=np.int32(99)), record
-        ),
+        lambda self, step, state, *rest: save(self, step, state.replace(step=np.int32(99)), *rest),
     )
     with pytest.raises(UserError, match=r"step 2 .* differs from the state in memory"):
         train(config, tmp_path, stop_after=2, **data)

@@ -101,7 +101,7 @@ def test_stopped_and_resumed_in_a_relative_directory(config, data, whole, tmp_pa
 
 
 def test_stopped_just_before_the_anchors_are_set(config, data, whole, tmp_path):
-    assert not train(config, tmp_path, stop_after=5, **data).state.anchors_ready
+    assert train(config, tmp_path, stop_after=5, **data).state.anchors_step == -1
     assert_ended_like(whole, train(config, tmp_path, **data), tmp_path)
 
 

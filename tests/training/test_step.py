@@ -20,8 +20,8 @@ from nvc_jax.tasks.image import ImageTask
 from nvc_jax.training import parallel
 from nvc_jax.training.encoding import encode_source, means_of
 from nvc_jax.training.experiment import init_state, make_experiment
-from nvc_jax.training.state import CULPRITS, find_anchors, replace_anchors
-from nvc_jax.training.step import eval_step, revive_step, train_step
+from nvc_jax.training.state import find_anchors, replace_anchors
+from nvc_jax.training.step import culprits_of, eval_step, revive_step, train_step
 
 LIMIT = 3
 
@@ -132,15 +132,22 @@ def test_kl_weight_follows_the_global_step_and_raw_kl_is_told(setup, step, weigh
     assert metrics["kl"] > 0 and (metrics["weighted/kl"] > 0) == (weight > 0)
 
 
+def test_weights_count_from_where_the_anchors_were_set(setup):
+    _, metrics = setup.step(at(setup.start, step=np.int32(500), anchors_step=np.int32(400)))
+    assert metrics["weight/kl"] == pytest.approx(0.1) and metrics["weight/reconstruction"] == 1
+
+
 def test_warm_up_is_a_plain_autoencoder(setup):
-    _, metrics = setup.step(at(setup.start, anchors_ready=np.array(False), step=np.int32(500)))
+    _, metrics = setup.step(at(setup.start, anchors_step=np.int32(-1), step=np.int32(500)))
     assert metrics["loss"] == metrics["reconstruction"] > 0
-    assert metrics["triplet"] > 0 and all(metrics[f"weight/{name}"] == 0 for name in TERMS[1:])
+    assert metrics["triplet"] > 0 and all(
+        metrics[f"weight/{name}"] == 0 for name in TERMS if name != "reconstruction"
+    )
 
 
 def test_noise_differs_by_example_and_step_and_comes_from_the_seed(setup):
     same = {**setup.batch, "image": np.repeat(setup.batch["image"][:1], 16, axis=0)}
-    state = at(setup.start, step=np.int32(500), anchors_ready=np.array(True))
+    state = at(setup.start, step=np.int32(500))
     found = setup.samples(state, same)
     assert len(np.unique(found, axis=0)) == 16
     both = np.concatenate([found, setup.samples(at(state, step=np.int32(501)), same)])
@@ -161,7 +168,7 @@ def test_step_with_one_bad_pixel_changes_nothing_but_counters(setup):
     for name in ("params", "batch_stats", "opt_state", "last_used", "rng"):
         chex.assert_trees_all_equal(getattr(new, name), getattr(old, name))
     assert (new.step, new.skipped_steps, new.skipped_in_a_row) == (3, 1, 1)
-    assert next(name for name, bad in zip(CULPRITS, new.culprits) if bad) == "reconstruction"
+    assert culprits_of(setup.experiment, new)[0] == "reconstruction"
     assert_replicas_equal(after)
     trained, metrics = setup.step(after)
     trained = parallel.unreplicate(trained)

@@ -43,7 +43,7 @@ def test_only_matching_parameters_are_taken(source, fresh, messages):
         chex.assert_trees_all_equal(begun.params[part], fresh.params[part])
     chex.assert_trees_all_equal(begun.opt_state, fresh.opt_state)
     assert begun.step == 0
-    assert not begun.anchors_ready
+    assert begun.anchors_step == -1
     assert any("params/encoder/Dense_0/kernel" in message for message in messages)
 
 

@@ -1,0 +1,258 @@
+"""The loop over steps that every training is: the program's and the estimator's.
+
+A `Trainer` takes steps, sets the anchors from data where the warm-up ends, and ends a run that cannot
+go on. What else is due after a step is up to who iterates over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from nvc_jax.core.errors import DivergedError
+from nvc_jax.core.logs import logger
+from nvc_jax.data import IterableSource, Source, random_subset, train_batches
+from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.training.encoding import encode_source
+from nvc_jax.training.experiment import Experiment
+from nvc_jax.training.logging import Progress
+from nvc_jax.training.parallel import Devices
+from nvc_jax.training.state import TrainState, find_anchors, replace_anchors
+from nvc_jax.training.step import culprits_of, eval_step, revive_step, train_step
+
+SHOWN = ("loss", "anchors_used")
+
+
+class Steps(NamedTuple):
+    """The steps of an experiment, compiled for some devices at their first use.
+
+    Attributes:
+      experiment: what the config made, for the devices' axis.
+      devices: where they run.
+      train: see `train_step`; the state is donated.
+      evaluate: see `eval_step`.
+      revive: see `revive_step`; the state is donated.
+    """
+
+    experiment: Experiment
+    devices: Devices
+    train: Callable[..., Any]
+    evaluate: Callable[..., Any]
+    revive: Callable[..., Any]
+
+
+def make_steps(experiment: Experiment, devices: Devices, **compiler_options: Any) -> Steps:
+    """The steps; `compiler_options` are those of the training step on one device."""
+    return Steps(
+        experiment,
+        devices,
+        devices.map_step(
+            partial(train_step, experiment=experiment), donate_state=True, **compiler_options
+        ),
+        devices.map_step(partial(eval_step, experiment=experiment)),
+        devices.map_step(partial(revive_step, experiment=experiment), donate_state=True),
+    )
+
+
+class Trainer:
+    """The mutable side of a training.
+
+    Args:
+      config: the config, whose seed decides the order of examples and k-means.
+      steps: the steps.
+      source: the training data.
+      state: the state to go on from, on the host.
+
+    Attributes:
+      step: number of steps taken, as in the state; asking the device would wait for it.
+      anchors_set: whether the anchors are set, as in the state.
+      state: the state on the devices.
+      bar: the progress bar of the present `run`.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        steps: Steps,
+        source: Source | IterableSource,
+        state: TrainState,
+    ):
+        self.config, self.steps, self.source = config, steps, source
+        self.experiment, self.devices = steps.experiment, steps.devices
+        self.step, self.anchors_set = int(state.step), bool(state.anchors_step >= 0)
+        self.state: Any = self.devices.replicate(state)
+        self.bar = Progress(0, 0, enabled=False)
+
+    def run(
+        self,
+        last: int,
+        stop: Callable[[int], bool] = lambda step: False,
+        *,
+        progress: bool = False,
+    ) -> Generator[tuple[Any, Any], None, None]:
+        """Takes steps until the last one or a request to stop.
+
+        Args:
+          last: number of steps to have taken in the end.
+          stop: asked with the number of steps taken, before the next one is begun.
+          progress: show a progress bar.
+
+        Yields:
+          (batch, metrics) on the devices after every step; nothing waits for them here.
+
+        Raises:
+          DivergedError: if too many steps in a row were not finite when the anchors are to be set.
+        """
+        batches = self._batches()
+        self.bar = Progress(last, self.step, enabled=progress)
+        try:
+            while self.step < last and not stop(self.step):
+                if self.step >= self.experiment.warmup and not self.anchors_set:
+                    self.check_finite()
+                    self._set_anchors()
+                batch = self.devices.shard(next(batches))
+                self.state, metrics = self.steps.train(self.state, batch)
+                self.step += 1
+                self.bar.advance()
+                yield batch, metrics
+        finally:
+            batches.close()
+            self.bar.close()
+
+    def _batches(self) -> Generator[dict[str, np.ndarray], None, None]:
+        """This process's batches from the present step on, without an end."""
+        data = self.config.data
+        batches = train_batches(
+            self.source,
+            self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=self.step,
+            process_index=self.devices.process_index(),
+            process_count=self.devices.process_count(),
+            num_threads=data.num_threads,
+            num_workers=data.num_workers,
+        )
+        try:
+            for batch in batches:
+                self.experiment.task.check_batch(batch)
+                yield batch
+        finally:
+            batches.close()
+
+    def _set_anchors(self) -> None:
+        """After the warm-up: anchors from encoded training data, moments cleared."""
+        encoded = self.encode(examples_for_anchors(self.source, self.config))
+        state = self.host_state()
+        centers = self.devices.on_first_process(
+            lambda: centers_of(encoded["mean"], self.config, self.step),
+            np.zeros_like(find_anchors(state.params)),
+        )
+        self.state = self.devices.replicate(set_anchors(state, centers, self.experiment))
+        self.anchors_set = True
+
+    def revive(self, batch: Any) -> None:
+        """Moves dead anchors onto examples of a batch on the devices; see `revive_step`."""
+        self.state, revived = self.steps.revive(self.state, batch)
+        count = int(self.devices.unreplicate(revived))
+        if count:
+            logger.info("Step %d: revived %d dead anchors.", self.step, count)
+
+    def encode(self, source: Source) -> dict[str, np.ndarray]:
+        """Evaluates every example of a source; see `encode_source`."""
+        size = self.config.eval.batch_size
+        return encode_source(self.steps.evaluate, self.state, source, size, devices=self.devices)
+
+    def show(self, metrics: Any) -> dict[str, float]:
+        """Fetches a step's metrics, waiting for the device, and shows some beside the bar."""
+        values = {k: float(v) for k, v in self.devices.unreplicate(metrics).items()}
+        self.bar.show(values, SHOWN)
+        return values
+
+    def host_state(self) -> TrainState:
+        """A copy of the state on the host."""
+        return self.devices.unreplicate(self.state)
+
+    def check_finite(self) -> None:
+        """Ends a run whose steps are not finite; waits for the device.
+
+        Raises:
+          DivergedError: if the state stands still for good.
+        """
+        skipped = int(self.devices.unreplicate(self.state.skipped_in_a_row))
+        if skipped < self.experiment.max_skipped:
+            return
+        state = self.host_state()
+        raise DivergedError(
+            f"Stopped at step {int(state.step)}: {self.experiment.max_skipped} steps in a row were "
+            f"not finite, because of {' and '.join(culprits_of(self.experiment, state))}; check the "
+            "data for NaN, or lower the learning rate."
+        )
+
+
+def examples_for_anchors(
+    source: Source | IterableSource, config: ml_collections.ConfigDict
+) -> Source:
+    """A fixed random subset of the training data, `anchors.max_examples` at most."""
+    limit = config.anchors.max_examples
+    if isinstance(source, IterableSource):
+        return source.collect(limit)
+    return random_subset(source, limit, config.seed)
+
+
+def centers_of(mean: np.ndarray, config: ml_collections.ConfigDict, step: int) -> np.ndarray:
+    """Anchors for encoded examples by `anchors.init`; logs what was done.
+
+    Args:
+      mean: float32 `[N, D]`; rows that are not finite are left out, with a warning.
+      config: the config of the run.
+      step: global step, for the log.
+
+    Returns:
+      float32 `[K, D]`, no two alike.
+
+    Raises:
+      UserError: if no row is finite.
+    """
+    finite = np.isfinite(mean).all(axis=1)
+    if not finite.all():
+        logger.warning(
+            "Step %d: left %d examples whose code is not finite out of the anchors' "
+            "initialization: check the data for NaN.", step, (~finite).sum(),
+        )  # fmt: skip
+    num_anchors, seed = config.model.num_anchors, config.seed
+    if config.anchors.init == "kmeans++":
+        centers = anchor_lib.kmeans_plus_plus(mean[finite], num_anchors, seed)
+    else:
+        centers = anchor_lib.kmeans(
+            mean[finite], num_anchors, seed, num_restarts=config.anchors.restarts
+        )
+    logger.info(
+        "Step %d: set %d anchors by %s on %d encoded training examples.",
+        step, num_anchors, config.anchors.init, finite.sum(),
+    )  # fmt: skip
+    return centers
+
+
+def set_anchors(state: TrainState, centers: np.ndarray, experiment: Experiment) -> TrainState:
+    """Moves the anchors and starts afresh what belongs to the warm-up: the optimizer's moments.
+
+    Args:
+      state: the state on the host, unreplicated.
+      centers: float32 `[K, D]`.
+      experiment: what the config made.
+
+    Returns:
+      The state on the host; every anchor counts as used at its step.
+    """
+    params = replace_anchors(state.params, centers)
+    return state.replace(
+        params=params,
+        opt_state=jax.device_get(jax.jit(experiment.optimizer.init)(params)),
+        anchors_step=np.array(state.step),
+        last_used=np.full_like(state.last_used, state.step),
+    )
