@@ -16,3 +16,8 @@ def config_with(
     """A config of settings by dotted names, changed by others whose names have __ for the dot."""
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
     return make_config({**settings, **dotted})
+
+
+def model_options(task: str, **changes: Any) -> ml_collections.ConfigDict:
+    """`config.model` of a task, of which some values are others."""
+    return make_config({"task": task, "model": changes}).model

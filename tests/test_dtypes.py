@@ -13,7 +13,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from nvc_jax import NebulaBottleneck, nvc_loss
-from nvc_jax.config import default_config
+from nvc_jax.config import make_config
 from nvc_jax.data import ArraySource
 from nvc_jax.model import anchors, losses
 from nvc_jax.networks.images import IMAGE_NETWORKS
@@ -79,12 +79,15 @@ def standard_promotion() -> Iterator[None]:
 
 def training(dtype, network="mlp"):
     """(train step of one device, function that makes its state, a batch): every loss term on."""
-    config = default_config()
-    config.model.update({"network": network, "hidden": (24, 12), "dtype": dtype})
-    config.model.update({"batch_norm": True, "latent_dim": 3, "num_anchors": 4})
-    config.anchors.init = "spread"
-    config.loss.gravity.value = config.loss.pull.value = 0.1
-    config.optimizer.learning_rate = 0.01
+    model = {"network": network, "hidden": (24, 12), "dtype": dtype, "batch_norm": True}
+    config = make_config(
+        {
+            "model": {**model, "latent_dim": 3, "num_anchors": 4},
+            "loss": {"gravity.value": 0.1, "pull.value": 0.1},
+            "anchors.init": "spread",
+            "optimizer.learning_rate": 0.01,
+        }
+    )
     source = ArraySource(load_digits().images[:64, :, :, None].astype(np.float32) / 16)
     experiment = make_experiment(config, source.spec, None)
     step = functools.partial(train_step, experiment=experiment)

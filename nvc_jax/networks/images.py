@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.networks.layers import (
     HIDDEN,
     LAYER_OPTIONS,
@@ -18,8 +17,11 @@ from nvc_jax.networks.layers import (
     Conv,
     ConvTranspose,
     Dense,
+    Network,
     Networks,
     apply_stage,
+    check_widths,
+    inherited,
     module_options,
 )
 
@@ -51,15 +53,11 @@ class Fire(nn.Module):
         return jnp.concatenate(parts, axis=-1)
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Network):
     """Halves the image once a stage, then flattens into one dense layer."""
 
     features: int
     fire: bool = False
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -67,27 +65,22 @@ class ConvEncoder(nn.Module):
         x = x.astype(self.dtype)
         for channels in FIRE_CHANNELS if self.fire else CONV_CHANNELS:
             x = apply_stage(ConvEncoder._halve, self, x, channels, train)
-        head = MLP((self.features,), self.batch_norm, self.axis_name, self.dtype, self.remat)
-        return head(x, train)
+        return MLP((self.features,), **inherited(self))(x, train)
 
     def _halve(self, x: jax.Array, channels: int, train: bool) -> jax.Array:
         if self.fire:
             x = Fire(channels, strides=2, dtype=self.dtype)(x)
         else:
             x = Conv(channels, (3, 3), (2, 2), dtype=self.dtype)(x)
-        return Block(self.batch_norm, self.axis_name, self.dtype)(x, train)
+        return Block(**inherited(self))(x, train)
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Network):
     """Mirror of `ConvEncoder`: dense, then doubling stages, cropped to the image's size."""
 
     image_shape: tuple[int, int, int]
     features: int
     fire: bool = False
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, code: jax.Array, train: bool) -> jax.Array:
@@ -97,7 +90,7 @@ class ConvDecoder(nn.Module):
         factor = 2 ** len(channels)
         low = (math.ceil(height / factor), math.ceil(width / factor))
         widths = (self.features, low[0] * low[1] * channels[0])
-        x = MLP(widths, self.batch_norm, self.axis_name, self.dtype, self.remat)(code, train)
+        x = MLP(widths, **inherited(self))(code, train)
         x = x.reshape(-1, *low, channels[0])
         for count in (*channels[1:], channels[-1]):
             x = apply_stage(ConvDecoder._double, self, x, count, train)
@@ -110,23 +103,19 @@ class ConvDecoder(nn.Module):
             x = Fire(channels, dtype=self.dtype)(x)
         else:
             x = ConvTranspose(channels, (3, 3), (2, 2), dtype=self.dtype)(x)
-        return Block(self.batch_norm, self.axis_name, self.dtype)(x, train)
+        return Block(**inherited(self))(x, train)
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Network):
     """Dense layers from the code to pixels, without an activation at the end."""
 
     image_shape: tuple[int, int, int]
     hidden: tuple[int, ...]
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, code: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, D]` to `[B, H, W, C]`."""
-        x = MLP(self.hidden, self.batch_norm, self.axis_name, self.dtype, self.remat)(code, train)
+        x = MLP(self.hidden, **inherited(self))(code, train)
         x = Dense(math.prod(self.image_shape), dtype=self.dtype)(x)
         return x.reshape(-1, *self.image_shape).astype(jnp.float32)
 
@@ -146,16 +135,10 @@ def make_autoencoder(
       (encoder: image → `[B, F]`, decoder: code → `[B, H, W, C]` logits or values, float32).
 
     Raises:
-      UserError: for an unknown network or dtype.
+      UserError: if there are no widths.
     """
-    if options.network not in IMAGE_NETWORKS:
-        raise UserError(
-            f"model.network is {options.network!r}: use one of {', '.join(IMAGE_NETWORKS)}."
-        )
-    shared = module_options(options, axis_name)
-    hidden = tuple(options.hidden)
-    if not hidden:
-        raise UserError("model.hidden is empty: give at least one width.")
+    check_widths(options, "hidden")
+    shared, hidden = module_options(options, axis_name), tuple(options.hidden)
     if options.network == "mlp":
         return MLP(hidden, **shared), MLPDecoder(image_shape, hidden[::-1], **shared)
     shared["fire"] = options.network == "fire"

@@ -50,6 +50,28 @@ def apply_stage(
     return stage(module, x, *options)
 
 
+class Network(nn.Module, kw_only=True):
+    """What networks take from the config, and hand on to those inside of them.
+
+    Attributes:
+      batch_norm: batch normalization before every ReLU.
+      axis_name: mapped axis whose devices share its statistics.
+      dtype: of activations; parameters and outputs are float32.
+      remat: compute activations again in the backward pass, see `apply_stage`.
+    """
+
+    batch_norm: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+
+def inherited(network: Network) -> dict[str, Any]:
+    """Attributes of a network for one inside of it, as keywords."""
+    names = ("batch_norm", "axis_name", "dtype", "remat")
+    return {name: getattr(network, name) for name in names}
+
+
 class _Float32Bias(nn.Module):
     """Goes before a layer of Flax: adds the bias in float32.
 
@@ -79,12 +101,8 @@ class ConvTranspose(_Float32Bias, nn.ConvTranspose):
     """`nn.ConvTranspose`, with the bias in float32."""
 
 
-class Block(nn.Module):
+class Block(Network):
     """Optional batch normalization, then ReLU."""
-
-    batch_norm: bool
-    axis_name: str | None
-    dtype: Any
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -99,14 +117,22 @@ class Block(nn.Module):
         return nn.relu(x)
 
 
-class MLP(nn.Module):
+class Residual(Network):
+    """x + convolution(ReLU(convolution(ReLU(x)))), of 3 pixels or voxels a side, the identity at first."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, ..., C]` to the same shape."""
+        channels, kernel = x.shape[-1], (3,) * (x.ndim - 2)
+        y = Conv(channels, kernel, dtype=self.dtype)(Block(**inherited(self))(x, train))
+        y = Block(**inherited(self))(y, train)
+        return x + Conv(channels, kernel, dtype=self.dtype, kernel_init=nn.initializers.zeros)(y)
+
+
+class MLP(Network):
     """Dense layers with ReLU. Attribute `hidden`: their widths."""
 
     hidden: tuple[int, ...]
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -118,24 +144,57 @@ class MLP(nn.Module):
 
     def _layer(self, x: jax.Array, width: int, train: bool) -> jax.Array:
         x = Dense(width, dtype=self.dtype, kernel_init=nn.initializers.he_normal())(x)
-        return Block(self.batch_norm, self.axis_name, self.dtype)(x, train)
+        return Block(**inherited(self))(x, train)
+
+
+def space_to_depth(x: jax.Array, size: int) -> jax.Array:
+    """Folds squares of size² pixels, or cubes of size³ voxels, into channels.
+
+    Args:
+      x: `[B, H, W, C]` or `[B, X, Y, Z, C]`, every side a multiple of `size`.
+      size: side of a square or cube.
+
+    Returns:
+      `[B, H / size, W / size, size²·C]`, or `[B, X / size, Y / size, Z / size, size³·C]`.
+    """
+    batch, *sides, channels = x.shape
+    axes, low = len(sides), [side // size for side in sides]
+    x = x.reshape(batch, *(n for side in low for n in (side, size)), channels)
+    x = x.transpose(0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1)
+    return x.reshape(batch, *low, size**axes * channels)
+
+
+def depth_to_space(x: jax.Array, size: int) -> jax.Array:
+    """Inverse of `space_to_depth`."""
+    batch, *low, channels = x.shape
+    axes = len(low)
+    x = x.reshape(batch, *low, *(size,) * axes, channels // size**axes)
+    x = x.transpose(0, *(n for i in range(1, axes + 1) for n in (i, i + axes)), 2 * axes + 1)
+    return x.reshape(batch, *(side * size for side in low), -1)
+
+
+def check_widths(options: Any, *names: str) -> None:
+    """Checks that there is at least one width of each kind.
+
+    Args:
+      options: `config.model`.
+      names: of options that are tuples.
+
+    Raises:
+      UserError: naming the one that is empty.
+    """
+    for name in names:
+        if not options[name]:
+            raise UserError(f"model.{name} is empty: give at least one number.")
 
 
 def module_options(options: Any, axis_name: str | None) -> dict[str, Any]:
-    """Attributes that networks of every kind take from the config.
+    """Attributes of a `Network` by the config.
 
     Args:
       options: `config.model`; `batch_norm`, `dtype` and `remat` are used.
       axis_name: mapped axis whose devices share the statistics of batch normalization.
-
-    Returns:
-      `batch_norm`, `axis_name`, `dtype` and `remat`, to pass on as keywords.
-
-    Raises:
-      UserError: for an unknown dtype.
     """
-    if options.dtype not in ("float32", "bfloat16"):
-        raise UserError(f"model.dtype is {options.dtype!r}: use 'float32' or 'bfloat16'.")
     return {
         "batch_norm": options.batch_norm,
         "axis_name": axis_name,

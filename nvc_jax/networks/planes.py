@@ -7,7 +7,7 @@ the sides and below: on CPUs strided and transposed convolutions are slower than
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -20,11 +20,16 @@ from nvc_jax.networks.layers import (
     CHANNELS,
     LAYER_OPTIONS,
     Block,
-    Conv,
     Dense,
+    Network,
     Networks,
+    Residual,
     apply_stage,
+    check_widths,
+    depth_to_space,
+    inherited,
     module_options,
+    space_to_depth,
 )
 
 PLANE_NETWORKS: Networks = {"patch2d": (CHANNELS, BLOCKS, *LAYER_OPTIONS)}
@@ -34,43 +39,7 @@ SQUARE_PLANES = 3  # that a square chooses from
 _FACING = (0.0, 0.0, 0.3, 0.0)  # first bias of the outputs: a wall 3 m away
 
 
-def space_to_depth(x: jax.Array, size: int) -> jax.Array:
-    """Folds squares of size² pixels into channels.
-
-    Args:
-      x: `[B, H, W, C]`, both sides multiples of `size`.
-      size: side of a square.
-
-    Returns:
-      `[B, H / size, W / size, size²·C]`.
-    """
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // size, size, width // size, size, channels)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, -1)
-
-
-def depth_to_space(x: jax.Array, size: int) -> jax.Array:
-    """Inverse of `space_to_depth`."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height, width, size, size, channels // size**2)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * size, width * size, -1)
-
-
-class _Residual(nn.Module):
-    """x + convolution(ReLU(convolution(ReLU(x)))), the identity at first."""
-
-    shared: Mapping[str, Any]
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        channels, dtype = x.shape[-1], self.shared["dtype"]
-        y = Conv(channels, (3, 3), dtype=dtype)(Block(**self.shared)(x, train))
-        last = nn.initializers.zeros
-        y = Conv(channels, (3, 3), dtype=dtype, kernel_init=last)(Block(**self.shared)(y, train))
-        return x + y
-
-
-class _Network(nn.Module):
+class _Network(Network):
     """What the networks below have in common.
 
     Attributes:
@@ -80,10 +49,6 @@ class _Network(nn.Module):
 
     channels: tuple[int, ...]
     blocks: int = 1
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     def down(self, x: jax.Array, train: bool) -> list[jax.Array]:
         """The feature maps `[B, H / 4, W / 4, channels[0]]`, `[B, H / 8, …]`, … of an image."""
@@ -125,10 +90,9 @@ class _Network(nn.Module):
 
     def refine(self, x: jax.Array, train: bool) -> jax.Array:
         """Residual blocks, then ReLU."""
-        shared = {"batch_norm": self.batch_norm, "axis_name": self.axis_name, "dtype": self.dtype}
         for _ in range(self.blocks):
-            x = _Residual(shared)(x, train)
-        return Block(**shared)(x, train)
+            x = Residual(**inherited(self))(x, train)
+        return Block(**inherited(self))(x, train)
 
     def _shrink(self, x: jax.Array, stage: int, train: bool) -> jax.Array:
         x = space_to_depth(x, 2 if stage else PATCH)
@@ -225,20 +189,10 @@ def make_plane_autoencoder(
       code and maps → `[B, H, W, 4]`, float32: n/d, in 1/m, and the logit of lying on a plane).
 
     Raises:
-      UserError: for an unknown network, latent or dtype, or a size that the stages cannot divide.
+      UserError: if there are no stages, or they cannot divide the image.
     """
-    if options.network not in PLANE_NETWORKS:
-        raise UserError(
-            f"model.network is {options.network!r}: planes have {', '.join(PLANE_NETWORKS)}."
-        )
-    if options.latent not in PLANE_LATENTS:
-        raise UserError(
-            f"model.latent is {options.latent!r}: planes have one latent for the whole 'image', or one "
-            "for every 'pixel' of a small map."
-        )
+    check_widths(options, "channels")
     channels = tuple(options.channels)
-    if not channels:
-        raise UserError("model.channels is empty: give at least one number.")
     factor = PATCH * 2 ** (len(channels) - 1)
     if any(side % factor for side in image_size):
         raise UserError(

@@ -18,8 +18,11 @@ from nvc_jax.networks.layers import (
     MLP,
     Block,
     Dense,
+    Network,
     Networks,
     apply_stage,
+    check_widths,
+    inherited,
     module_options,
 )
 from nvc_jax.networks.points import JoinedLayer, PointNetEncoder, SharedMLP
@@ -47,28 +50,24 @@ SEGMENTATION_NETWORKS: Networks = {
 }
 
 
-class _TransformNet(nn.Module):
+class _TransformNet(Network):
     """T-net of PointNet: a matrix for every cloud, the identity at initialization."""
 
     size: int
     hidden: tuple[int, ...]
     dense: tuple[int, ...]
-    batch_norm: bool
-    axis_name: str | None
-    dtype: Any
-    remat: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, N, C]` to float32 `[B, size, size]`."""
-        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
-        x = PointNetEncoder(self.hidden, *options)(x, train)
-        x = MLP(self.dense, *options)(x, train).astype(jnp.float32)
+        shared = inherited(self)
+        x = PointNetEncoder(self.hidden, **shared)(x, train)
+        x = MLP(self.dense, **shared)(x, train).astype(jnp.float32)
         change = Dense(self.size**2, dtype=jnp.float32, kernel_init=nn.initializers.zeros)(x)
         return jnp.eye(self.size)[None] + change.reshape(-1, self.size, self.size)
 
 
-class PointNetSegmentation(nn.Module):
+class PointNetSegmentation(Network):
     """PointNet's part segmentation network, up to its global feature.
 
     Attributes:
@@ -85,10 +84,6 @@ class PointNetSegmentation(nn.Module):
     transform: bool = False
     transform_hidden: tuple[int, ...] = (64, 128, 1024)
     transform_dense: tuple[int, ...] = (512, 256)
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, points: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -110,21 +105,14 @@ class PointNetSegmentation(nn.Module):
         for layer, width in enumerate(self.hidden):
             if self.transform and layer == len(self.hidden) - 2:
                 x = self._turn(x, x, train)
-            x = SharedMLP((width,), *self._options())(x, train)
+            x = SharedMLP((width,), **inherited(self))(x, train)
             features.append(x)
         return jnp.concatenate(features, axis=-1), jnp.max(x, axis=1)
 
     def _turn(self, x: jax.Array, seen: jax.Array, train: bool) -> jax.Array:
-        matrix = _TransformNet(
-            x.shape[-1],
-            self.transform_hidden,
-            self.transform_dense,
-            *self._options(),
-        )(seen, train)
+        widths = self.transform_hidden, self.transform_dense
+        matrix = _TransformNet(x.shape[-1], *widths, **inherited(self))(seen, train)
         return jnp.matmul(x, matrix.astype(x.dtype))
-
-    def _options(self) -> Any:
-        return self.batch_norm, self.axis_name, self.dtype, self.remat
 
 
 def nearest_neighbors(x: jax.Array, num_neighbors: int) -> jax.Array:
@@ -150,7 +138,7 @@ def nearest_neighbors(x: jax.Array, num_neighbors: int) -> jax.Array:
     return map_rows(nearest, x.shape[0] * x.shape[1], x.swapaxes(0, 1)).swapaxes(0, 1)
 
 
-class EdgeConv(nn.Module):
+class EdgeConv(Network):
     """What a point's neighbors are to it: the maximum over them of a linear layer, then ReLU.
 
     `relu(max_j [W·(x_j − x_i) + V·x_i] + b)`. ReLU increases, so that it may follow the maximum,
@@ -161,9 +149,6 @@ class EdgeConv(nn.Module):
     """
 
     features: int
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, neighbors: jax.Array, train: bool) -> jax.Array:
@@ -177,10 +162,10 @@ class EdgeConv(nn.Module):
         at_point = jnp.matmul(x, own, preferred_element_type=jnp.float32)
         edges = jax.vmap(lambda values, rows: values[rows])(product, neighbors)
         x = jnp.max(edges, axis=2) - product + at_point + bias[None, None]
-        return Block(self.batch_norm, self.axis_name, self.dtype)(x.astype(self.dtype), train)
+        return Block(**inherited(self))(x.astype(self.dtype), train)
 
 
-class DGCNN(nn.Module):
+class DGCNN(Network):
     """Dynamic graph network, up to its global feature.
 
     Attributes:
@@ -199,10 +184,6 @@ class DGCNN(nn.Module):
     embedding: int = 1024
     num_neighbors: int = 20
     dilations: tuple[int, ...] = ()
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, points: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -230,14 +211,14 @@ class DGCNN(nn.Module):
             x = apply_stage(DGCNN._convolve, self, (x, neighbors), width, train)
             features.append(x)
         joined = jnp.concatenate(features, axis=-1)
-        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
-        return joined, jnp.max(SharedMLP((self.embedding,), *options)(joined, train), axis=1)
+        whole = SharedMLP((self.embedding,), **inherited(self))(joined, train)
+        return joined, jnp.max(whole, axis=1)
 
     def _convolve(self, inputs: tuple[jax.Array, jax.Array], width: int, train: bool) -> jax.Array:
-        return EdgeConv(width, self.batch_norm, self.axis_name, self.dtype)(*inputs, train)
+        return EdgeConv(width, **inherited(self))(*inputs, train)
 
 
-class SegmentationHead(nn.Module):
+class SegmentationHead(Network):
     """Labels points by their features beside the code of their cloud.
 
     Attributes:
@@ -249,10 +230,6 @@ class SegmentationHead(nn.Module):
     num_classes: int
     hidden: tuple[int, ...] = (256, 256, 128)
     num_categories: int = 0
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -285,9 +262,9 @@ class SegmentationHead(nn.Module):
                     "give every cloud its category, or set num_categories to 0."
                 )
             inputs.append(jax.nn.one_hot(category, self.num_categories)[:, None])
-        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
-        x = JoinedLayer(self.hidden[0], *options)(tuple(inputs), train)
-        x = SharedMLP(self.hidden[1:], *options)(x, train)
+        shared = inherited(self)
+        x = JoinedLayer(self.hidden[0], **shared)(tuple(inputs), train)
+        x = SharedMLP(self.hidden[1:], **shared)(x, train)
         return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
 
@@ -308,30 +285,22 @@ def make_point_segmentation(
       (encoder: points → (point features, global feature), head: code and point features → logits).
 
     Raises:
-      UserError: for an unknown network or dtype, or widths and sizes that make no network.
+      UserError: for widths and dilations that make no network.
     """
-    if options.network not in SEGMENTATION_NETWORKS:
-        raise UserError(
-            f"model.network is {options.network!r}: use one of {', '.join(SEGMENTATION_NETWORKS)}."
-        )
+    check_widths(options, "decoder_hidden")
     shared = module_options(options, axis_name)
     hidden, fewest = tuple(options.hidden), 3 if options.network == "pointnet" else 2
     if len(hidden) < fewest:
         raise UserError(
             f"model.hidden has {len(hidden)} widths: {options.network} needs {fewest} or more."
         )
-    if not options.decoder_hidden:
-        raise UserError("model.decoder_hidden is empty: give at least one width.")
     head = SegmentationHead(num_classes, tuple(options.decoder_hidden), num_categories, **shared)
     if options.network == "pointnet":
         return PointNetSegmentation(hidden, options.transform, **shared), head
-    if options.num_neighbors < 1:
-        raise UserError(f"model.num_neighbors is {options.num_neighbors}: give 1 or more.")
-    dilations = tuple(int(step) for step in options.dilations)  # of an empty tuple's type: floats
-    wrong = dilations != tuple(options.dilations) or min(dilations, default=1) < 1
-    if dilations and (wrong or len(dilations) != len(hidden) - 1):
+    dilations = tuple(options.dilations)
+    if dilations and len(dilations) != len(hidden) - 1:
         raise UserError(
-            f"model.dilations are {tuple(options.dilations)}: give {len(hidden) - 1} whole numbers from "
-            "1, one for each edge convolution, or none."
+            f"model.dilations are {dilations}: give {len(hidden) - 1} numbers, one for each edge "
+            "convolution, or none."
         )
     return DGCNN(hidden[:-1], hidden[-1], options.num_neighbors, dilations, **shared), head

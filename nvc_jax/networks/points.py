@@ -19,8 +19,11 @@ from nvc_jax.networks.layers import (
     MLP,
     Block,
     Dense,
+    Network,
     Networks,
     apply_stage,
+    check_widths,
+    inherited,
     module_options,
 )
 
@@ -49,7 +52,7 @@ class SharedMLP(MLP):
         return x
 
 
-class JoinedLayer(nn.Module):
+class JoinedLayer(Network):
     """A dense layer with ReLU on inputs side by side, which need not be as large as one another.
 
     `Σ_i x_i·W_i + b`, with W_i the rows of one kernel: what a dense layer makes of the concatenated
@@ -58,10 +61,6 @@ class JoinedLayer(nn.Module):
     """
 
     features: int
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: tuple[jax.Array, ...], train: bool) -> jax.Array:
@@ -77,30 +76,24 @@ class JoinedLayer(nn.Module):
         for x, rows in zip(inputs, jnp.split(kernel, np.cumsum(widths)[:-1]), strict=True):
             product = jnp.matmul(x.astype(self.dtype), rows.astype(self.dtype))
             total = total + product.astype(jnp.float32)
-        block = Block(self.batch_norm, self.axis_name, self.dtype)
-        return block(total.astype(self.dtype), train)
+        return Block(**inherited(self))(total.astype(self.dtype), train)
 
 
-class PointNetEncoder(nn.Module):
+class PointNetEncoder(Network):
     """Shared dense layers with ReLU, then the maximum over points. Attribute `hidden`: widths.
 
     Reference: Qi et al., "PointNet: Deep Learning on Point Sets", 2017.
     """
 
     hidden: tuple[int, ...] = (64, 128, 256)
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, points: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, N, C]` to `[B, hidden[-1]]`; neither order nor repetition of points counts."""
-        options = (self.batch_norm, self.axis_name, self.dtype, self.remat)
-        return jnp.max(SharedMLP(self.hidden, *options)(points, train), axis=1)
+        return jnp.max(SharedMLP(self.hidden, **inherited(self))(points, train), axis=1)
 
 
-class PCNEncoder(nn.Module):
+class PCNEncoder(Network):
     """Two PointNets: the second one sees what the first one found beside its features.
 
     Attributes:
@@ -114,20 +107,16 @@ class PCNEncoder(nn.Module):
 
     local: tuple[int, ...] = (128, 256)
     joint: tuple[int, ...] = (512, 1024)
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, points: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, N, C]` to `[B, joint[-1]]`; neither order nor repetition of points counts."""
-        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
-        x = SharedMLP(self.local[:-1], *options)(points, train)
+        shared = inherited(self)
+        x = SharedMLP(self.local[:-1], **shared)(points, train)
         x = Dense(self.local[-1], dtype=self.dtype)(x)
         inputs = (x, jnp.max(x, axis=1, keepdims=True))
-        x = JoinedLayer(self.joint[0], *options)(inputs, train)
-        x = SharedMLP(self.joint[1:-1], *options)(x, train)
+        x = JoinedLayer(self.joint[0], **shared)(inputs, train)
+        x = SharedMLP(self.joint[1:-1], **shared)(x, train)
         return jnp.max(Dense(self.joint[-1], dtype=self.dtype)(x), axis=1)
 
 
@@ -139,7 +128,7 @@ class DecodedPoints:
     fine: jax.Array
 
 
-class FoldingDecoder(nn.Module):
+class FoldingDecoder(Network):
     """Coarse points by dense layers, then a small grid folded around each of them.
 
     Attributes:
@@ -157,16 +146,12 @@ class FoldingDecoder(nn.Module):
     hidden: tuple[int, ...] = (1024, 1024)
     fold: tuple[int, ...] = (512, 512)
     extent: float = 0.05
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, code: jax.Array, train: bool) -> DecodedPoints:
         """Maps `[B, D]`; the points of a coarse point's grid follow one another in `fine`."""
-        options: Any = (self.batch_norm, self.axis_name, self.dtype, self.remat)
-        x = MLP(self.hidden, *options)(code, train)
+        shared = inherited(self)
+        x = MLP(self.hidden, **shared)(code, train)
         # Coordinates are made in float32: bfloat16 tells points apart that are 1/256 apart.
         coarse = Dense(3 * self.num_coarse, dtype=jnp.float32)(x.astype(jnp.float32))
         coarse = coarse.reshape(-1, self.num_coarse, 3)
@@ -179,10 +164,10 @@ class FoldingDecoder(nn.Module):
         code, coarse = inputs
         side = np.linspace(-self.extent, self.extent, self.grid, dtype=np.float32)
         grid = jnp.asarray(np.stack(np.meshgrid(side, side), -1).reshape(1, 1, -1, 2))
-        options: Any = (self.batch_norm, self.axis_name, self.dtype)
-        first = JoinedLayer(self.fold[0], *options)
+        shared = {**inherited(self), "remat": False}  # all of it is recomputed already
+        first = JoinedLayer(self.fold[0], **shared)
         x = first((grid, coarse[:, :, None], code[:, None, None]), train)
-        x = SharedMLP(self.fold[1:], *options)(x, train)
+        x = SharedMLP(self.fold[1:], **shared)(x, train)
         return Dense(3, dtype=jnp.float32)(x.astype(jnp.float32))
 
 
@@ -200,19 +185,10 @@ def make_point_autoencoder(options: Any, axis_name: str | None) -> tuple[nn.Modu
       num_coarse·fold_grid² fine points).
 
     Raises:
-      UserError: for an unknown network or dtype, or widths and sizes that make no network.
+      UserError: for widths that make no network.
     """
-    if options.network not in POINT_NETWORKS:
-        raise UserError(
-            f"model.network is {options.network!r}: use one of {', '.join(POINT_NETWORKS)}."
-        )
+    check_widths(options, "hidden", "decoder_hidden", "fold_hidden")
     shared = module_options(options, axis_name)
-    for name in ("hidden", "decoder_hidden", "fold_hidden"):
-        if not options[name]:
-            raise UserError(f"model.{name} is empty: give at least one width.")
-    for name in ("num_coarse", "fold_grid"):
-        if options[name] < 1:
-            raise UserError(f"model.{name} is {options[name]}: give 1 or more.")
     decoder = FoldingDecoder(
         options.num_coarse,
         options.fold_grid,

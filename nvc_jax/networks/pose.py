@@ -77,12 +77,8 @@ def make_pose_network(
       (encoder: `[B, S, S, C]` → `[B, F]`, head: code → float32 `[B, 21, 3]`).
 
     Raises:
-      UserError: for an unknown network or dtype, no channels, or images that cannot be halved so often.
+      UserError: if there are no stages, or the images cannot be halved so often.
     """
-    if options.network not in POSE_NETWORKS:
-        raise UserError(
-            f"model.network is {options.network!r}: use one of {', '.join(POSE_NETWORKS)}."
-        )
     channels = tuple(options.channels)
     factor = PATCH * 2 ** (len(channels) - 1)
     if not channels or side % factor:

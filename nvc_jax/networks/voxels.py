@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,72 +19,36 @@ from nvc_jax.networks.layers import (
     Conv,
     ConvTranspose,
     Dense,
+    Network,
     Networks,
+    Residual,
     apply_stage,
+    check_widths,
+    depth_to_space,
+    inherited,
     module_options,
+    space_to_depth,
 )
 
 VOLUME_NETWORKS: Networks = dict.fromkeys(("patch3d", "conv3d"), (CHANNELS, BLOCKS, *LAYER_OPTIONS))
 PATCH = 4  # side of the cubes that the first stage of patch3d folds
-KERNEL = (3, 3, 3)
 _SPARSE = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")  # few inputs are 1
 
 
-def space_to_depth(x: jax.Array, size: int) -> jax.Array:
-    """Folds cubes of size³ voxels into channels.
-
-    Args:
-      x: `[B, X, Y, Z, C]`, every side a multiple of `size`.
-      size: side of a cube.
-
-    Returns:
-      `[B, X / size, Y / size, Z / size, size³·C]`.
-    """
-    batch, *sides, channels = x.shape
-    low = [side // size for side in sides]
-    x = x.reshape(batch, low[0], size, low[1], size, low[2], size, channels)
-    return x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, *low, size**3 * channels)
-
-
-def depth_to_space(x: jax.Array, size: int) -> jax.Array:
-    """Inverse of `space_to_depth`."""
-    batch, *low, channels = x.shape
-    x = x.reshape(batch, *low, size, size, size, channels // size**3)
-    x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7)
-    return x.reshape(batch, *(side * size for side in low), -1)
-
-
-class _Residual(nn.Module):
-    """x + convolution(ReLU(convolution(ReLU(x)))), the identity at first."""
-
-    shared: Mapping[str, Any]
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        channels, dtype = x.shape[-1], self.shared["dtype"]
-        y = Conv(channels, KERNEL, dtype=dtype)(Block(**self.shared)(x, train))
-        last = nn.initializers.zeros
-        y = Conv(channels, KERNEL, dtype=dtype, kernel_init=last)(Block(**self.shared)(y, train))
-        return x + y
-
-
-class _AxialResidual(nn.Module):
+class _AxialResidual(Network):
     """x + three convolutions of 3 voxels, along x, y and z, with ReLUs; the identity at first.
 
     Each is a dense layer on three shifted copies: a matrix product, and a ninth of the arithmetic of
     a 3³ convolution.
     """
 
-    shared: Mapping[str, Any]
-
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        channels, dtype = x.shape[-1], self.shared["dtype"]
-        y = x
+        channels, y = x.shape[-1], x
         for axis in (1, 2, 3):
-            y = _with_neighbors(Block(**self.shared)(y, train), axis)
+            y = _with_neighbors(Block(**inherited(self))(y, train), axis)
             init = nn.initializers.zeros if axis == 3 else nn.initializers.he_normal()
-            y = Dense(channels, dtype=dtype, kernel_init=init)(y)
+            y = Dense(channels, dtype=self.dtype, kernel_init=init)(y)
         return x + y
 
 
@@ -96,7 +60,7 @@ def _with_neighbors(x: jax.Array, axis: int) -> jax.Array:
     return jnp.concatenate(shifted, axis=-1)
 
 
-class VolumeEncoder(nn.Module):
+class VolumeEncoder(Network):
     """Stages that shrink the volume, each followed by residual blocks.
 
     Attributes:
@@ -110,10 +74,6 @@ class VolumeEncoder(nn.Module):
     channels: tuple[int, ...]
     strided: bool = False
     blocks: int = 1
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, list[jax.Array]]:
@@ -123,11 +83,11 @@ class VolumeEncoder(nn.Module):
         for stage, channels in enumerate(self.channels):
             x = apply_stage(VolumeEncoder._stage, self, x, stage, channels, train)
             maps.append(x)
-        return Block(**_shared(self))(x, train).reshape(x.shape[0], -1), maps
+        return Block(**inherited(self))(x, train).reshape(x.shape[0], -1), maps
 
     def _stage(self, x: jax.Array, stage: int, channels: int, train: bool) -> jax.Array:
         if stage:
-            x = Block(**_shared(self))(x, train)
+            x = Block(**inherited(self))(x, train)
         if self.strided:
             x = Conv(channels, (4, 4, 4), (2, 2, 2), dtype=self.dtype)(x)
         else:
@@ -139,7 +99,7 @@ class VolumeEncoder(nn.Module):
         return x
 
 
-class VolumeDecoder(nn.Module):
+class VolumeDecoder(Network):
     """Mirror of `VolumeEncoder`, to whose feature maps it adds those of the encoder.
 
     Attributes:
@@ -152,10 +112,6 @@ class VolumeDecoder(nn.Module):
     outputs: int = 1
     strided: bool = False
     blocks: int = 1
-    batch_norm: bool = False
-    axis_name: str | None = None
-    dtype: Any = jnp.float32
-    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -179,7 +135,7 @@ class VolumeDecoder(nn.Module):
     def _stage(self, x: jax.Array, stage: int, train: bool) -> jax.Array:
         for _ in range(self.blocks):
             x = _block(self)(x, train)
-        x = Block(**_shared(self))(x, train)
+        x = Block(**inherited(self))(x, train)
         channels = self.channels[stage - 1] if stage else self.outputs
         if self.strided:
             return ConvTranspose(channels, (4, 4, 4), (2, 2, 2), dtype=self.dtype)(x)
@@ -189,12 +145,7 @@ class VolumeDecoder(nn.Module):
 
 def _block(module: VolumeEncoder | VolumeDecoder) -> nn.Module:
     """A residual block of a network's kind."""
-    return (_Residual if module.strided else _AxialResidual)(_shared(module))
-
-
-def _shared(module: VolumeEncoder | VolumeDecoder) -> dict[str, Any]:
-    """What the blocks inside of a network take from it."""
-    return {name: getattr(module, name) for name in ("batch_norm", "axis_name", "dtype")}
+    return (Residual if module.strided else _AxialResidual)(**inherited(module))
 
 
 def shrink_factor(stages: int, strided: bool) -> int:
@@ -219,15 +170,10 @@ def make_volume_autoencoder(
       float32).
 
     Raises:
-      UserError: for an unknown network or dtype, or a volume that the stages cannot divide.
+      UserError: if there are no stages, or they cannot divide the volume.
     """
-    if options.network not in VOLUME_NETWORKS:
-        raise UserError(
-            f"model.network is {options.network!r}: use one of {', '.join(VOLUME_NETWORKS)}."
-        )
+    check_widths(options, "channels")
     channels, strided = tuple(options.channels), options.network == "conv3d"
-    if not channels:
-        raise UserError("model.channels is empty: give at least one number.")
     factor = shrink_factor(len(channels), strided)
     if any(side % factor for side in shape):
         raise UserError(

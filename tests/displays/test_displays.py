@@ -56,7 +56,7 @@ def test_occupied_voxels_are_those_of_the_threshold(tmp_path):
     display = make_display(volume_task(eval__threshold=0.6))
     probability = np.zeros((1, 8, 8, 8))
     probability[0, :2], probability[0, 2:4] = 0.7, 0.5
-    pictures = display.render(probability)
+    pictures: Any = display.render(probability)
     np.testing.assert_array_equal(pictures, display.render((probability > 0.6).astype(float)))
     assert np.abs(pictures - display.render(2 * probability)).max() > 0.1
     mesh: Any = trimesh.load(display.export(probability[0], tmp_path / "some"))

@@ -7,17 +7,15 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.networks.images import IMAGE_NETWORKS, make_autoencoder
+from tests.settings import model_options
 
 
 def make(network, shape, axis_name=None, **changes):
-    options = {"hidden": (12, 6), "batch_norm": False, "dtype": "float32", "remat": False}
-    options = ml_collections.ConfigDict({"network": network, **options, **changes})
+    options = model_options("image", **{"network": network, "hidden": (12, 6), **changes})
     return make_autoencoder(options, shape, axis_name)
 
 
@@ -212,16 +210,3 @@ def test_gradients_in_bfloat16_are_near_those_in_float32():
     for (path, full), half in zip(paths, jax.tree.leaves(gradients[1])):
         error = np.linalg.norm(half - full) / np.linalg.norm(full)
         assert half.dtype == np.float32 and error < 0.05, (jax.tree_util.keystr(path), error)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"network": "resnet"}, "'resnet': use one of mlp, conv, fire"),
-        ({"dtype": "float16"}, "'float16': use 'float32' or 'bfloat16'"),
-        ({"hidden": ()}, "at least one width"),
-    ],
-)
-def test_mistakes_are_named(changes, message):
-    with pytest.raises(UserError, match=message):
-        make(**{"network": "mlp", "shape": (4, 4, 1), **changes})

@@ -7,14 +7,13 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.networks.points import POINT_NETWORKS, FoldingDecoder, make_point_autoencoder
 from tests.networks.test_images import fill
 from tests.numeric import normal, temporary_bytes
+from tests.settings import model_options
 
 OPTIONS = {
     "hidden": (5, 6, 7, 8),
@@ -22,14 +21,11 @@ OPTIONS = {
     "num_coarse": 4,
     "fold_grid": 3,
     "fold_hidden": (11, 12),
-    "batch_norm": False,
-    "dtype": "float32",
-    "remat": False,
 }
 
 
 def make(network, axis_name=None, **changes):
-    options = ml_collections.ConfigDict({"network": network, **OPTIONS, **changes})
+    options = model_options("point_completion", **{"network": network, **OPTIONS, **changes})
     return make_point_autoencoder(options, axis_name)
 
 
@@ -184,20 +180,3 @@ def test_the_code_is_not_copied_to_every_point():
     variables = jax.eval_shape(lambda code: decoder.init(jax.random.key(0), code, False), code)
     taken = temporary_bytes(lambda v, c: decoder.apply(v, c, False), variables, code)
     assert taken < 4 * 1024 * 4096 * 4 / 8
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"network": "fire"}, "'fire': use one of pointnet, pcn"),
-        ({"dtype": "float16"}, "float16"),
-        ({"hidden": ()}, "model.hidden is empty"),
-        ({"fold_hidden": ()}, "model.fold_hidden is empty"),
-        ({"num_coarse": 0}, "model.num_coarse is 0"),
-        ({"hidden": (4, 5, 6)}, "has 3 widths: pcn needs 4, 6"),
-        ({"hidden": (4, 5)}, "has 2 widths"),
-    ],
-)
-def test_mistakes_are_told(changes, words):
-    with pytest.raises(UserError, match=words):
-        make(**{"network": "pcn", **changes})

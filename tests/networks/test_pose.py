@@ -1,20 +1,18 @@
-"""Networks of hands: shapes, sizes, and what does not fit."""
+"""Networks of hands: shapes and sizes."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from nvc_jax.config import make_config
-from nvc_jax.core.errors import UserError
 from nvc_jax.networks.pose import make_pose_network
+from tests.settings import model_options
 
 
 def options(**changes):
     settings = {"channels": (8, 16), "hidden": (12,), "decoder_hidden": (10,), **changes}
-    return make_config({"task": "hand_pose", "model": settings}).model
+    return model_options("hand_pose", **settings)
 
 
 def shapes(side, **changes):
@@ -55,17 +53,3 @@ def test_every_pixel_counts():
     variables = encoder.init(jax.random.key(0), image, True)
     slope = jax.grad(lambda x: jnp.sum(jnp.square(encoder.apply(variables, x, True))))(image)
     assert np.mean(np.asarray(slope) != 0) > 0.9
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"network": "mlp"}, "'mlp': use one of patch2d"),
-        ({"channels": ()}, "0 stages"),
-        ({"channels": (4, 4, 4, 4)}, "4 stages.*24, is a multiple"),
-        ({"dtype": "float16"}, "model.dtype"),
-    ],
-)
-def test_what_does_not_fit_is_one_sentence(changes, words):
-    with pytest.raises(UserError, match=words):
-        make_pose_network(options(**changes), 24, None)

@@ -7,17 +7,15 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.model.bottleneck import example_keys
-from nvc_jax.networks.attention import Dropout, attend
 from nvc_jax.networks.decoding import beam_search, greedy
-from nvc_jax.networks.transformer import Embedding, make_transformer, positions
+from nvc_jax.networks.transformer import Dropout, Embedding, attend, make_transformer, positions
 from tests.networks.test_images import fill
 from tests.numeric import normal, numeric_gradient
+from tests.settings import model_options
 
 VOCAB = 11
 OPTIONS = {
@@ -27,9 +25,6 @@ OPTIONS = {
     "encoder_layers": 1,
     "decoder_layers": 1,
     "dropout": 0.25,
-    "batch_norm": False,
-    "dtype": "float32",
-    "remat": False,
 }
 SOURCE = np.array(
     [
@@ -46,7 +41,7 @@ TARGET = np.array([[2, 8, 5, 0], [2, 9, 9, 6], [2, 3, 0, 0], [2, 0, 0, 0], [2, 1
 
 
 def make(**changes):
-    return make_transformer(ml_collections.ConfigDict({**OPTIONS, **changes}), VOCAB)
+    return make_transformer(model_options("translation", **{**OPTIONS, **changes}), VOCAB)
 
 
 @functools.cache
@@ -379,24 +374,9 @@ def test_published_size():
     """transformer_iwslt_de_en with a joint vocabulary of 10,000; projections without biases."""
     options = {"width": 512, "num_heads": 4, "feedforward": 1024}
     options |= {"encoder_layers": 6, "decoder_layers": 6}
-    model = make_transformer(ml_collections.ConfigDict({**OPTIONS, **options}), 10_000)
+    model = make_transformer(model_options("translation", **{**OPTIONS, **options}), 10_000)
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)
     dense = 2 * 512 * 1024 + 1024 + 512
     layers = 6 * (12 * 512**2 + 2 * dense + 5 * 1024)
     assert sum(x.size for x in jax.tree.leaves(shapes)) == 5_120_000 + layers + 2 * 1024
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_heads": 3}, r"model\.width is 8: give an even number that model\.num_heads = 3"),
-        ({"width": 9, "num_heads": 3}, r"model\.width is 9"),
-        ({"decoder_layers": 0}, r"model\.decoder_layers is 0: give 1 or more"),
-        ({"dropout": 1.0}, r"model\.dropout is 1\.0"),
-        ({"dtype": "float16"}, r"model\.dtype is 'float16'"),
-    ],
-)
-def test_wrong_options(changes, message):
-    with pytest.raises(UserError, match=message):
-        make(**changes)

@@ -10,25 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.config import make_config
-from nvc_jax.core.errors import UserError
-from nvc_jax.networks.voxels import (
-    VOLUME_NETWORKS,
-    depth_to_space,
-    make_volume_autoencoder,
-    shrink_factor,
-    space_to_depth,
-)
+from nvc_jax.networks.voxels import VOLUME_NETWORKS, make_volume_autoencoder, shrink_factor
 from tests.networks.test_images import fill
 from tests.numeric import normal
+from tests.settings import model_options
 
 SHAPE = (16, 8, 24)
 LOW = {"patch3d": (2, 1, 3), "conv3d": (4, 2, 6)}  # what two stages make of it
 
 
 def make(network, shape=SHAPE, outputs=2, axis_name=None, **changes):
-    settings = {"network": network, "channels": (3, 5), "blocks": 1, **changes}
-    options = make_config({"task": "voxel_completion", "model": settings}).model
+    settings = {"network": network, "channels": (3, 5), **changes}
+    options = model_options("voxel_completion", **settings)
     return make_volume_autoencoder(options, shape, outputs, axis_name)
 
 
@@ -56,18 +49,6 @@ def compiled(network, train=False, axis_name=None, with_maps=True, **changes):
 
 def volume_of(size, shape=SHAPE, seed=0):
     return (np.random.default_rng(seed).random((size, *shape)) < 0.3).astype(np.float32)
-
-
-def test_every_voxel_folds_to_its_place_and_back():
-    x = np.arange(2 * 4 * 2 * 6 * 3, dtype=np.float32).reshape(2, 4, 2, 6, 3)
-    folded = np.asarray(space_to_depth(jnp.asarray(x), 2))
-    assert folded.shape == (2, 2, 1, 3, 24)
-    for index in np.ndindex(*x.shape):
-        b, i, j, k, c = index
-        channel = ((i % 2 * 2 + j % 2) * 2 + k % 2) * 3 + c
-        assert folded[b, i // 2, j // 2, k // 2, channel] == x[index]
-    np.testing.assert_array_equal(depth_to_space(jnp.asarray(folded), 2), x)
-    np.testing.assert_array_equal(space_to_depth(depth_to_space(jnp.asarray(folded), 2), 2), folded)
 
 
 def fold(volume):
@@ -163,18 +144,3 @@ def test_bfloat16_is_near_float32():
 def test_shrinking_is_four_then_two_or_always_two():
     assert [shrink_factor(n, strided=False) for n in (1, 2, 3)] == [4, 8, 16]
     assert [shrink_factor(n, strided=True) for n in (1, 2, 3)] == [2, 4, 8]
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"network": "mlp"}, "'mlp': use one of conv3d, patch3d"),
-        ({"network": "patch3d", "dtype": "float16"}, "'float16': use one of float32, bfloat16"),
-        ({"network": "patch3d", "channels": ()}, "model.channels is empty"),
-        ({"network": "patch3d", "shape": (16, 12, 16)}, r"\[16, 12, 16\].* divide by 8.*patch3d"),
-        ({"network": "conv3d", "shape": (16, 16, 18)}, r"\[16, 16, 18\].* divide by 4.*conv3d"),
-    ],
-)
-def test_mistakes_are_named(changes, words):
-    with pytest.raises(UserError, match=words):
-        make(**changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +158,7 @@ def test_a_run_is_trained_and_evaluated(tmp_path):
     assert display.figures(shown, predicted[:2]).keys() == {"completions"}
     # Pictures are colored by class; what is unknown is not drawn.
     known = np.where(truth == 255, 0, truth)
-    pictures = display.render(known)
+    pictures: Any = display.render(known)
     np.testing.assert_array_equal(display.pictures(batch), pictures)
     assert np.abs(pictures - display.render(known.clip(max=1))).max() > 0.1
     assert display.render(model.decode(model.anchors)).shape == (3, *pictures.shape[1:])
