@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import changed, make_config
+from nvc_jax.config import load_config, make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
 from nvc_jax.data.registry import SOURCES, Reader
@@ -68,15 +68,15 @@ def test_an_array(capsys):
 
 
 def test_a_task(monkeypatch):
-    data, reader, task, recipe = python_blocks(DOCS / "task.md")
+    data, reader, task, recipe, *_ = python_blocks(DOCS / "task.md")
     run(data)
-    names = run(reader)
-    monkeypatch.setitem(SOURCES, "signals", Reader(names["read_signals"], (names["DIR"],)))
+    read = run(reader)
+    monkeypatch.setitem(SOURCES, "signals", Reader(read["read_signals"], read["OPTIONS"]))
     monkeypatch.setitem(TASKS, "signals", run(task)["SignalTask"])
-    short = {"train.num_steps": 30, "train.eval_every": 0, "train.batch_size": 64}
-    config = make_config({**run(recipe)["get_config"](), **short})
-    assert config.augment.noise == 0.1
-    train(config, "runs/signals")
+    settings = {**run(recipe)["get_config"](), "train.num_steps": 30, "train.batch_size": 64}
+    train(make_config({**settings, "train.eval_every": 0}), "runs/signals")
+    with pytest.raises(UserError, match=r"'augment\.nois'.*did you mean 'augment\.noise'"):
+        make_config({**settings, "augment.nois": 0.2})
     model, test = load("runs/signals"), np.load("signals/test.npz")
     assert cluster_accuracy(test["label"], model.assign(test["signal"])) > 0.8
     assert model.decode(model.anchors).shape == (3, 64)
@@ -86,13 +86,13 @@ def test_pictures_arrays_and_batches(tmp_path):
     pictures, recipe, arrays, batches, _ = python_blocks(DOCS / "data.md")
     names = run(pictures)
     (tmp_path / "mine.py").write_text(recipe)
-    config = make_config(run(recipe)["get_config"]())
+    config = load_config("mine.py")
     source = open_source(config.data, "test")
     assert source.spec["image"].shape == (16, 16, 1) and len(source) == 359
     run(arrays, names)
-    config = changed(config, {"data.source": "npz", "data.dir": "arrays"})
+    config = load_config("mine.py", [("data.source", "npz"), ("data.dir", "arrays")])
     assert len(open_source(config.data, "test")) == 397
-    run(batches.replace('"60"', '"6"'), names)
+    run(batches.replace('("train.num_steps", "60")', '("train.num_steps", "6")'), names)
     assert names["results"]["counts"]["test_labeled"] == 397
     with pytest.raises(
         UserError, match="trained on data given from Python, so that there is no test"
@@ -107,7 +107,6 @@ def test_a_reader(tmp_path, monkeypatch):
     monkeypatch.setitem(SOURCES, "csv", None)  # undone afterwards
     run(reader)
     (tmp_path / "pictures" / "train.csv").write_text("3/0003.png,3\n7/0007.png,7\n")
-    data = {"source": "csv", "dir": "pictures", "validation_fraction": 0.0}
-    config = make_config({"data": data})
-    batch = open_source(config.data, "train").gather(np.array([1, 0]))
+    settings = {"data.source": "csv", "data.dir": "pictures", "data.validation_fraction": 0.0}
+    batch = open_source(make_config(settings).data, "train").gather(np.array([1, 0]))
     assert batch["image"].shape == (2, 8, 8, 1) and batch["label"].tolist() == [7, 3]
