@@ -17,6 +17,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
 from nvc_jax.data.registry import SOURCES, Reader
 from nvc_jax.evaluation import evaluate, load
+from nvc_jax.losses import TERMS, TermInputs
 from nvc_jax.metrics import cluster_accuracy
 from nvc_jax.tasks import TASKS
 from nvc_jax.training.loop import train
@@ -80,6 +81,16 @@ def test_a_task(monkeypatch):
     model, test = load("runs/signals"), np.load("signals/test.npz")
     assert cluster_accuracy(test["label"], model.assign(test["signal"])) > 0.8
     assert model.decode(model.anchors).shape == (3, 64)
+
+
+def test_a_term(monkeypatch):
+    *_, term = python_blocks(DOCS / "task.md")
+    monkeypatch.setitem(TERMS, "center", None)  # undone afterwards
+    center = run(term)["TERMS"]["center"]
+    assert make_config({"loss.center_power": 1}).loss.center.value == 0
+    zero = np.zeros((2, 1), np.float32)
+    inputs = TermInputs(zero[:, 0], zero, zero, zero, np.zeros(2, int), np.float32([[3], [-4]]))
+    assert center.function(inputs, center_power=1) == 7
 
 
 def test_pictures_arrays_and_batches(tmp_path):
