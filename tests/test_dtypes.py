@@ -79,11 +79,16 @@ def standard_promotion() -> Iterator[None]:
 
 def training(dtype, network="mlp"):
     """(train step of one device, function that makes its state, a batch): every loss term on."""
-    model = {"network": network, "hidden": (24, 12), "dtype": dtype, "batch_norm": True}
     config = make_config(
         {
-            "model": {**model, "latent_dim": 3, "num_anchors": 4},
-            "loss": {"gravity.value": 0.1, "pull.value": 0.1},
+            "model.network": network,
+            "model.hidden": (24, 12),
+            "model.dtype": dtype,
+            "model.batch_norm": True,
+            "model.latent_dim": 3,
+            "model.num_anchors": 4,
+            "loss.gravity.value": 0.1,
+            "loss.pull.value": 0.1,
             "anchors.init": "spread",
             "optimizer.learning_rate": 0.01,
         }

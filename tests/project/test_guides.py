@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from nvc_jax.losses import TERMS, TermInputs
 
 from nvc_jax.config import load_config, make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
 from nvc_jax.data.registry import SOURCES, Reader
 from nvc_jax.evaluation import evaluate, load
-from nvc_jax.losses import TERMS, TermInputs
 from nvc_jax.metrics import cluster_accuracy
 from nvc_jax.tasks import TASKS
 from nvc_jax.training.loop import train

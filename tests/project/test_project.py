@@ -15,11 +15,9 @@ from pathlib import Path
 import pytest
 
 import nvc_jax
-from nvc_jax import config as config_lib
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "nvc_jax").rglob("*.py"))
-CONFIGS = sorted((ROOT / "configs").glob("[!_]*.py"))
 
 # A room imports itself and rooms of the layers above it in this list.
 LAYERS = (
@@ -177,17 +175,6 @@ def test_one_file_knows_devices_and_one_knows_orbax():
         if module != "nvc_jax.training.checkpoint":
             assert not {name for name in names if name.split(".")[0] == "orbax"}, module
         assert not {name.rpartition(".")[2] for name in names} & REMOVED_FROM_JAX, module
-
-
-def test_there_are_configs():
-    assert {"digits", "mnist"} <= {path.stem for path in CONFIGS}
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_loads_and_survives_json(path):
-    config = config_lib.load_config(str(path))
-    assert config.is_locked
-    assert config_lib.from_json(config_lib.to_json(config), "config.json") == config
 
 
 def test_requirements_pin_every_dependency_once_per_python():

@@ -1,0 +1,111 @@
+"""The package as pip installs it: what is in it, and that it works away from the checkout."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nvc_jax
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ("nvc_jax", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+USE = """
+import importlib, pkgutil, sys
+
+EXTRAS = ("grain", "array_record", "tensorflow_datasets", "importlib_resources", "trimesh", "h5py",
+          "sentencepiece", "sacrebleu", "plotly", "tensorboard")
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"no {name}", name=name)
+
+sys.meta_path.insert(0, Refused())
+import nvc_jax
+from nvc_jax.config import load_config
+
+for module in pkgutil.walk_packages(nvc_jax.__path__, "nvc_jax."):
+    importlib.import_module(module.name)
+for name in sys.argv[1:]:
+    load_config(name)
+print(nvc_jax.__file__)
+"""
+
+
+def run(folder, *command, **environment):
+    result = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with what the wheel holds."""
+    source, target = (tmp_path_factory.mktemp(name) for name in ("source", "target"))
+    for name in BUILT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    build = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+    run(source, "-c", build, PYTHONWARNINGS="default")
+    (wheel,) = source.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(target)
+    return target
+
+
+def test_every_file_is_installed(installed):
+    def files(folder):
+        return {
+            str(path.relative_to(folder))
+            for path in folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+    expected = files(ROOT / "nvc_jax") | {f"configs/{name}" for name in files(ROOT / "configs")}
+    assert files(installed / "nvc_jax") == expected
+
+
+def test_the_core_works_from_any_folder_and_without_extras(installed, tmp_path):
+    names = ["digits", "furniture:voxels", "translation:iwslt"]
+    told = run(tmp_path, "-c", USE, *names, PYTHONPATH=str(installed))
+    assert Path(told.strip()).parent == installed / "nvc_jax"
+
+
+def test_commands_are_programs(installed):
+    (found,) = importlib.metadata.distributions(name="nvc_jax", path=[str(installed)])
+    assert found.version == nvc_jax.__version__
+    commands = {command.name: command.load() for command in found.entry_points}
+    assert sorted(commands) == ["nvc-eval", "nvc-meshes", "nvc-train"]
+    assert all(callable(command) for command in commands.values())
+
+
+def test_every_extra_that_is_named_exists():
+    text = "".join(path.read_text() for path in (ROOT / "nvc_jax").rglob("*.py"))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = set(re.findall(r'extra="(\w+)"|nvc_jax\[(\w+)\]', text))
+    assert {"".join(pair) for pair in named} == {"data", "report", "shapes", "text"} <= set(extras)
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == nvc_jax.__version__
+    assert citation["title"].startswith("nvc_jax")
+    assert citation["preferred-citation"]["authors"][0]["family-names"] == "Wang"
