@@ -9,6 +9,7 @@ because scikit-learn and matplotlib take longer to import than everything else t
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from nvc_jax.core.errors import DivergedError, UserError
@@ -19,6 +20,9 @@ from nvc_jax.model.losses import nvc_loss
 if TYPE_CHECKING:
     from nvc_jax import metrics, plots
     from nvc_jax.estimator import NebulaClustering
+
+# Module paths, too: `from nvc_jax.losses import pull`, whatever room a module stands in.
+sys.modules |= {f"{__name__}.anchors": anchors, f"{__name__}.losses": losses}
 
 __version__ = "0.1.0"
 __all__ = [

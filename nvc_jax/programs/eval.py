@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     for name, value in results["metrics"].items():
         reason = results["reasons"].get(name, "")
         print(f"{name:34s} {f'none: {reason}' if value is None else f'{value:.4f}'}")
-    found, baseline = (results["metrics"][name] for name in SUMMARY)
+    found, baseline = (results["metrics"].get(name) for name in SUMMARY)
     comparable = results["counts"]["anchors"] == results["counts"]["classes"]
     if comparable and found is not None and baseline is not None:
         print(

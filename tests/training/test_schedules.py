@@ -8,9 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import make_config, weight_schedule
+from nvc_jax.config import load_config, make_config, weight_schedule
 from nvc_jax.core.errors import UserError
+from nvc_jax.model.losses import TERMS
+from nvc_jax.training.experiment import warmup_steps
 from nvc_jax.training.schedules import make_learning_rate, make_weight_schedule
+from tests.recipes import RECIPES
 
 
 def weight(num_steps=1000, **options):
@@ -120,3 +123,14 @@ def test_rate_starts_anew_when_anchors_are_set():
     found = values(schedule, range(30))
     np.testing.assert_allclose(found, expected, atol=1e-7)
     assert found[9] < 0.1 and found[10] == 0 and found[12] == 1
+
+
+def test_every_recipe_of_sixty_steps_reaches_its_weights():
+    for name in RECIPES:
+        config = load_config(name, [("train.num_steps", "60")])
+        anchors_set = warmup_steps(config)
+        assert anchors_set < 50, name
+        for term in TERMS:
+            schedule = make_weight_schedule(config.loss[term], 60)
+            last = float(schedule(59 - anchors_set))
+            assert last == pytest.approx(config.loss[term].value), f"{name}: {term}"
