@@ -255,10 +255,12 @@ class NebulaClustering(
         Returns:
           The path.
         """
-        from nvc_jax.estimator.report import gather_report
+        from nvc_jax.estimator.page import estimator_page
         from nvc_jax.report import write_report
 
-        return write_report(path, gather_report(self, X, y, f"NebulaClustering: {Path(path).stem}"))
+        return write_report(
+            path, estimator_page(self, X, y, f"NebulaClustering: {Path(path).stem}")
+        )
 
     def save(self, path: str | Path) -> Path:
         """Writes everything to one npz file, which holds arrays and JSON and no code.

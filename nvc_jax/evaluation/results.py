@@ -21,10 +21,10 @@ from nvc_jax.core.files import replace_file
 from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, random_subset, subset
 from nvc_jax.data.base.source import class_names_of
-from nvc_jax.evaluation.report import gather_report
+from nvc_jax.evaluation.page import run_page
 from nvc_jax.evaluation.trained import TrainedModel, load
-from nvc_jax.report import write_report as write_page
-from nvc_jax.report.anchors import nearest_members, write_report
+from nvc_jax.report import write_report
+from nvc_jax.report.anchors import anchor_texts, nearest_members
 from nvc_jax.report.html import plotly_script
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.base import Task
@@ -107,8 +107,8 @@ def evaluate(
         if figures:
             _draw(path, model, test, encoded["test"])
         if report:
-            page = gather_report(path, model, sources, encoded, results)
-            write_page(path / workdir.REPORT_FILE, page)
+            page = run_page(path, model, sources, encoded, results)
+            write_report(path / workdir.REPORT_FILE, page)
     return results
 
 
@@ -227,7 +227,7 @@ def _write_anchors(
     mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
     members = nearest_members(mean, assignment, model.anchors, model.config.eval.shown_samples)
     describe = partial(model.display.describe, test)
-    text = write_report(members, assignment, label, class_names_of(test), describe)
+    text = anchor_texts(members, assignment, label, class_names_of(test), describe)
     if text is not None:
         replace_file(path, text.encode())
 

@@ -27,7 +27,7 @@ def nearest_members(
     return [ids[:count] for ids in np.split(order, ends[:-1])]
 
 
-def write_report(
+def anchor_texts(
     members: Sequence[np.ndarray],
     assignment: np.ndarray,
     label: np.ndarray,

@@ -19,8 +19,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nvc_jax import NebulaClustering, UserError, metrics
 from nvc_jax.core.options import steps_of
+from nvc_jax.estimator.page import estimator_page
 from nvc_jax.estimator.recipe import config_of, scaling_of
-from nvc_jax.estimator.report import gather_report
 
 pytestmark = pytest.mark.usefixtures("optax_may_promote")
 
@@ -218,13 +218,13 @@ def test_images_keep_their_shape_and_are_shown(images, tmp_path):
 
 def test_a_report_tells_rows_in_words(fitted, blobs, tmp_path):
     x, y = blobs
-    report = gather_report(fitted, x, y, "blobs")
+    report = estimator_page(fitted, x, y, "blobs")
     assert report.texts is not None
     (text,) = report.texts(np.array([3])) or ()
     assert text.split(", ")[0] == f"{x[3, 0]:.4g}"
     np.testing.assert_array_equal(report.assignment, fitted.predict(x))
     np.testing.assert_array_equal(report.label, y)
-    assert gather_report(fitted, x, None, "blobs").label is None
+    assert estimator_page(fitted, x, None, "blobs").label is None
     page = fitted.report(tmp_path / "blobs.html", x).read_text()
     assert page.count("<article") == 3 and "unlabeled" not in page
     with pytest.raises(UserError, match=r"y has shape \(2,\): give one label for each"):

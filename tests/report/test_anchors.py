@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nvc_jax.report.anchors import nearest_members, write_report
+from nvc_jax.report.anchors import anchor_texts, nearest_members
 
 ANCHORS = np.array([[0.0, 0.0], [9.0, 9.0], [4.0, 0.0]])
 MEAN = np.array([[1.0, 0.0], [4.0, 1.0], [0.0, 0.5], [2.5, 0.0], [0.0, 3.0]])
@@ -21,7 +21,7 @@ def test_nearest_members_by_hand():
 def test_report_by_hand():
     members = nearest_members(MEAN, ASSIGNMENT, ANCHORS, 2)
     label = np.array([1, -1, 1, -1, 7])
-    text = write_report(
+    text = anchor_texts(
         members, ASSIGNMENT, label, ("news", "talks"), lambda ids: [f"#{i}" for i in ids]
     )
     assert text == (
@@ -33,6 +33,6 @@ def test_report_by_hand():
 
 def test_no_report_without_words_or_examples():
     members = nearest_members(MEAN, ASSIGNMENT, ANCHORS, 2)
-    assert write_report(members, ASSIGNMENT, ASSIGNMENT, (), lambda ids: None) is None
+    assert anchor_texts(members, ASSIGNMENT, ASSIGNMENT, (), lambda ids: None) is None
     nothing = [np.array([], int)] * 3
-    assert write_report(nothing, ASSIGNMENT[:0], ASSIGNMENT[:0], (), lambda ids: ()) is None
+    assert anchor_texts(nothing, ASSIGNMENT[:0], ASSIGNMENT[:0], (), lambda ids: ()) is None

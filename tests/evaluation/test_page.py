@@ -10,7 +10,7 @@ import pytest
 from nvc_jax.config import make_config
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.evaluation import report as evaluation_report
-from nvc_jax.evaluation.report import gather_report
+from nvc_jax.evaluation.page import run_page
 
 RESULTS = {
     "metrics": {"nmi": 0.5}, "reasons": {}, "notes": {}, "config": {"task": "own"},
@@ -82,7 +82,7 @@ def gathered(tmp_path):
             )
         }
         (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step"')
-        return gather_report(tmp_path, model, sources, encoded, RESULTS)
+        return run_page(tmp_path, model, sources, encoded, RESULTS)
 
     return gather
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.report import Report
-
-if TYPE_CHECKING:
-    from nvc_jax.estimator.clustering import NebulaClustering
 
 NUM_SHOWN = 24
 """Examples beside their reconstruction."""
@@ -22,11 +19,11 @@ MAX_FEATURES = 6
 """Features of a row in its line of text."""
 
 
-def gather_report(model: NebulaClustering, X: Any, y: Any, title: str) -> Report:
+def estimator_page(model: Any, X: Any, y: Any, title: str) -> Report:
     """Puts together the latent space of examples, the anchors, and what the decoder makes of them.
 
     Args:
-      model: a fitted estimator.
+      model: a fitted `NebulaClustering`.
       X: examples, as for `fit`.
       y: labels of any kind that can be sorted, `[N]`, or None.
       title: of the page.
@@ -75,7 +72,7 @@ def _labels(y: Any, count: int) -> tuple[np.ndarray | None, Sequence[str]]:
     return label, [str(name) for name in names]
 
 
-def _images(model: NebulaClustering, values: np.ndarray, mean: np.ndarray) -> dict[str, Any]:
+def _images(model: Any, values: np.ndarray, mean: np.ndarray) -> dict[str, Any]:
     """Pictures of examples, their reconstructions, anchors and samples, on one gray scale."""
     low, extent = values.min(), max(float(np.ptp(values)), np.finfo(np.float32).tiny)
 

@@ -20,7 +20,7 @@ PAIRED_FIGURE = "reconstructions"
 """The figure that the pairs of inputs and outputs replace."""
 
 
-def gather_report(
+def run_page(
     path: Path,
     model: TrainedModel,
     sources: Mapping[str, Source],
