@@ -9,7 +9,7 @@ import pytest
 
 from nvc_jax.config import make_config
 from nvc_jax.data.base.source import FieldSource
-from nvc_jax.evaluation import report as evaluation_report
+from nvc_jax.evaluation import page as page_module
 from nvc_jax.evaluation.page import run_page
 
 RESULTS = {
@@ -119,7 +119,7 @@ def test_pictures_of_both_splits_are_found(gathered):
 
 def test_what_fails_is_told_and_left_out(gathered, monkeypatch):
     told = []
-    monkeypatch.setattr(evaluation_report.logger, "warning", lambda *words: told.append(words))
+    monkeypatch.setattr(page_module.logger, "warning", lambda *words: told.append(words))
 
     class Broken(Dots):
         def render(self, outputs):
