@@ -13,23 +13,30 @@ from sklearn.cluster import KMeans
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.model import anchors
-from tests.numeric import blocks_of, normal, numpy_distances, temporary_bytes
+from tests.numeric import (
+    blocks_of,
+    jitted,
+    normal,
+    numpy_distances,
+    temporary_bytes,
+    value_and_gradient,
+)
 
 
 def test_assign_takes_the_nearest_and_the_lowest_of_ties():
-    a = jnp.array([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
-    x = jnp.array([[1.0, 5.0], [1.1, 0.0], [-3.0, 0.0]])
+    a = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 0.0]], np.float32)
+    x = np.array([[1.0, 5.0], [1.1, 0.0], [-3.0, 0.0]], np.float32)
     nearest = anchors.assign(x, a)
     assert nearest.dtype == jnp.int32
     np.testing.assert_array_equal(nearest, [0, 1, 0])
-    on_each_device = jax.pmap(anchors.assign)(jnp.stack([x] * 8), jnp.stack([a] * 8))
+    on_each_device = jax.pmap(anchors.assign)(np.stack([x] * 8), np.stack([a] * 8))
     np.testing.assert_array_equal(on_each_device, [[0, 1, 0]] * 8)
 
 
 def test_assign_under_vmap():
     x, a = normal(0, 4, 5, 3), normal(1, 4, 2, 3)
     expected = [numpy_distances(*pair).argmin(1) for pair in zip(x, a)]
-    np.testing.assert_array_equal(jax.vmap(anchors.assign)(x, a), expected)
+    np.testing.assert_array_equal(jitted(jax.vmap(anchors.assign), x, a), expected)
 
 
 def test_assign_in_float32_whatever_comes_in():
@@ -51,38 +58,43 @@ def test_assign_in_blocks():
 @pytest.mark.parametrize("name", ["assign", "balanced_assign", "revive"])
 def test_memory_for_a_large_batch(name):
     x, a = np.zeros((65_536, 64), np.float32), np.zeros((1_024, 64), np.float32)
-
-    def revive(x, a):
-        return anchors.revive(a, jnp.zeros(len(a)), x, jax.random.key(0))[0]
-
-    function = revive if name == "revive" else getattr(anchors, name)
-    assert temporary_bytes(function, x, a) < 2**25  # an eighth of one array [N, K]
+    if name == "revive":
+        used = temporary_bytes(revive, a, a[:, 0], x, np.int32(0))
+    else:
+        used = temporary_bytes(getattr(anchors, name), x, a)
+    assert used < 2**25  # an eighth of one array [N, K]
 
 
 def test_soft_assign_values():
-    found = anchors.soft_assign([[0.0, 0.0]], [[1.0, 0.0], [0.0, 2.0]], 3.0)
+    x, a = [[0.0, 0.0]], [[1.0, 0.0], [0.0, 2.0]]
+    found = np.asarray(jax.jit(lambda: anchors.soft_assign(x, a, 3.0))())
     weights = np.exp([-1 / 3, -4 / 3])
     np.testing.assert_allclose(found, [weights / weights.sum()], rtol=1e-6)
     assert found[0, 0] > found[0, 1]
+
+
+def soft_squares(x, a, temperature):
+    soft = anchors.soft_assign(x, a, temperature)
+    return jnp.sum(jnp.square(soft)), soft
+
+
+soft_step = value_and_gradient(soft_squares, (0, 1))
 
 
 @pytest.mark.parametrize("temperature", [1e-30, 1e-3, 1e30])
 def test_soft_assign_is_finite_at_extreme_temperatures(temperature):
     x, a = normal(0, 4, 3) + 1e4, normal(1, 5, 3) - 1e4
     x[0] = a[2]
-
-    def loss(x, a):
-        return jnp.sum(jnp.square(anchors.soft_assign(x, a, temperature)))
-
-    soft = anchors.soft_assign(x, a, temperature)
+    (_, soft), gradients = soft_step(x, a, temperature)
+    soft = np.asarray(soft)
     np.testing.assert_allclose(soft.sum(1), 1, rtol=1e-5)
     assert soft[0, 2] == soft[0].max()
-    chex.assert_tree_all_finite(jax.grad(loss, (0, 1))(x, a))
+    chex.assert_tree_all_finite(gradients)
 
 
 def test_soft_assign_gradient():
     check_grads(
-        lambda x, a: anchors.soft_assign(x, a, 2.0),
+        jax.jit(lambda x, a: anchors.soft_assign(x, a, 2.0)),
         (normal(0, 3, 2), normal(1, 4, 2)),
         order=1,
         modes=["rev"],
@@ -93,14 +105,14 @@ def test_soft_assign_gradient():
 
 def test_balanced_assign_shares_out_a_collapsed_batch():
     x = normal(0, 60, 2) * 0.1
-    a = jnp.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+    a = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]], np.float32)
     assert len(np.unique(anchors.assign(x, a))) == 1
-    balanced = anchors.balanced_assign(x, a, num_iterations=50)
+    balanced = np.asarray(jitted(anchors.balanced_assign, x, a, num_iterations=50))
     assert balanced.dtype == jnp.int32
     assert np.bincount(balanced, minlength=3).min() >= 15
     right, up = x[balanced == 1], x[balanced == 2]
     assert right[:, 0].mean() > up[:, 0].mean()
-    np.testing.assert_array_equal(anchors.balanced_assign(x, a[:1]), np.zeros(60))
+    np.testing.assert_array_equal(jitted(anchors.balanced_assign, x, a[:1]), np.zeros(60))
 
 
 def expected_balanced(x, a, low, high, temperature, num_iterations):
@@ -121,7 +133,11 @@ def test_balanced_assign_equals_numpy_also_in_blocks(rows, low, high):
     assert np.any(expected != numpy_distances(x, a).argmin(1))
     options = {"min_share": low, "max_share": high, "temperature": 0.5, "num_iterations": 20}
     with blocks_of(rows):
-        np.testing.assert_array_equal(anchors.balanced_assign(x, a, **options), expected)
+        found = jitted(anchors.balanced_assign, x, a, **options)
+    np.testing.assert_array_equal(found, expected)
+
+
+usage = jax.jit(anchors.usage, static_argnums=1)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +151,7 @@ def test_balanced_assign_equals_numpy_also_in_blocks(rows, low, high):
 )
 def test_usage(counts, perplexity, dead, share):
     assignment = np.repeat(np.arange(4), counts)
-    found = jax.jit(anchors.usage, static_argnums=1)(assignment, 4)
+    found = usage(assignment, 4)
     np.testing.assert_array_equal(found.counts, counts)
     np.testing.assert_allclose(found.perplexity, perplexity, atol=1e-4)
     np.testing.assert_allclose(found.max_share, share, rtol=1e-6)
@@ -143,34 +159,40 @@ def test_usage(counts, perplexity, dead, share):
 
 
 def test_usage_leaves_out_masked_and_foreign_ids():
-    mask = [True, True, False, True, True]
-    found = anchors.usage(np.array([0, 2, 1, -1, 7]), 3, mask)
+    mask = np.array([True, True, False, True, True])
+    found = usage(np.array([0, 2, 1, -1, 7]), 3, mask)
     np.testing.assert_array_equal(found.counts, [1, 0, 1])
-    empty = anchors.usage(np.zeros(0, np.int32), 3)
+    empty = usage(np.zeros(0, np.int32), 3)
     assert (float(empty.perplexity), float(empty.max_share), int(empty.num_dead)) == (0, 0, 3)
 
 
+min_anchor_distance = jax.jit(anchors.min_anchor_distance)
+
+
 def test_min_anchor_distance():
-    assert anchors.min_anchor_distance([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]) == 1.0
-    assert anchors.min_anchor_distance([[1.0], [1.0]]) == 0.0
-    assert anchors.min_anchor_distance([[1.0]]) == np.inf
+    for table, expected in (
+        ([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], 1.0),
+        ([[1.0], [1.0]], 0.0),
+        ([[1.0]], np.inf),
+    ):
+        assert min_anchor_distance(np.array(table)) == expected
 
 
 def test_normal_initializer():
-    a = anchors.normal(2.0)(jax.random.key(0), (400, 10), jnp.float32)
+    a = jax.jit(lambda: anchors.normal(2.0)(jax.random.key(0), (400, 10), jnp.float32))()
     assert a.shape == (400, 10) and a.dtype == jnp.float32
     np.testing.assert_allclose(np.std(a), 2.0, rtol=0.05)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (7, 2), (10, 32), (30, 10)])
 def test_spread_initializer_keeps_anchors_apart(shape):
-    init = anchors.spread(1.5)
-    a = init(jax.random.key(3), shape, jnp.float32)
+    init = jax.jit(lambda seed: anchors.spread(1.5)(jax.random.key(seed), shape, jnp.float32))
+    a = init(3)
     assert a.shape == shape and a.dtype == jnp.float32
-    assert anchors.min_anchor_distance(a) > 1.49
-    np.testing.assert_array_equal(a, init(jax.random.key(3), shape, jnp.float32))
+    assert min_anchor_distance(a) > 1.49
+    np.testing.assert_array_equal(a, init(3))
     if shape[0] > 1:
-        assert not np.array_equal(a, init(jax.random.key(4), shape, jnp.float32))
+        assert not np.array_equal(a, init(4))
 
 
 def clusters(num_clusters=4, dim=3, per_cluster=30):
@@ -203,7 +225,7 @@ def test_data_with_few_distinct_rows_gives_distinct_anchors(initialize, offset):
     data = np.repeat(np.array([[0.0, 0.0], [1.0, 0.0]]) + offset, 10, axis=0)
     found = initialize(data, 5, 0)
     assert found.shape == (5, 2)
-    assert anchors.min_anchor_distance(found) > 0
+    assert min_anchor_distance(found) > 0
     assert len(np.unique(initialize(data[:1], 3, 0), axis=0)) == 3
 
 
@@ -213,68 +235,68 @@ def test_initialization_refuses_bad_data():
             anchors.kmeans(data, 2, 0)
 
 
+@jax.jit
 def optimizer_state(a):
     params = {"bottleneck": {"anchors": a}, "dense": {"kernel": jnp.ones_like(a)}}
     optimizer = optax.adam(0.1)
     with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer counts
-        _, state = optimizer.update(jax.tree.map(jnp.cos, params), optimizer.init(params), params)
-    return state
+        return optimizer.update(jax.tree.map(jnp.cos, params), optimizer.init(params), params)[1]
+
+
+@jax.jit
+def revive(a, counts, candidates, seed, state=None, **options):
+    return anchors.revive(a, counts, candidates, jax.random.key(seed), state, **options)
 
 
 def test_revive_moves_dead_anchors_and_their_moments_alone():
-    a = jnp.asarray(normal(0, 4, 3))
-    state = optimizer_state(a)
-    candidates = jnp.asarray(normal(1, 20, 3) + 5)
-    counts = jnp.array([3, 0, 7, 0])
-    revive = jax.jit(anchors.revive)
-    moved, new_state, revived = revive(a, counts, candidates, jax.random.key(0), state)
+    a, candidates = normal(0, 4, 3), normal(1, 20, 3) + 5
+    state = jax.device_get(optimizer_state(a))
+    found = revive(a, np.array([3, 0, 7, 0]), candidates, 0, state)
+    moved, new_state, revived = jax.device_get(found)
     np.testing.assert_array_equal(revived, [False, True, False, True])
-    np.testing.assert_array_equal(moved[jnp.array([0, 2])], a[jnp.array([0, 2])])
-    rows = {tuple(row) for row in np.asarray(candidates)}
-    new = [tuple(np.asarray(moved)[k]) for k in (1, 3)]
+    np.testing.assert_array_equal(moved[[0, 2]], a[[0, 2]])
+    rows = {tuple(row) for row in candidates}
+    new = [tuple(moved[k]) for k in (1, 3)]
     assert set(new) <= rows and new[0] != new[1]
-    expected = jax.tree.map(jnp.array, state)
+    expected = jax.tree.map(np.copy, state)
     for moments in (expected[0].mu, expected[0].nu):
-        table = moments["bottleneck"]["anchors"]
-        moments["bottleneck"]["anchors"] = jnp.where(revived[:, None], 0.0, table)
+        moments["bottleneck"]["anchors"][revived] = 0.0
     chex.assert_trees_all_equal(new_state, expected)
     assert new_state[0].mu["bottleneck"]["anchors"][0, 0] != 0
 
 
 def test_revive_prefers_what_is_far_from_living_anchors():
-    a = jnp.array([[0.0, 0.0], [9.0, 9.0]])
-    candidates = jnp.concatenate([0.01 * jnp.asarray(normal(0, 50, 2)), jnp.array([[5.0, 5.0]])])
+    a = np.array([[0.0, 0.0], [9.0, 9.0]])
+    candidates = np.concatenate([0.01 * normal(0, 50, 2), [[5.0, 5.0]]])
     for seed in range(5):
-        moved, state, _ = anchors.revive(a, [9, 0], candidates, jax.random.key(seed))
-        np.testing.assert_array_equal(moved[1], [5.0, 5.0])
+        moved, state, _ = revive(a, np.array([9, 0]), candidates, seed)
+        np.testing.assert_array_equal(moved, [[0.0, 0.0], [5.0, 5.0]])
         assert state is None
 
 
 def test_revive_without_dead_anchors_changes_nothing():
-    a = jnp.asarray(normal(0, 3, 2))
+    a = normal(0, 3, 2)
     state = optimizer_state(a)
-    found = anchors.revive(a, [1, 2, 1], normal(1, 5, 2), jax.random.key(0), state)
-    chex.assert_trees_all_equal(found, (a, state, jnp.zeros(3, bool)))
+    found = revive(a, np.array([1, 2, 1]), normal(1, 5, 2), 0, state)
+    chex.assert_trees_all_equal(found, (a, state, np.zeros(3, bool)))
 
 
 def test_revive_never_puts_two_anchors_in_one_place():
-    a = jnp.zeros((5, 2))
-    candidates = jnp.array([[1.0, 0.0]] * 4 + [[2.0, 0.0]] * 4 + [[jnp.nan, 0.0], [jnp.inf, 0.0]])
-    moved, _, revived = anchors.revive(a, jnp.zeros(5), candidates, jax.random.key(1))
+    candidates = np.array([[1.0, 0.0]] * 4 + [[2.0, 0.0]] * 4 + [[np.nan, 0.0], [np.inf, 0.0]])
+    found = revive(np.zeros((5, 2)), np.zeros(5), candidates, 1)
+    moved, _, revived = jax.device_get(found)
     assert int(revived.sum()) == 2  # two distinct finite places are left, and all five are dead
-    assert {tuple(row) for row in np.asarray(moved[revived])} == {(1.0, 0.0), (2.0, 0.0)}
+    assert {tuple(row) for row in moved[revived]} == {(1.0, 0.0), (2.0, 0.0)}
     chex.assert_tree_all_finite(moved)
 
 
 def test_revive_in_blocks_equals_the_plain_form():
-    a, candidates, counts = normal(0, 6, 3), normal(1, 50, 3), np.array([1, 0, 0, 2, 0, 1])
-    plain = anchors.revive(a, counts, candidates, jax.random.key(2))
+    inputs = normal(0, 6, 3), np.array([1, 0, 0, 2, 0, 1]), normal(1, 50, 3), 2
+    plain = revive(*inputs)
     with blocks_of(8):
-        chex.assert_trees_all_equal(anchors.revive(a, counts, candidates, jax.random.key(2)), plain)
+        chex.assert_trees_all_equal(revive(*inputs), plain)
 
 
 def test_revive_takes_the_limit_of_counts():
-    moved = anchors.revive(
-        jnp.zeros((2, 1)), [5, 20], jnp.array([[3.0]]), jax.random.key(0), min_count=10
-    )[0]
-    np.testing.assert_array_equal(moved, [[3.0], [0.0]])
+    inputs = np.zeros((2, 1)), np.array([5, 20]), np.array([[3.0]]), 0
+    np.testing.assert_array_equal(revive(*inputs, min_count=10)[0], [[3.0], [0.0]])

@@ -10,7 +10,13 @@ from jax.test_util import check_grads
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.model import distances
-from tests.numeric import blocks_of, normal, numpy_distances, temporary_bytes
+from tests.numeric import (
+    blocks_of,
+    normal,
+    numpy_distances,
+    temporary_bytes,
+    value_and_gradient,
+)
 
 
 def gradients(x, a, weight):
@@ -20,20 +26,21 @@ def gradients(x, a, weight):
     return weighted.sum(1), -weighted.sum(0)
 
 
+squared_distances = jax.jit(distances.squared_distances)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, np.float64, jnp.bfloat16])
 def test_distances_in_any_dtype(dtype):
     x, a = np.array([[0, 3], [1, 1]], dtype), np.array([[4, 0], [1, 1], [0, 3]], dtype)
-    d = distances.squared_distances(x, a)
+    d = squared_distances(x, a)
     assert d.dtype == jnp.float32
     np.testing.assert_array_equal(d, [[25, 5, 0], [10, 0, 5]])
 
 
 @pytest.mark.parametrize("offset", [1e5, 1e6, -3e6])
 def test_distances_are_exact_at_large_offsets(offset):
-    np.testing.assert_array_equal(
-        distances.squared_distances([[offset, 0.0]], [[offset + 2, 0.0], [0.0, 0.0]]),
-        [[4.0, np.float32(offset) ** 2]],
-    )
+    x, a = np.array([[offset, 0.0]]), np.array([[offset + 2, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(squared_distances(x, a), [[4.0, np.float32(offset) ** 2]])
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 1), (9, 4, 16), (6, 7, 37), (40, 50, 70), (1, 1, 2)])
@@ -43,26 +50,32 @@ def test_distances_and_gradient_against_numpy(shape):
     a[0] = x[0]
 
     def weighted(x, a):
-        return jnp.sum(weight * distances.squared_distances(x, a))
+        squared = distances.squared_distances(x, a)
+        return jnp.sum(weight * squared), squared
 
-    found = distances.squared_distances(x, a)
+    (_, found), slopes = value_and_gradient(weighted, (0, 1))(x, a)
+    found = np.asarray(found)
     np.testing.assert_allclose(found, numpy_distances(x, a), rtol=1e-5)
     assert found[0, 0] == 0 and np.min(found) >= 0
     expected = gradients(x, a, weight)
-    for gradient, right in zip(jax.grad(weighted, (0, 1))(x, a), expected):
+    for gradient, right in zip(slopes, expected):
         np.testing.assert_allclose(gradient, right, rtol=1e-4, atol=1e-4)
 
 
+def nearest(x, a):
+    return jnp.sum(jnp.min(distances.squared_distances(x, a), axis=1))
+
+
 def test_gradient_is_exact_for_near_pairs_of_a_wide_spread():
-    x = jnp.array([[1e5, 0.0], [0.0, 0.0]])
-    a = jnp.array([[1e5 + 2, 0.0], [0.0, 0.25]])
-    g = jax.grad(lambda x: jnp.sum(jnp.min(distances.squared_distances(x, a), axis=1)))(x)
-    np.testing.assert_array_equal(g, [[-4.0, 0.0], [0.0, -0.5]])
+    x = np.array([[1e5, 0.0], [0.0, 0.0]], np.float32)
+    a = np.array([[1e5 + 2, 0.0], [0.0, 0.25]], np.float32)
+    found = jax.jit(jax.grad(nearest))(x, a)
+    np.testing.assert_array_equal(found, [[-4.0, 0.0], [0.0, -0.5]])
 
 
 def test_distances_differentiate_twice_and_forward():
     check_grads(
-        distances.squared_distances,
+        squared_distances,
         (normal(0, 3, 2), normal(1, 2, 2)),
         order=2,
         rtol=2e-2,
@@ -85,10 +98,6 @@ def test_distances_refuse_other_shapes():
 def test_memory_of_distances_and_their_gradient():
     x, a = np.zeros((65_536, 64), np.float32), np.zeros((1_024, 64), np.float32)
     assert temporary_bytes(distances.squared_distances, x, a) < 2**26
-
-    def nearest(x, a):
-        return jnp.sum(jnp.min(distances.squared_distances(x, a), axis=1))
-
     assert temporary_bytes(jax.grad(nearest, (0, 1)), x, a) < 2**30  # 4 of [N, K], not 64
 
 
@@ -116,7 +125,7 @@ def test_rows_in_blocks_equal_the_plain_call_and_its_gradient(size, seen):
         return jnp.sum(weight * mapped) + jnp.sum(summed * summed), (mapped, summed)
 
     with blocks_of(4):
-        (_, found), gradient = jax.value_and_grad(in_blocks, (0, 1, 2), has_aux=True)(x, y, factor)
+        (_, found), gradient = value_and_gradient(in_blocks, (0, 1, 2))(x, y, factor)
     assert rows == seen
     wide, tall, f = (v.astype(np.float64) for v in (x, y[:, None], factor))
     values = np.sin(wide[:, :1] * tall) * f + wide[:, 1:]
