@@ -102,6 +102,9 @@ CORE = (
     Option("train.checkpoint_every", 1000, "steps; 0: only at the end", at_least=0),
     Option("train.keep", 2, "newest checkpoints kept", at_least=1),
     Option("train.best_metric", "reconstruction", "best on the validation split is kept too"),
+    Option(
+        "train.figures", True, "TensorBoard shows codes at every evaluation, examples at the end"
+    ),
     Option("train.best_mode", "min", "max: the largest value is the best", ("min", "max")),
     Option("eval.batch_size", 512, "examples", at_least=1),
     Option(

@@ -302,10 +302,11 @@ class _Run:
                 "Step %d: the latent space collapsed: %.0f %% of the validation examples belong to "
                 "one anchor.", step, 100 * values["anchor_max_share"],
             )  # fmt: skip
-        shown = self._predict_some() if last else None
+        figures = self.config.train.figures
+        shown = self._predict_some() if last and figures else None
         if self.writer is not None:
             self.writer.scalars(step, values, prefix="validation")
-            show_latents(self.writer, step, encoded, anchors)
+            show_latents(self.writer, step, encoded, anchors if figures else None)
             if shown is not None:
                 show_examples(self.writer, step, self.experiment.task, *shown)
         metric = self.config.train.best_metric
@@ -367,13 +368,15 @@ def _due(step: int, every: int) -> bool:
 
 
 def show_latents(
-    writer: MetricWriter, step: int, encoded: Mapping[str, np.ndarray], anchors: np.ndarray
+    writer: MetricWriter, step: int, encoded: Mapping[str, np.ndarray], anchors: np.ndarray | None
 ) -> None:
-    """Histograms of the means and assignments of `encode_source`, and a scatter with the anchors."""
-    from nvc_jax.plots import latents as plots_latents  # matplotlib is slow to import
-
+    """Histograms of the means and assignments of `encode_source`; with anchors a scatter, too."""
     for name in ("mean", "assignment"):
         writer.histogram(step, f"validation/{name}", encoded[name])
+    if anchors is None:
+        return
+    from nvc_jax.plots import latents as plots_latents  # matplotlib is slow to import
+
     draw = partial(plots_latents.latent_scatter, anchors=anchors, max_points=2000)
     _show(writer, step, lambda: {"latent": draw(encoded["mean"], encoded["assignment"])})
 

@@ -58,6 +58,7 @@ def run(tmp_path_factory):
         "optimizer.learning_rate": 1e-2,
         "eval.tsne_examples": 60,
         "eval.shown_samples": 2,
+        "train.figures": False,
     }
     config = changed(load_config("digits"), settings)
     workdir = tmp_path_factory.mktemp("run")

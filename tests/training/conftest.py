@@ -49,7 +49,7 @@ def small_config() -> ml_collections.ConfigDict:
         "train.checkpoint_every": 4,
         "train.keep": 10,
         "eval.batch_size": 16,
-        "eval.shown_examples": 0,  # figures of examples take a compilation
+        "train.figures": False,  # they take as long as everything else
     })  # fmt: skip
 
 
@@ -93,7 +93,7 @@ class Run(NamedTuple):
 def whole(tmp_path_factory, data: dict[str, Any]) -> Run:
     """Twenty steps in one go."""
     directory, config = tmp_path_factory.mktemp("whole") / "run", small_config()
-    config.eval.shown_examples = 4
+    config.train.figures, config.eval.shown_examples = True, 4
     with jax.numpy_dtype_promotion("standard"):
         return Run(directory, train(config, directory, **data))
 

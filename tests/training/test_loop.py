@@ -101,7 +101,7 @@ def test_a_figure_that_fails_is_told_and_stops_nothing(
         raise ValueError("no ink")
 
     monkeypatch.setattr(ImageDisplay, "figures", fail)
-    config.train.num_steps, config.eval.shown_examples = 1, 4
+    config.train.num_steps, config.train.figures = 1, True
     assert train(config, tmp_path, **data).state.step == 1
     assert "WARNING: A figure failed: no ink" in messages
 

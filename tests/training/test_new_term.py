@@ -33,7 +33,7 @@ SMALL = {
     "train.log_every": "1",
     "anchors.warmup": "0.2",
     "eval.max_train_examples": "50",
-    "eval.shown_examples": "0",
+    "train.figures": "false",
     "eval.kmeans_inputs": "false",
 }
 ARGUMENTS = ["--config=digits", *(f"--config.{name}={text}" for name, text in SMALL.items())]
