@@ -21,6 +21,7 @@ from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.point_completion import keep_observed
 from nvc_jax.training.loop import train
 from tests.settings import config_with
+from tests.steps import step_of_one_and_eight
 
 PARTIAL, COMPLETE = 24, 32
 CANDIDATES = 2
@@ -93,7 +94,7 @@ def test_reconstruction_is_that_of_coarse_and_weighted_fine_points(variant, weig
     rng = np.random.default_rng(0)
     coarse, fine, target = (rng.normal(size=(3, n, 3)).astype(np.float32) for n in (5, 20, 17))
     task = task_of(loss__chamfer=variant, loss__fine=weight)
-    found = task.reconstruction(outputs_of(coarse, fine), {"target": target})
+    found = jax.jit(task.reconstruction)(outputs_of(coarse, fine), {"target": target})
     expected = [
         chamfer(c, t, variant) + weight * chamfer(f, t, variant)
         for c, f, t in zip(*(x.astype(float) for x in (coarse, fine, target)), strict=True)
@@ -106,7 +107,7 @@ def test_metrics_by_hand_and_of_the_fine_points_alone():
     target = np.array([[[0, 0, 0], [0, 0, 0]], [[3, 4, 0], [3, 4, 0]]], np.float32)
     fine = np.array([[[0, 0, 0.25], [0, 0, 1]], [[0, 0, 0], [0, 0, 0]]], np.float32)
     task = task_of(eval__f_score_distance=0.5, eval__keep_observed=False)
-    found = task.metrics(outputs_of(fine + 9, fine), {"target": target})
+    found = jax.jit(task.metrics)(outputs_of(fine + 9, fine), {"target": target})
     expected = {
         # To the target 0.25 and 1; from both of its points 0.25.
         "decoded_chamfer_l1": [((0.25 + 1) / 2 + 0.25) / 2, 5],
@@ -125,14 +126,15 @@ def test_observed_points_are_kept_beside_what_is_farthest_from_them():
     decoded = np.array([[[0, 0, 0.5], [9, 0, 0], [0, 1, 0], [5, 0, 0], [0, 0, 3]]], np.float32)
     # Three of five are observed, at even steps of 4 / 3; of the decoded ones x = 9 and x = 5 are left.
     kept = np.array([[[0, 0, 0], [0, 0, 1], [0, 0, 2], [9, 0, 0], [5, 0, 0]]], np.float32)
-    np.testing.assert_array_equal(keep_observed(*on_device((decoded, observed))), kept)
-    few = keep_observed(*on_device((decoded, observed[:, :1])))
+    keep = jax.jit(keep_observed)
+    np.testing.assert_array_equal(keep(decoded, observed), kept)
+    few = keep(decoded, observed[:, :1])
     np.testing.assert_array_equal(few[0, :2, 0], [0, 9])
     assert few.shape == decoded.shape
 
     batch = on_device({"partial": observed, "target": kept})
     outputs = outputs_of(decoded, decoded)
-    measured = task_of().metrics(outputs, batch)
+    measured = jax.jit(task_of().metrics)(outputs, batch)
     assert float(measured["chamfer_l1"][0]) == 0
     expected = chamfer(decoded[0].astype(float), kept[0].astype(float), "l1")
     np.testing.assert_allclose(measured["decoded_chamfer_l1"], expected, rtol=1e-6)
@@ -172,8 +174,11 @@ def test_data_that_do_not_fit_are_told(field):
 ALL = {"augment__rotation": 1.0, "augment__scale": 0.5, "augment__upright_symmetry": True}
 
 
+KEYS = jax.random.split(jax.random.key(1), 8)
+
+
 def test_without_keys_clouds_are_as_stored():
-    batch = on_device(boxes(4))
+    batch = boxes(8)
     prepared = task_of(**ALL).prepare(batch)
     assert "clean" not in prepared
     np.testing.assert_array_equal(prepared["partial"], batch["partial"])
@@ -181,8 +186,8 @@ def test_without_keys_clouds_are_as_stored():
 
 
 def test_input_and_target_are_changed_by_the_same_matrix():
-    batch = on_device(boxes(8))
-    prepared = task_of(**ALL).prepare(batch, jax.random.split(jax.random.key(1), 8))
+    batch = boxes(8)
+    prepared = jax.device_get(jax.jit(task_of(**ALL).prepare)(batch, KEYS))
     np.testing.assert_array_equal(prepared["clean"]["partial"], batch["partial"])
     matrices = []
     for i in range(8):
@@ -199,15 +204,9 @@ def test_input_and_target_are_changed_by_the_same_matrix():
     assert np.std(matrices, axis=0).max() > 0.1  # every example has its own
 
 
-def test_the_anchor_is_that_of_the_augmented_view_if_asked_for():
-    keys = jax.random.split(jax.random.key(1), 4)
-    task = task_of(**ALL, augment__assign_from="augmented")
-    assert "clean" not in task.prepare(on_device(boxes(4)), keys)
-
-
-def test_nothing_is_encoded_twice_where_nothing_is_augmented():
-    keys = jax.random.split(jax.random.key(1), 4)
-    assert "clean" not in task_of().prepare(on_device(boxes(4)), keys)
+@pytest.mark.parametrize("changes", [{**ALL, "augment__assign_from": "augmented"}, {}])
+def test_nothing_is_encoded_twice_where_the_view_decides_or_is_the_clean_one(changes):
+    assert "clean" not in jax.eval_shape(task_of(**changes).prepare, boxes(8), KEYS)
 
 
 # --- Examples and a user's clouds ----------------------------------------------------------------
@@ -274,12 +273,17 @@ def run(tmp_path_factory):
     return directory, results, boxes(10, seed=1)
 
 
-def test_results_are_those_of_the_predictions(run):
+@pytest.fixture(scope="module")
+def model(run):
+    return load(run[0])
+
+
+def test_results_are_those_of_the_predictions(run, model):
     directory, results, batch = run
     assert json.loads((directory / "results.json").read_text()) == results
     found = results["metrics"]
     assert found.keys() >= {"chamfer_l1", "chamfer_l2", "f_score", "reconstruction", "nmi"}
-    fine = load(directory).predict(FieldSource(batch))
+    fine = model.predict(FieldSource(batch))
     assert fine.shape == (10, 32, 3)
     for variant in ("l1", "l2"):
         pairs = zip(fine.astype(float), batch["complete"].astype(float), strict=True)
@@ -292,9 +296,8 @@ def test_completions_are_in_tensorboard(run):
     assert [image.step for image in accumulator.Images("validation/completions")] == [6]
 
 
-def test_the_order_of_points_does_not_count(run):
-    directory, _, batch = run
-    model, order = load(directory), np.random.default_rng(0).permutation(PARTIAL)
+def test_the_order_of_points_does_not_count(run, model):
+    batch, order = run[2], np.random.default_rng(0).permutation(PARTIAL)
     expected = model.embed(batch["partial"])
     np.testing.assert_allclose(model.embed(batch["partial"][:, order]), expected, atol=1e-6)
     assert np.ptp(expected, axis=0).max() > 1e-3
@@ -304,7 +307,12 @@ def test_the_order_of_points_does_not_count(run):
     np.testing.assert_allclose(model.embed(padded), expected, atol=1e-6)
 
 
-def test_anchors_are_decoded_to_clouds(run):
-    model = load(run[0])
+def test_anchors_are_decoded_to_clouds(model):
     assert model.decode(model.anchors).shape == (3, 32, 3)
     assert model.sample(1, 2, jax.random.key(0)).shape == (2, 32, 3)
+
+
+def test_one_device_and_eight_make_the_same_step(run):
+    batch = boxes(8)
+    step = step_of_one_and_eight(run_config(), FieldSource(batch).spec, batch)
+    assert step.metrics["weighted/reconstruction"] > 0 and step.metrics["weighted/kl"] > 0

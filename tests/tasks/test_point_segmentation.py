@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from nvc_jax.tasks import TASKS, Outputs, make_task
 from nvc_jax.tasks.point_segmentation import PointLogits
 from nvc_jax.training.loop import train
 from tests.settings import config_with
+from tests.steps import step_of_one_and_eight
 
 POINTS = 24
 NUM_PARTS = PARTS_OF_CLASS.shape[1]
@@ -96,12 +98,14 @@ def test_error_is_weighted_and_of_known_points_alone():
         x, k = logits[i, p].astype(np.float64), target[i, p]
         expected[i] += weights[k] * (np.log(np.exp(x).sum()) - x[k])
     task = task_of(**SCENES, loss__class_weights=weights)
-    found, gradient = jax.value_and_grad(
-        lambda x: (lambda e: (jnp.sum(e), e))(
-            task.reconstruction(outputs_of(x, np.zeros(4, np.int32)), {"target": target})
-        ),
-        has_aux=True,
-    )(logits)
+
+    @jax.jit
+    @partial(jax.value_and_grad, has_aux=True)
+    def loss(x):
+        error = task.reconstruction(outputs_of(x, np.zeros(4, np.int32)), {"target": target})
+        return jnp.sum(error), error
+
+    found, gradient = loss(logits)
     np.testing.assert_allclose(found[1], expected, rtol=1e-5)
     assert found[1][3] == 0
     np.testing.assert_array_equal((gradient != 0).any(axis=2), target != 255)
@@ -112,7 +116,8 @@ def test_error_is_weighted_and_of_known_points_alone():
 
 def scored(task, logits, target, category, source):
     """The measures that evaluation would report."""
-    found = task.metrics(outputs_of(logits, category), {"target": target, "label": category})
+    batch = {"target": target, "label": category}
+    found = jax.jit(task.metrics)(outputs_of(logits, category), batch)
     encoded = {**jax.device_get(found), "label": np.asarray(category)}
     return task.summary(encoded, source)
 
@@ -258,8 +263,8 @@ def test_augmentation_turns_points_and_leaves_classes_and_colors():
     task = task_of(augment__rotation=1.0, augment__scale=0.2)
     batch = shapes(4)
     batch["points"] = np.concatenate([batch["points"], batch["points"]], axis=-1)
-    stored = jax.tree.map(jnp.asarray, batch)
-    prepared = task.prepare(stored, jax.random.split(jax.random.key(0), 4))
+    keys = jax.random.split(jax.random.key(0), 4)
+    prepared = jax.device_get(jax.jit(task.prepare)(batch, keys))
     np.testing.assert_array_equal(prepared["target"], batch["point_label"])
     np.testing.assert_array_equal(prepared["points"][..., 3:], batch["points"][..., 3:])
     np.testing.assert_array_equal(prepared["clean"]["points"], batch["points"])
@@ -268,8 +273,8 @@ def test_augmentation_turns_points_and_leaves_classes_and_colors():
     difference = np.exp(1j * (turned - angles))
     np.testing.assert_allclose(difference, difference[:, :1] + np.zeros(POINTS), atol=1e-4)
     assert len(np.unique(difference[:, 0].round(3))) == 4
-    np.testing.assert_array_equal(task.prepare(stored)["points"], batch["points"])
-    assert "clean" not in task_of().prepare(stored, jax.random.split(jax.random.key(0), 4))
+    np.testing.assert_array_equal(jax.jit(task.prepare)(batch)["points"], batch["points"])
+    assert "clean" not in jax.eval_shape(task_of().prepare, batch, keys)
 
 
 # --- A whole run ----------------------------------------------------------------------------------
@@ -298,10 +303,15 @@ def run(tmp_path_factory):
     return directory, results, shapes(10, seed=10)
 
 
-def test_results_are_those_of_the_predictions(run):
+@pytest.fixture(scope="module")
+def model(run):
+    return load(run[0])
+
+
+def test_results_are_those_of_the_predictions(run, model):
     directory, results, batch = run
     assert json.loads((directory / "results.json").read_text()) == results
-    predicted = load(directory).predict(FieldSource(batch))
+    predicted = model.predict(FieldSource(batch))
     assert predicted.shape == (10, POINTS) and predicted.dtype == np.uint8
     instance, categories = loop_scores(predicted, batch["point_label"], batch["label"])
     assert results["metrics"]["instance_miou"] == pytest.approx(instance)
@@ -317,8 +327,7 @@ def test_figures_are_files_and_in_tensorboard(run):
     assert [image.step for image in accumulator.Images("validation/segmentations")] == [6]
 
 
-def test_a_code_alone_cannot_be_decoded(run):
-    model = load(run[0])
+def test_a_code_alone_cannot_be_decoded(model):
     for decode in (
         lambda: model.decode(model.anchors),
         lambda: model.sample(0, 2, jax.random.key(0)),
@@ -327,12 +336,16 @@ def test_a_code_alone_cannot_be_decoded(run):
             decode()
 
 
-def test_the_order_of_points_does_not_count_and_classes_go_with_their_points(run):
-    directory, _, batch = run
-    model, order = load(directory), np.random.default_rng(0).permutation(POINTS)
-    points = batch["points"]
+def test_the_order_of_points_does_not_count_and_classes_go_with_their_points(run, model):
+    points, order = run[2]["points"], np.random.default_rng(0).permutation(POINTS)
     expected = model.embed(points)
     np.testing.assert_allclose(model.embed(points[:, order]), expected, atol=1e-6)
     classes = model.reconstruct(points)
     assert len(np.unique(classes)) > 1
     np.testing.assert_array_equal(model.reconstruct(points[:, order]), classes[:, order])
+
+
+def test_one_device_and_eight_make_the_same_step(run):
+    batch = shapes(8)
+    step = step_of_one_and_eight(run_config(), FieldSource(batch).spec, batch)
+    assert step.metrics["weighted/reconstruction"] > 0 and step.metrics["weighted/kl"] > 0

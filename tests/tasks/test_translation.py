@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
-import chex
 import jax
 import numpy as np
 import pytest
@@ -17,9 +15,8 @@ from nvc_jax.evaluation import evaluate, load
 from nvc_jax.metrics.translation import bleu
 from nvc_jax.tasks import Outputs, make_task, open_examples, open_training
 from nvc_jax.tasks.translation import masked_mean
-from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.loop import train
-from nvc_jax.training.step import train_step
+from tests.steps import step_of_one_and_eight
 
 GERMAN = [f"{who} {verb} {what} ." for who in ("Der Hund", "Die Frau", "Ein Kind", "Anna")
           for verb in ("sieht", "kauft") for what in ("das Haus", "den Ball", "zwei Äpfel", "nichts")]  # fmt: skip
@@ -52,6 +49,13 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def opened(config):
+    """What is trained on, the vocabulary, and the pairs of the test."""
+    source, learned = open_training(config)
+    return source, learned, open_examples(config, "test", learned)
+
+
+@pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     """A run and its results."""
     directory = tmp_path_factory.mktemp("run")
@@ -74,102 +78,92 @@ def test_a_few_pairs_are_learned_by_heart(run):
     assert {line.strip() for line in report if line.startswith("  ")} <= set(GERMAN)
 
 
-def test_translations_depend_on_no_neighbor_and_no_batch_size(run):
+@pytest.fixture(scope="module")
+def model(run):
+    return load(run[0])
+
+
+def test_translations_depend_on_no_neighbor_and_no_batch_size(run, model):
     sentences = [GERMAN[0], GERMAN[13], "Anna", GERMAN[30], "Der Hund sieht Anna und den Ball ."]
-    expected = load(run[0]).reconstruct(sentences).tolist()
+    expected = model.reconstruct(sentences).tolist()
     assert len(set(expected)) == 5
-    model = load(run[0], overrides=[("eval.batch_size", "16")])
-    assert model.reconstruct(sentences).tolist() == expected
     assert [model.reconstruct([text]).tolist()[0] for text in sentences] == expected
-    np.testing.assert_allclose(
-        model.embed(sentences)[:2], model.embed(sentences[:2]), atol=1e-5
-    )  # fmt: skip
+    other = load(run[0], overrides=[("eval.batch_size", "16")])
+    assert other.reconstruct(sentences).tolist() == expected
+    np.testing.assert_allclose(model.embed(sentences)[:2], model.embed(sentences[:2]), atol=1e-5)
 
 
-def test_beams_find_the_same_in_a_model_that_is_sure(run):
-    greedy = load(run[0]).reconstruct(GERMAN[:8]).tolist()
+def test_beams_find_the_same_in_a_model_that_is_sure(run, model):
     options = [("eval.beam_size", "3"), ("eval.length_penalty", "0.0")]
-    assert load(run[0], overrides=options).reconstruct(GERMAN[:8]).tolist() == greedy
+    beams = load(run[0], overrides=options).reconstruct(GERMAN[:8])
+    assert beams.tolist() == model.reconstruct(GERMAN[:8]).tolist()
 
 
-def step_on_one_and_four_devices(config, **changes):
-    """The experiment and state before a step; the batch, the first half of which is shortened;
-    states and metrics after it on one device and on four."""
-    sgd = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1}
-    config = changed(config, {**sgd, **changes})
-    learned = open_training(config)[1]
-    source = open_examples(config, "test", learned)
-    batch = source.gather(np.arange(16))
+@pytest.fixture(scope="module")
+def batch(opened):
+    """The first of the run, half of it shortened, so that devices get different numbers of tokens."""
+    batch = next(opened[0].batches())
     for name in ("source", "target"):
-        batch[name][:8, 3:] = 0  # devices get different numbers of tokens
-    alone = make_experiment(config, source.spec, None, learned)
-    start = jax.device_get(init_state(alone, config)).replace(anchors_step=np.int32(0))
-    one = jax.device_get(jax.jit(partial(train_step, experiment=alone))(start, batch))
-    step = partial(train_step, experiment=make_experiment(config, source.spec, "devices", learned))
-    mapped = jax.pmap(step, axis_name="devices", devices=jax.devices()[:4])
-    shards = {name: values.reshape(4, 4, *values.shape[1:]) for name, values in batch.items()}
-    states = jax.tree.map(lambda leaf: np.stack([leaf] * 4), start)
-    four = jax.tree.map(lambda leaf: np.asarray(leaf)[0], mapped(states, shards))
-    return (alone, start), batch, one, four
+        batch[name][:12, 3:] = 0
+    return batch
 
 
-def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(config):
-    before, batch, (expected, metrics), (state, same) = step_on_one_and_four_devices(
-        config, **{"loss.kl.value": 0.0}
-    )
-    np.testing.assert_allclose(same["reconstruction"], metrics["reconstruction"], rtol=1e-5)
-    chex.assert_trees_all_close(state.params, expected.params, rtol=0, atol=1e-6)
-    # Of single sentences, without the noise, which a KL weight of 0 takes away.
-    alone, start = before
+def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(
+    run, config, opened, batch
+):
+    source, learned, _ = opened
+    alone, start, warmup, _ = step_of_one_and_eight(config, source.spec, batch, learned)
+    # Of single sentences, without the noise, which there is not in the warm-up.
     tokens = (batch["target"] != 0).sum(1)
-    errors = alone.task.reconstruction(alone.apply(start, batch, train=False), batch)
-    mean = (np.asarray(errors, np.float64) * tokens).sum() / tokens.sum()
-    np.testing.assert_allclose(metrics["reconstruction"], mean, rtol=1e-5)
+    error = jax.jit(
+        lambda: alone.task.reconstruction(alone.apply(start, batch, train=False), batch)
+    )
+    errors = np.asarray(error(), np.float64)
+    mean = (errors * tokens).sum() / tokens.sum()
+    np.testing.assert_allclose(warmup["reconstruction"], mean, rtol=1e-5)
     assert abs(mean - np.mean(errors)) > 1e-3 * mean
 
 
-def test_latents_of_tokens_are_the_same_on_any_number_of_devices(config):
+def test_latents_of_tokens_are_the_same_on_any_number_of_devices(config, opened, batch):
+    _, learned, source = opened
     changes = {"model.latent": "token", "loss.num_positions": 2, "anchors.balanced": True}
-    (alone, _), batch, (expected, metrics), (state, same) = step_on_one_and_four_devices(
-        config, **changes
-    )
-    assert metrics["num_triplets"] > 0
-    for name in ("reconstruction", "kl", "triplet"):
-        np.testing.assert_allclose(same[name], metrics[name], rtol=1e-5)
-    chex.assert_trees_all_close(state.params, expected.params, rtol=0, atol=1e-6)
-    keys = jax.random.split(jax.random.key(0), 16)
-    position = alone.task.prepare(batch, keys)["position"]
+    sgd = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1}
+    config = changed(config, {**changes, **sgd})
+    alone, _, _, metrics = step_of_one_and_eight(config, source.spec, batch, learned)
+    assert metrics["num_triplets"] > 0 and metrics["kl"] > 0
+    prepare = jax.jit(alone.task.prepare)
+    position = prepare(batch, jax.random.split(jax.random.key(0), 24))["position"]
     length = (batch["source"] != 0).sum(1, keepdims=True)
-    assert position.shape == (16, 2) and (position >= 0).all() and (position < length).all()
+    assert position.shape == (24, 2) and (position >= 0).all() and (position < length).all()
     assert len(np.unique(position)) > 2
-    fixed = alone.task.prepare(batch)["position"]
+    fixed = prepare(batch)["position"]
     wider = {name: np.pad(batch[name], ((0, 0), (0, 3))) for name in ("source", "target")}
-    np.testing.assert_array_equal(alone.task.prepare(wider)["position"], fixed)
-    assert fixed.shape == (16, 1) and len(np.unique(fixed)) > 2
-    words = make_display(alone.task).describe(
-        open_examples(config, "test", open_training(config)[1]), np.arange(3)
-    )
+    np.testing.assert_array_equal(prepare(wider)["position"], fixed)
+    assert fixed.shape == (24, 1) and len(np.unique(fixed)) > 2
+    words = make_display(alone.task).describe(source, np.arange(3))
     for text, sentence in zip(words, GERMAN, strict=False):
         assert text.replace("[", "").replace("]", "").replace(" ", "") == sentence.replace(" ", "")
         assert text.count("[") == 1
 
 
-def test_training_error_by_hand(config):
-    source, learned = open_training(config)
-    task = make_task(config, source.spec, learned)
-    logits = np.zeros((2, 16, 90), np.float32)
+def test_training_error_by_hand(config, opened):
+    task = make_task(config, opened[0].spec, opened[1])
     target = np.zeros((2, 16), np.int32)
     target[0, :2] = 5, 3
-    outputs = Outputs(jax.numpy.asarray(logits), latent=None)
-    batch = {"target": jax.numpy.asarray(target)}
-    np.testing.assert_allclose(task.reconstruction(outputs, batch), [np.log(90), 0], rtol=1e-6)
-    np.testing.assert_array_equal(task.weight(batch), [2, 0])
+    found = jax.jit(
+        lambda logits, batch: (
+            task.reconstruction(Outputs(logits, None), batch),
+            task.weight(batch),
+        )
+    )(np.zeros((2, 16, 90), np.float32), {"target": target})
+    np.testing.assert_allclose(found[0], [np.log(90), 0], rtol=1e-6)
+    np.testing.assert_array_equal(found[1], [2, 0])
 
 
 def test_masked_mean_leaves_padding_out():
     states = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
     mask = np.array([[True, True, False], [False] * 3])
-    np.testing.assert_array_equal(masked_mean(states, mask), [[1, 2], [0, 0]])
+    np.testing.assert_array_equal(jax.jit(masked_mean)(states, mask), [[1, 2], [0, 0]])
 
 
 @pytest.mark.parametrize(
@@ -185,8 +179,8 @@ def test_mistakes_are_told(config, name, value, message):
         changed(config, {name: value})
 
 
-def test_other_batches_and_inputs_are_refused(config, run):
-    task = load(run[0]).task
+def test_other_batches_and_inputs_are_refused(config, model):
+    task = model.task
     with pytest.raises(UserError, match="expected source"):
         task.check_batch({"source": np.zeros((2, 17), np.int32)})
     with pytest.raises(UserError, match="sequence of strings"):
