@@ -263,7 +263,7 @@ def run_config():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, figures_of_the_task_alone):
     """A run, evaluated: (work directory, results, test examples)."""
     directory = tmp_path_factory.mktemp("run")
     training, test = FieldSource(boxes(16)), FieldSource(boxes(10, seed=1))

@@ -293,7 +293,7 @@ def run_config():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, figures_of_the_task_alone):
     """A run, evaluated: (work directory, results, test examples)."""
     directory = tmp_path_factory.mktemp("run")
     sources = [FieldSource(shapes(n, seed=n), class_names=CLASS_NAMES) for n in (16, 10)]

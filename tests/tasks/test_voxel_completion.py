@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import json
+from functools import cache, partial
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from nvc_jax import plots
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSource, FieldSpec, class_names_of
 from nvc_jax.evaluation import evaluate, load
 from nvc_jax.tasks import TASKS, Outputs, make_task
-from nvc_jax.training import parallel
-from nvc_jax.training.experiment import abstract_state, make_experiment
+from nvc_jax.training.experiment import make_experiment
 from nvc_jax.training.logging import read_metrics
 from nvc_jax.training.loop import train
-from nvc_jax.training.step import train_step
 from tests.networks.test_images import fill
 from tests.numeric import normal
 from tests.settings import config_with
-from tests.training.test_devices import largest_change, over
+from tests.steps import step_of_one_and_eight
 
 CUBE = (8, 8, 8)
 EXAMPLES = TASKS["voxel_completion"].examples
@@ -78,7 +73,7 @@ def test_cross_entropy_weighs_occupied_voxels_and_leaves_out_unknown_ones():
     target[0, 0, 0], target[1, 0, 0], target[2] = [0, 1], [3, 0], 255  # any class is occupied
 
     @jax.jit
-    @functools.partial(jax.value_and_grad, has_aux=True)
+    @partial(jax.value_and_grad, has_aux=True)
     def loss(x):
         error = task.reconstruction(Outputs(x, None), {"target": target})
         return jnp.sum(error), error
@@ -257,22 +252,22 @@ def test_augmentation_turns_input_and_target_alike(assign_from):
     np.testing.assert_array_equal(off["partial"], batch["partial"])
 
 
-@functools.cache
+@cache
 def model_of(size=16, **changes):
     """(function of (example_index), function of a code alone, evaluation) with filled parameters."""
     task = task_of(**changes)
     model = task.make_model(None)
     batch = task.prepare(jax.tree.map(jnp.asarray, boxes(size).gather(np.arange(size))))
     key = jax.random.key(0)
-    init = functools.partial(model.init, train=False)
+    init = partial(model.init, train=False)
     variables = fill(jax.eval_shape(init, {"params": key, "noise": key}, batch))
-    apply = functools.partial(model.apply, variables)
+    apply = partial(model.apply, variables)
 
     def trained(batch, index):
         return apply(batch, train=True, example_index=index, rngs={"noise": key})
 
-    decode = jax.jit(functools.partial(apply, method="decode"))
-    return batch, jax.jit(trained), decode, jax.jit(functools.partial(apply, train=False))
+    decode = jax.jit(partial(apply, method="decode"))
+    return batch, jax.jit(trained), decode, jax.jit(partial(apply, train=False))
 
 
 def from_code_alone(share, order):
@@ -313,34 +308,12 @@ def test_without_skips_the_code_is_all_there_is():
     np.testing.assert_allclose(outputs.output, decode(outputs.latent.mean), rtol=1e-5, atol=1e-5)
 
 
-def test_one_device_takes_the_step_of_eight():
-    """With skip dropout and augmentation, which are functions of the place in the global batch."""
-    config = config_of(
-        augment__upright_symmetry=True, model__skip_dropout=0.5, anchors__init="spread"
-    )
-    config.optimizer.name, config.optimizer.learning_rate = "sgd", 1e-2
-    for name, weight in {"reconstruction": 0.05, "kl": 0.3, "triplet": 0.3, "pull": 0.1}.items():
-        config.loss[name].value = weight
-    source = boxes(16)
-    batch = source.gather(np.arange(16))
-    start = abstract_state(make_experiment(config, source.spec, None), config)
-    params = fill(start.params)  # zeros and these take no time to compile
-    start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start)
-    start = start.replace(params=params, anchors_step=np.int32(0))
-    found = {}
-    for devices in (1, 8):
-        experiment = make_experiment(config, source.spec, parallel.AXIS)
-        step = over(devices, functools.partial(train_step, experiment=experiment))
-        found[devices] = step(start, batch)
-    (alone, metrics), (together, measures) = found.values()
-    assert largest_change(start.params, alone.params) > 1e-3
-    assert largest_change(alone.params, together.params) <= 1e-6
-    chex.assert_trees_all_close(measures, metrics, rtol=1e-5, atol=1e-6)
-
-
 def short(config: Any) -> Any:
     """Six steps; anchors by k-means are tested elsewhere, and take their time to compile."""
     config.data.num_threads, config.anchors.init = 0, "spread"
+    config.optimizer.name, config.optimizer.learning_rate = "sgd", 1e-2
+    for name, weight in {"reconstruction": 0.05, "kl": 0.3, "triplet": 0.3, "pull": 0.1}.items():
+        config.loss[name].value = weight
     config.train.update({"num_steps": 6, "batch_size": 16, "log_every": 3, "eval_every": 6})
     config.eval.update(
         {"batch_size": 16, "tsne_examples": 0, "shown_examples": 2, "shown_samples": 1}
@@ -348,22 +321,30 @@ def short(config: Any) -> Any:
     return config
 
 
+def run_config():
+    """With skip dropout and augmentation, which are functions of the place in the global batch."""
+    return short(config_of(augment__upright_symmetry=True, model__skip_dropout=0.5))
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, figures_of_the_task_alone):
     """(work directory, last state, results) of a short run."""
-    config = short(config_of())
-    workdir = tmp_path_factory.mktemp("voxels") / "run"
-    with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "training_curves", lambda _: Figure())  # 30 panels take seconds
+    workdir, config = tmp_path_factory.mktemp("voxels") / "run", run_config()
+    with jax.numpy_dtype_promotion("standard"):
         state = train(config, workdir, train_data=boxes(24), validation_data=boxes(8, 1)).state
         results = evaluate(workdir, test_data=boxes(10, 2), train_data=boxes(24))
     return workdir, state, results
 
 
-def test_a_run_is_trained_and_evaluated(run):
+@pytest.fixture(scope="module")
+def model(run):
+    return load(run[0])
+
+
+def test_a_run_is_trained_and_evaluated(run, model):
     workdir, _, results = run
     assert json.loads((workdir / "results.json").read_text()) == results
-    found, model, test = results["metrics"], load(workdir), boxes(10, 2)
+    found, test = results["metrics"], boxes(10, 2)
     probability = model.predict(test)
     batch = test.gather(np.arange(10))
     occupied = np.maximum(probability, batch["partial"]) >= 0.5
@@ -380,22 +361,21 @@ def test_a_run_is_trained_and_evaluated(run):
     assert "validation/iou" in read_metrics(workdir / "metrics.jsonl")[-1]
 
 
-def test_predictions_are_the_model_s_own(run):
-    workdir, state, _ = run
-    model, source = load(workdir), boxes(10, 2)
+def test_predictions_are_the_model_s_own(run, model):
+    source = boxes(10, 2)
     experiment = make_experiment(model.config, source.spec, None)
-    batch = experiment.task.prepare(jax.tree.map(jnp.asarray, source.gather(np.arange(10))))
-    outputs = experiment.apply(state, batch, train=False)
+    batch = jax.device_get(experiment.task.prepare(source.gather(np.arange(10))))
+    outputs = jax.device_get(jax.jit(partial(experiment.apply, run[1], train=False))(batch))
     found = model.predict(source)
     assert found.shape == (10, *CUBE) and found.dtype == np.float32
-    expected = jnp.where(batch["partial"] > 0, 1.0, jax.nn.sigmoid(outputs.output[..., 0]))
+    expected = np.where(batch["partial"] > 0, 1.0, 1 / (1 + np.exp(-outputs.output[..., 0])))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     encoded = model.encode(source)
     np.testing.assert_allclose(encoded["mean"], outputs.latent.mean, rtol=1e-4, atol=1e-5)
 
 
-def test_partial_volumes_alone_are_embedded_and_completed(run):
-    model, source = load(run[0]), boxes(10, 2)
+def test_partial_volumes_alone_are_embedded_and_completed(model):
+    source = boxes(10, 2)
     partial = source.gather(np.arange(10))["partial"]
     completed = model.reconstruct(partial)
     np.testing.assert_array_equal(completed, model.predict(source))
@@ -407,3 +387,8 @@ def test_partial_volumes_alone_are_embedded_and_completed(run):
         model.reconstruct(np.zeros((2, 8, 8, 9), np.uint8))
     with pytest.raises(UserError, match=r"\(8, 8\)"):
         model.embed(partial[0])
+
+
+def test_one_device_takes_the_step_of_eight(run):
+    source = boxes(16)
+    step_of_one_and_eight(run_config(), source.spec, source.gather(np.arange(16)))
