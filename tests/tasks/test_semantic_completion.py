@@ -54,8 +54,9 @@ def measured(names=("box",), **changes):
     task = task_of(spec_of((5, 1, 1)), **changes)
     volumes = [np.array(x, np.uint8).reshape(2, 5, 1, 1) for x in (LIKELIEST, PARTIAL, COMPLETE)]
     logits = 5.0 * np.eye(3)[volumes[0]] + np.array([0.0, 1.0, 2.0])
-    batch = task.prepare({"partial": jnp.asarray(volumes[1]), "complete": jnp.asarray(volumes[2])})
-    found = jax.device_get(task.metrics(outputs_of(logits), batch))
+    batch = {"partial": volumes[1], "complete": volumes[2]}
+    measure = jax.jit(lambda outputs: task.metrics(outputs, task.prepare(batch)))
+    found = jax.device_get(measure(outputs_of(logits)))
     source = FieldSource(
         {"row": np.zeros(2), "label": np.full(2, -1)}, point_class_names=("empty", *names)
     )
