@@ -1,7 +1,5 @@
 """Evaluates a trained model: python eval.py --workdir=runs/digits. The same as nvc-eval."""
 
-from __future__ import annotations
-
 import sys
 
 from nvc_jax.programs.eval import run

@@ -1,7 +1,5 @@
 """Trains a model: python train.py --config=digits --workdir=runs/digits. The same as nvc-train."""
 
-from __future__ import annotations
-
 import sys
 
 from nvc_jax.programs.train import run

@@ -3,8 +3,6 @@
 Most give what a decoder would give, and the task scores it as it scores a model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Both begin with a trained autoencoder and go on in a loop of their own, on the same network and batches.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple

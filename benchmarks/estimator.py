@@ -4,8 +4,6 @@ All methods get the same examples without labels; k-means and the mixture get th
 scales them inside. Labels are for scoring alone.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from functools import partial

@@ -15,8 +15,6 @@ Rows of another config, version of the code or of JAX are told, and computed ane
 of a study is written; `python -m benchmarks.print --write` puts the other tables into theirs.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

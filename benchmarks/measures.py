@@ -1,7 +1,5 @@
 """How the rows of grids are computed, beyond training and evaluating."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path

@@ -8,8 +8,6 @@ Rows are CSV files in docs/tables/ and docs/studies/, see benchmarks/table.py; b
 Tables of studies show all that their rows have. ± is the sample standard deviation over seeds (n − 1).
 """
 
-from __future__ import annotations
-
 import re
 import statistics
 import sys

@@ -9,8 +9,6 @@ that their ratios hold where the machine does other work. Temporary memory is wh
 its inputs and outputs.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import resource

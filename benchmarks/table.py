@@ -4,8 +4,6 @@ A row is that of a method, a seed and a number of steps. Its key says what it wa
 library's code, JAX. A row with another key than the present one is *stale*: it is shown until it is computed anew.
 """
 
-from __future__ import annotations
-
 import csv
 import functools
 import hashlib

@@ -9,8 +9,6 @@ the end, whether the last state, the best one and the curves are the same. If no
 Only the program's output, files and exit code are used. `--save` makes the table the published one.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -16,8 +16,6 @@ Any other npz file of shapes will do, see `read_shapes` in nvc_jax/data/shapes/s
 --config.model.num_classes and --config.loss.class_weights of its classes.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

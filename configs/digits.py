@@ -6,8 +6,6 @@ Result, 359 test images: Hungarian accuracy 0.84 (seed 0), 0.862 ± 0.047 (seeds
 on the pixels 0.777.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

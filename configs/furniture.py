@@ -13,8 +13,6 @@ Results on 96 test models (100 test scenes), seed 0:
   parts     segmentation into parts: instance mIoU 0.522, accuracy 0.755; 7 of 8 anchors used
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

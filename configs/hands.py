@@ -9,8 +9,6 @@ and the nearest training image 27.2; mpjpe_abs 12.4, mpjpe_pa 9.9; 16 of 16 anch
 mpjpe_abs 17.8; 8 of 12 anchors used.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

@@ -8,8 +8,6 @@ Result, 10,000 test images, seeds 11, 12, 13: Hungarian accuracy 0.975 ± 0.002,
 With --config.model.num_anchors=30: majority accuracy 0.948 ± 0.023, 30 of 30 used.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

@@ -6,8 +6,6 @@ Device: 2 CPU cores, no accelerator; 3.5 minutes on one of them, beside other wo
 Result, synthetic, 500 validation pairs, seed 0: BLEU 98.7, chrF 99.4; 8 of 8 anchors used.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

@@ -12,8 +12,6 @@ Result, synthetic, 5,000 rooms, 500 test rooms, seeds 0, 1, 2: plane recall 0.02
 A latent for the image rather than one for every pixel: about as good on validation rooms, see docs/planes.md.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

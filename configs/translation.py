@@ -15,8 +15,6 @@ pairs; the test pairs were not translated.
 Reference: the sizes are those of fairseq's `transformer_iwslt_de_en`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.config import ramp

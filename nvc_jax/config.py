@@ -10,8 +10,6 @@ value by dotted name:
 that nothing chosen reads is refused. Places and lengths in time are shares of the run, or numbers of steps above 1.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 import json

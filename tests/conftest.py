@@ -4,8 +4,6 @@ Deprecation warnings are errors: within the tests by `filterwarnings` in pyproje
 programs that tests start by the environment set here.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from typing import Any

@@ -1,7 +1,5 @@
 """A Python in which the packages of the extras are not installed."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

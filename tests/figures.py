@@ -1,7 +1,5 @@
 """What tests read from figures."""
 
-from __future__ import annotations
-
 from matplotlib.text import Text
 
 

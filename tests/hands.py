@@ -1,7 +1,5 @@
 """Hands whose joints can be told apart in an image: each has a place, a depth and a color of its own."""
 
-from __future__ import annotations
-
 import numpy as np
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")

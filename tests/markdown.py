@@ -1,7 +1,5 @@
 """What Markdown pages hold."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What several tests of numerics share."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Programs that tests start: their environment and their config file."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

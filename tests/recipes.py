@@ -1,7 +1,5 @@
 """The recipes of the project, by the names that programs take."""
 
-from __future__ import annotations
-
 import runpy
 
 from nvc_jax.config import CONFIGS

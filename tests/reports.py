@@ -1,7 +1,5 @@
 """Contents of reports that tests write."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Configs of tests."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

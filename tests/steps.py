@@ -1,7 +1,5 @@
 """One training step on one device and on eight, as a run takes it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,8 +45,8 @@ def step_of_one_and_eight(
     compiled step from the cache.
     """
     experiments = [make_experiment(config, spec, name, learned) for name in (None, parallel.AXIS)]
-    single, mapped = (partial(train_step, experiment=experiment) for experiment in experiments)
-    single, mapped = jax.jit(single), parallel.map_step(mapped, donate_state=True)
+    steps = [partial(train_step, experiment=experiment) for experiment in experiments]
+    single, mapped = jax.jit(steps[0]), parallel.map_step(steps[1], donate_state=True)
     start = abstract_state(experiments[0], config)
     params = fill(start.params)  # zeros and these take no time to compile
     start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start)

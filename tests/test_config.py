@@ -1,7 +1,5 @@
 """Configs of runs: a key that nothing chosen reads is told, a value of another kind, and nothing is run."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """Everything public computes in float32; a network in bfloat16 leaves the rest as it is."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """TFRecord files of `tf.train.Example` messages, written byte by byte; data sets of TFDS."""
 
-from __future__ import annotations
-
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """JAX's persistent compilation cache: what one run compiled, the next ones load."""
 
-from __future__ import annotations
-
 import logging
 import os
 import tempfile

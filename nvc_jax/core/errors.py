@@ -1,7 +1,5 @@
 """Exceptions that a sentence explains."""
 
-from __future__ import annotations
-
 
 class UserError(ValueError):
     """A mistake in the caller's options or data, told in one sentence.

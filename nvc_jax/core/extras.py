@@ -1,7 +1,5 @@
 """Packages that only some runs need: those of the extras in pyproject.toml."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

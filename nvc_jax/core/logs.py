@@ -1,7 +1,5 @@
 """The library's messages, above a progress bar."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from typing import Any

@@ -4,8 +4,6 @@ A part declares `Option`s under dotted names, such as `model.channels`. A run's 
 those of the parts that it chose; nvc_jax/config.py collects them.
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import json

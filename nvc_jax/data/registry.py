@@ -1,7 +1,5 @@
 """From a config to a source: which reader, which split."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """What looking at a task's examples and outputs needs, beside what training needs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

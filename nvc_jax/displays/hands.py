@@ -1,7 +1,5 @@
 """How hands are shown."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

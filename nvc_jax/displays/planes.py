@@ -1,7 +1,5 @@
 """How planes are shown, and written for other programs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """How sentences are shown."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

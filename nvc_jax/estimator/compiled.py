@@ -3,8 +3,6 @@
 Training is that of `nvc_jax.training.trainer`, on one device and without a work directory.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The file of a fitted estimator: one npz archive of arrays, and JSON for the rest."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Mapping

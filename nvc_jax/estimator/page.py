@@ -1,7 +1,5 @@
 """What the page of `NebulaClustering.report` shows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What `NebulaClustering` does with an array before the library's core sees it: scaling, and a config."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import ml_collections

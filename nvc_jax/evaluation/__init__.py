@@ -1,7 +1,5 @@
 """From a work directory to a trained model, numbers, figures and a page."""
 
-from __future__ import annotations
-
 from nvc_jax.evaluation.results import evaluate
 from nvc_jax.evaluation.trained import TrainedModel, load
 

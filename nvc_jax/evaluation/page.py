@@ -1,7 +1,5 @@
 """What the page of `eval.py --report` shows of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From a work directory to numbers, embeddings and figures."""
 
-from __future__ import annotations
-
 import functools
 import io
 import json

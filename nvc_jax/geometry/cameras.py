@@ -1,7 +1,5 @@
 """Cameras on the device; on the host see planes.py, which needs no JAX."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -5,8 +5,6 @@ tip: 1–4, 5–8, 9–12, 13–16 and 17–20. The hand is a right one; left ha
 read (x → −x, and the image is flipped).
 """
 
-from __future__ import annotations
-
 WRIST = 0
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")

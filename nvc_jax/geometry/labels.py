@@ -1,6 +1,4 @@
 """Labels of voxels, points and pixels."""
 
-from __future__ import annotations
-
 UNKNOWN = 255
 """The class of voxels and points whose class is not known; they count nowhere."""

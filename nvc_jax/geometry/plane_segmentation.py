@@ -5,8 +5,6 @@ pixels are taken away, and so on, until the best has too few. Candidates are wha
 single pixels, or planes through three points of a depth map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

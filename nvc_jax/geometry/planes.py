@@ -7,8 +7,6 @@ row v and column u lies at (u, v), so that the middle of an image of W columns i
 A segmentation tells for each pixel the row of its plane among `MAX_PLANES`, `NON_PLANAR`, or 255.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 MAX_PLANES = 20

@@ -1,7 +1,5 @@
 """Rotations about the axes of a camera: x right, y down, z forward. Their columns are the turned axes."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,7 +1,5 @@
 """Chamfer distance and F-score between point clouds, in memory that grows with N + M."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

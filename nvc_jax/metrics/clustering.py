@@ -5,8 +5,6 @@ given: a data set that marks unlabelled examples (with -1, say) must drop them b
 they count as a class of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 

@@ -9,8 +9,6 @@ Reference: Liu et al., "PlaneNet", 2018; Yu et al., "Single-Image Piece-wise Pla
 Associative Embedding" (PlanarReconstruction), 2019.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

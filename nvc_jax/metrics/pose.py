@@ -13,8 +13,6 @@ References:
   Between Two Point Patterns", PAMI 1991.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

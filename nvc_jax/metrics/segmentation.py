@@ -7,8 +7,6 @@ such rule (`metrics.mean_iou` of `metrics.class_counts`, and `pooled_accuracy`).
 Points whose label is unknown (255) count nowhere.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

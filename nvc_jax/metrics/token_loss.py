@@ -1,7 +1,5 @@
 """Cross-entropy of sequences of tokens with label smoothing, without a one-hot array."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import jax

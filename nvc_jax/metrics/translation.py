@@ -5,8 +5,6 @@ are computed on, so a score always travels with the signature that tells these. 
 import and loads at the first score; nothing is downloaded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

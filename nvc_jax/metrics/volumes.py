@@ -9,8 +9,6 @@ Papers disagree about what they average, so the name says it: `iou_mean` is a me
 examples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Nebula anchors: distances, assignment, usage, initializers, revival. Pure functions on `[K, D]`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The model that tasks put together: encoder → NebulaBottleneck → decoder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

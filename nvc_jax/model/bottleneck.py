@@ -1,7 +1,5 @@
 """The bottleneck: features → Gaussian posterior, sample and nearest anchor. Owns the anchors."""
 
-from __future__ import annotations
-
 import math
 
 import flax.linen as nn

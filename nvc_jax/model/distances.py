@@ -1,7 +1,5 @@
 """Squared distances between vectors, and work on many rows in blocks of bounded memory."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

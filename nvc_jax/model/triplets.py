@@ -1,7 +1,5 @@
 """The triplet terms: examples of one cluster near, those of another far. Never a B³ array."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -6,8 +6,6 @@ cache is a pytree whose leaves have the N sequences on axis 0. The functions can
 result depends on the other examples of a batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

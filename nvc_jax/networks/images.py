@@ -1,7 +1,5 @@
 """Image encoders and decoders: MLP, strided convolution, and SqueezeNet's fire module."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Layers that networks of every kind of data share: precision of biases, normalization, remat."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

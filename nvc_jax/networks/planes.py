@@ -4,8 +4,6 @@ Squares of pixels are folded into channels, and residual blocks of 3 × 3 convol
 the sides and below: on CPUs strided and transposed convolutions are slower than their arithmetic.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

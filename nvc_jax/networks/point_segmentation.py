@@ -1,7 +1,5 @@
 """Segmentation of point clouds: PointNet and DGCNN as encoders, and the head that labels points."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

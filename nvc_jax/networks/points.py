@@ -1,7 +1,5 @@
 """Point-cloud encoders (PointNet, PCN) and a decoder that folds a grid around coarse points."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """Encoder from an image to features of all of it, and the head from a code to joints."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.linen as nn

@@ -1,7 +1,5 @@
 """Encoder and decoder of volumes: space-to-depth with residual blocks, or strided convolutions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

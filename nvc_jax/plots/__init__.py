@@ -1,7 +1,5 @@
 """Figures of latent spaces, anchors and examples."""
 
-from __future__ import annotations
-
 from nvc_jax.plots.figures import (
     anchor_gallery,
     anchor_usage,

@@ -1,7 +1,5 @@
 """The pieces that the figures of `plots` share: styles, legends, projections and mosaics."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Volumes and point clouds as files that 3D programs open."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from pathlib import Path

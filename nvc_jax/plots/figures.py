@@ -5,8 +5,6 @@ matplotlib's object interface, so none is ever registered anywhere: no display i
 figure is freed with its last reference.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections import defaultdict

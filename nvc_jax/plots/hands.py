@@ -1,7 +1,5 @@
 """Pictures of hands: skeletons, joints over images, and the curve of correct keypoints."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure

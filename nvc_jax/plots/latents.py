@@ -3,8 +3,6 @@
 Pure functions like those of `nvc_jax.plots.figures`, which saves their figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Records are those that `PlanarReconstructionTask.present` gives: `planes`, `segmentation`, `depth`, `camera`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

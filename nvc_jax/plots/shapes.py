@@ -7,8 +7,6 @@ The view is oblique, from above and without perspective, x to the right, y up an
 viewer; what lies farther away is paler. The cube around an example fills its picture.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the programs share: flags, config overrides, errors as one sentence."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import re

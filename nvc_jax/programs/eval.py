@@ -5,8 +5,6 @@ With a model of text, `--translate < FILE` translates lines. In a checkout, `pyt
 program.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 

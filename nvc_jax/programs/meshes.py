@@ -7,8 +7,6 @@ solid voxels and points on its surface with normals. The class is the first sub-
 that cannot be read are left out and listed at the end. Materials and textures are not read.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import os

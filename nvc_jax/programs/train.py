@@ -4,8 +4,6 @@ Any key of the config can be set as --config.KEY=VALUE, such as --config.model.n
 --help_config lists them. In a checkout, `python train.py` is the same program.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 

@@ -5,8 +5,6 @@ One call writes it, from arrays::
     report.write_report("report.html", report.Report(mean=mean, assignment=k, anchors=anchors))
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from nvc_jax.core.files import replace_file

@@ -1,7 +1,5 @@
 """What every anchor stands for, in words: its share, where its examples come from, the nearest ones."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a page of a report shows."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The part of a page that shows every anchor: size, purity, decoded, neighbors, samples."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from html import escape

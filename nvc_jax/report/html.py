@@ -1,7 +1,5 @@
 """The page itself: sections of HTML, put into the template with style, script and data."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

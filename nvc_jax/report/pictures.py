@@ -1,7 +1,5 @@
 """Pictures for a page that holds everything itself: small, of few bytes, as `data:` addresses."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Callable, Sequence

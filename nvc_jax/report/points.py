@@ -1,7 +1,5 @@
 """The part of a page that a script draws: points of the latent space and curves, as plain data."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence

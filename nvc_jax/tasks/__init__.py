@@ -1,7 +1,5 @@
 """Tasks by name: the plug point for kinds of data."""
 
-from __future__ import annotations
-
 import ml_collections
 
 from nvc_jax.core.errors import UserError

@@ -1,7 +1,5 @@
 """Random warps of images and turns of volumes, on the device, one per example."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

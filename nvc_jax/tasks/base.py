@@ -1,7 +1,5 @@
 """What a task is: everything about the data that the shared loop does not know."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """What tasks on point clouds share."""
 
-from __future__ import annotations
-
 import numpy as np
 
 CELLS = 8  # of the histogram along an axis

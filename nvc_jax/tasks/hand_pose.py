@@ -1,7 +1,5 @@
 """Hand pose: a crop of depth or color → 21 joints, in mm."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Images: reconstruct the picture."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What tasks with a class for every voxel or point share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import jax

@@ -1,7 +1,5 @@
 """Options that several tasks share."""
 
-from __future__ import annotations
-
 from nvc_jax.core.options import Option
 
 KEEP_OBSERVED = Option(

@@ -1,7 +1,5 @@
 """Planar reconstruction: one image → up to 20 planes, a mask for each, and depth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Completion of point clouds: the points seen of a shape → points all over it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Segmentation of point clouds: a class for every point."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

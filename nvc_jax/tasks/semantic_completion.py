@@ -1,7 +1,5 @@
 """Semantic completion of volumes: what is seen of a scene → the class of every voxel."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

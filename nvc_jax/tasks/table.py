@@ -1,7 +1,5 @@
 """Tables: reconstruct the row of features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Translation of sentences: tokens of one language → tokens of another."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Completion of volumes: what is seen of a shape → which voxels it fills."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """The gradient of a loss that compares examples, made piece by piece in the memory of one piece."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

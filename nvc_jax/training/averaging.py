@@ -1,7 +1,5 @@
 """Averages of the parameters of several checkpoints: steadier than those of any one step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any
 

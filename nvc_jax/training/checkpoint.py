@@ -6,8 +6,6 @@ saving, the first one reads and hands on, and the directory is the same for all.
 code found in a file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

@@ -1,7 +1,5 @@
 """Running the evaluation step over a whole source, on all devices, each example once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From a config to the objects that a step is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """A run in a work directory: data in, logs, evaluation and checkpoints out."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping

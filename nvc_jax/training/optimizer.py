@@ -1,7 +1,5 @@
 """The optimizer: one chain for all parameters, with the anchors as a group of their own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

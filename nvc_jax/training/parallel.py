@@ -4,8 +4,6 @@ The step is written once for the shard of one device. This module maps it with `
 mapping needs a change here and nowhere else.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """Loss weights and learning rates as functions of the step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

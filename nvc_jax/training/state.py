@@ -1,7 +1,5 @@
 """The state of a training run: everything that a resumed run needs, as one pytree."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import flax.struct

@@ -5,8 +5,6 @@ is None. Terms that compare examples see the global batch. A training step goes 
 function for each stage: views → encode → assign → decode → terms → update.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Stopping a run from outside: SIGTERM, Ctrl-C, or after a given number of steps."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import threading

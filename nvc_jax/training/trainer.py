@@ -4,8 +4,6 @@ A `Trainer` takes steps, sets the anchors from data where the warm-up ends, and 
 go on. What else is due after a step is up to who iterates over them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """A fresh run that begins with some of another run's parameters."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The work directory: what lies where, and when it may be written to."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """Baselines without training: by hand, and against brute force."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist

@@ -1,7 +1,5 @@
 """Grids of runs: rows that are not computed again, their keys, and what methods share."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

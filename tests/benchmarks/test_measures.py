@@ -1,7 +1,5 @@
 """How rows are computed: what validation chooses, RANSAC on predicted depth, formulas of other methods."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import jax.numpy as jnp

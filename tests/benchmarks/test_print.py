@@ -1,7 +1,5 @@
 """Tables of README and docs are what their rows give."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks import print as printing

@@ -1,7 +1,5 @@
 """What is counted where speed is measured, and what is printed and kept."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks import speed

@@ -1,7 +1,5 @@
 """The persistent compilation cache: where it is, that runs share it, and that it stops no run."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

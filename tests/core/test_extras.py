@@ -1,7 +1,5 @@
 """Packages of extras: refused in one sentence, and needed by what uses them alone."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

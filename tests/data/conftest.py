@@ -1,7 +1,5 @@
 """Options of a reader, and a source whose examples are told apart by their labels."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From config.data to one of the splits."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import sys

@@ -1,7 +1,5 @@
 """Pictures, figures and files of what tasks take and give."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

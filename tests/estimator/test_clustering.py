@@ -1,7 +1,5 @@
 """`NebulaClustering`: scikit-learn's own checks, and what its users rely on."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from collections.abc import Iterator

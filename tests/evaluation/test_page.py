@@ -1,7 +1,5 @@
 """What the page of a run is made of, with a model that is a stand-in."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Evaluation of a work directory, and the trained model that it is made of."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The order of a hand's joints."""
 
-from __future__ import annotations
-
 from nvc_jax.geometry.joints import CHAINS, FINGERS, NAMES, NUM_JOINTS, PARENTS, WRIST
 
 

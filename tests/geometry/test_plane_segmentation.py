@@ -1,7 +1,5 @@
 """Planes among predictions for single pixels: exact maps, noise, groups, nothing planar."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Geometry of planes: values by hand, and what must hold of any plane and camera."""
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 import numpy as np
 import pytest

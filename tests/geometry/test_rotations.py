@@ -1,7 +1,5 @@
 """Rotations by a right angle, and by many angles at once."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Chamfer distance and F-score: by hand, against SciPy's trees, masks, ties, memory."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

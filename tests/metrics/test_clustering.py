@@ -1,7 +1,5 @@
 """Clustering metrics against permutations, scikit-learn and hand-computed values."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

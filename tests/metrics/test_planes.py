@@ -1,7 +1,5 @@
 """Metrics of planes: values by hand, independent oracles, degenerate images."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Errors of joints: values by hand, SciPy as an oracle, hands of which little is visible."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

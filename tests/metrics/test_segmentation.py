@@ -1,7 +1,5 @@
 """Part and point IoU against hand-computed values, a loop in float64 and scikit-learn."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

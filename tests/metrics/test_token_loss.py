@@ -1,7 +1,5 @@
 """Token cross-entropy against float64, optax and values computed by hand."""
 
-from __future__ import annotations
-
 import chex
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """BLEU and chrF against values computed by hand, and against the numbers they get mistaken for."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

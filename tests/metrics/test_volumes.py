@@ -1,7 +1,5 @@
 """IoU of volumes against hand-computed values, loops and scikit-learn."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

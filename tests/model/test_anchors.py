@@ -1,7 +1,5 @@
 """Assignment, usage, initializers and revival of anchors."""
 
-from __future__ import annotations
-
 import chex
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """The bottleneck: posterior, sample, assignment, code; alone and in a user's own model."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 

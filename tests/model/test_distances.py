@@ -1,7 +1,5 @@
 """Squared distances, their gradient, and work in blocks of rows."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

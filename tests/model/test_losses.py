@@ -1,7 +1,5 @@
 """KL, masses, gravity and pull against float64."""
 
-from __future__ import annotations
-
 import itertools
 
 import chex

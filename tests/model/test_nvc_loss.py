@@ -1,7 +1,5 @@
 """The weighted sum of all terms: reductions, weights of zero, degenerate batches."""
 
-from __future__ import annotations
-
 import functools
 
 import chex

@@ -1,7 +1,5 @@
 """The triplet terms against sums over all triplets, in float64."""
 
-from __future__ import annotations
-
 import itertools
 
 import chex

@@ -1,7 +1,5 @@
 """Greedy and beam search on models that are tables, against all sequences there are."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 

@@ -1,7 +1,5 @@
 """Image networks: shapes, batch statistics, precision, and that every pixel and weight counts."""
 
-from __future__ import annotations
-
 import functools
 
 import chex

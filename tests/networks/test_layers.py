@@ -1,7 +1,5 @@
 """What networks share: folded pixels and voxels, and options of all of them that do not fit."""
 
-from __future__ import annotations
-
 import jax.numpy as jnp
 import numpy as np
 import pytest

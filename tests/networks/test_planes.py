@@ -1,7 +1,5 @@
 """Networks of planes: shapes of both kinds of latent, and what reaches an output."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

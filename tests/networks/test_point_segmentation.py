@@ -1,7 +1,5 @@
 """Segmentation of points: graphs, edge convolutions, order of points, categories, memory."""
 
-from __future__ import annotations
-
 import functools
 
 import chex

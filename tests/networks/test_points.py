@@ -1,7 +1,5 @@
 """Point encoders and the folding decoder against their published form, order, padding, memory."""
 
-from __future__ import annotations
-
 import functools
 
 import chex

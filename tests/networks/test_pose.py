@@ -1,7 +1,5 @@
 """Networks of hands: shapes and sizes."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,5 @@
 """The Transformer against NumPy; padding, neighbors, the cache and devices change nothing."""
 
-from __future__ import annotations
-
 import functools
 
 import chex

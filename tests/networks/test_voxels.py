@@ -1,7 +1,5 @@
 """Volume networks: where voxels go, against NumPy, and that maps, remat and precision do no harm."""
 
-from __future__ import annotations
-
 import functools
 
 import chex

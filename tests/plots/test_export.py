@@ -1,7 +1,5 @@
 """Exported meshes and clouds, read back by trimesh."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import trimesh

@@ -1,7 +1,5 @@
 """Figures: what they show, that they can be read, and that none is left behind."""
 
-from __future__ import annotations
-
 import gc
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Pictures of hands: bones where the joints are, in the colors of their fingers."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 

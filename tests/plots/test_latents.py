@@ -1,7 +1,5 @@
 """Scatter plots of the latent space: what they show, that they can be read, and that they stay fast."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

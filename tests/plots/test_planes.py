@@ -1,7 +1,5 @@
 """Pictures of planes: colors that match, depth, decoded layouts, curves of recall."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from nvc_jax.geometry.planes import pixel_rays

@@ -1,7 +1,5 @@
 """Pictures of volumes and points: what is seen where, in which light and color."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

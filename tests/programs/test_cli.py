@@ -1,7 +1,5 @@
 """The programs' command lines: what a mistake prints, its exit code, and what it leaves alone."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The package as pip installs it: what is in it, and that it works away from the checkout."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import re

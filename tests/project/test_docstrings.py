@@ -1,7 +1,5 @@
 """What the examples in docstrings show must be so."""
 
-from __future__ import annotations
-
 import ast
 import doctest
 import importlib

@@ -1,7 +1,5 @@
 """The programs that the guides show, as they are printed but for shorter runs."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator

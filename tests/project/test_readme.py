@@ -1,7 +1,5 @@
 """What README.md and the guides in docs/ show must work."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Anchors in words: nearest examples by brute force, shares and origins by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from nvc_jax.report.anchors import anchor_texts, nearest_members

@@ -1,7 +1,5 @@
 """The page of a report: what is on it, that it is whole, and how it behaves in a browser."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """The page of a report in a real browser, where one is installed."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -1,7 +1,5 @@
 """What runs of all tasks draw is tested elsewhere, and takes seconds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

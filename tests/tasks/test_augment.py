@@ -1,7 +1,5 @@
 """Affine warps against SciPy, turns against NumPy, and the amounts that are drawn."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import chex

@@ -1,7 +1,5 @@
 """What tasks share: fields that the data must have, options and examples of a task from outside."""
 
-from __future__ import annotations
-
 import re
 
 import ml_collections

@@ -1,7 +1,5 @@
 """What a baseline sees of clouds."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from nvc_jax.tasks.clouds import CELLS, histograms

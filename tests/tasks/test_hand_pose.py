@@ -1,7 +1,5 @@
 """Hand pose: the loss and what is presented by hand, turned cameras against a renderer, a whole run."""
 
-from __future__ import annotations
-
 import json
 
 import jax
@@ -85,7 +83,7 @@ def test_error_by_hand():
 
 def test_what_is_presented_and_measured():
     task, batch = task_of(), batch_of()
-    output = np.float32(output_of(batch["joints"], batch["center"]))
+    output = np.asarray(output_of(batch["joints"], batch["center"]), np.float32)
 
     @jax.jit
     def compute(output):

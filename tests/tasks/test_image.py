@@ -1,7 +1,5 @@
 """The image task: value ranges, targets, likelihoods, and one model for AE, VAE and NVC."""
 
-from __future__ import annotations
-
 import functools
 
 import chex

@@ -1,7 +1,5 @@
 """Labels of voxels and points: cross-entropy against NumPy, checks, names of metrics."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import ml_collections

@@ -1,7 +1,5 @@
 """Planar reconstruction: the loss by hand, mirrored examples, measures of perfect maps, whole runs."""
 
-from __future__ import annotations
-
 import json
 
 import jax

@@ -1,7 +1,5 @@
 """Completion of point clouds: distances, augmentation, views, a user's clouds, a whole run."""
 
-from __future__ import annotations
-
 import json
 
 import jax

@@ -1,7 +1,5 @@
 """Segmentation of point clouds: the error, both conventions of scores, figures, a whole run."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Semantic completion: loss and measures by hand, what is refused, a whole run."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

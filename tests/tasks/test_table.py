@@ -1,7 +1,5 @@
 """Tables: the reconstruction by hand, swapped features, and a few real steps."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 import pytest

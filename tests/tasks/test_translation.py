@@ -1,7 +1,5 @@
 """Translation: a run on a few pairs, its files, batches that do not matter, mistakes."""
 
-from __future__ import annotations
-
 import json
 
 import jax

@@ -1,7 +1,5 @@
 """Completion of volumes: the loss against NumPy, measures by hand, skip dropout, a whole run."""
 
-from __future__ import annotations
-
 import json
 from functools import cache, partial
 from typing import Any

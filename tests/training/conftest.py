@@ -1,7 +1,5 @@
 """A tiny run: 6 × 6 images, 4 anchors in 2 dimensions, 16 examples a batch, two on each device."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path

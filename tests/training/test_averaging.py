@@ -1,7 +1,5 @@
 """Averages of parameters: values by hand, dtypes, and which checkpoints go into them."""
 
-from __future__ import annotations
-
 import chex
 import jax
 import jax.numpy as jnp

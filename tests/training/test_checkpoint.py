@@ -1,7 +1,5 @@
 """Checkpoints: what is refused, what is passed over, what is kept."""
 
-from __future__ import annotations
-
 import resource
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What crashes, other programs, full disks and moved directories leave: told, and got over."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -3,8 +3,6 @@
 The reference is the plain step: one device, no mapped axis, the batch in one piece.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from functools import cache, partial

@@ -1,7 +1,5 @@
 """From a config to what a step is made of: which values are refused, which reach the optimizer."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

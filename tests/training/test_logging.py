@@ -1,7 +1,5 @@
 """Metrics on disk: what a reader finds, also after a crash and a resumed run."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

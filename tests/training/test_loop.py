@@ -1,7 +1,5 @@
 """Whole runs: what they log, save, warn of and refuse."""
 
-from __future__ import annotations
-
 import shutil
 
 import chex

@@ -1,7 +1,5 @@
 """Gradients made piece by piece: exact, in less memory. On devices: see `test_devices.py`."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import chex

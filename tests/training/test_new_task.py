@@ -1,7 +1,5 @@
 """A new kind of data takes a task and a line in `TASKS`; the loop brings everything else."""
 
-from __future__ import annotations
-
 import chex
 import flax.linen as nn
 import jax

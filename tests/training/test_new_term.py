@@ -1,7 +1,5 @@
 """A term of the loss from outside takes ten lines and `--import`; runs that knew nothing of it still open."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

@@ -1,7 +1,5 @@
 """The optimizer's groups: what decays, what the anchors get."""
 
-from __future__ import annotations
-
 import chex
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,5 @@
 """Two processes with two devices each: the same run as one process with four, and how it ends."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

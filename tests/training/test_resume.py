@@ -1,7 +1,5 @@
 """Interrupted runs: what is there afterwards, and that they end as uninterrupted ones do."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Loss weights and learning rates as functions of the global step."""
 
-from __future__ import annotations
-
 import math
 
 import jax

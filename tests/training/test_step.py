@@ -1,7 +1,5 @@
 """One step on eight devices: noise, skipped steps, revival. On other numbers: `test_devices.py`."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """A work directory that version 0.1.0 left is evaluated and gone on with."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

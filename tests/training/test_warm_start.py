@@ -1,7 +1,5 @@
 """Runs that begin with another run's parameters."""
 
-from __future__ import annotations
-
 import chex
 import jax
 import numpy as np

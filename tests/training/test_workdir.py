@@ -1,7 +1,5 @@
 """When a run may start in a directory, and the config it leaves there."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a task's examples are made of: the way from what is stored to what is trained on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """What the readers of files share: examples read as they are asked for, npz, HDF5 and lists."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ Global position p of a run holds example `permutation(seed, p // N)[p % N]`: eve
 exactly once an epoch, a batch may reach over into the next epoch, and a run resumes at any step.
 """
 
-from __future__ import annotations
-
 import itertools
 import signal
 from collections import deque

@@ -1,7 +1,5 @@
 """Options that several readers share; what only one of them reads is declared beside it."""
 
-from __future__ import annotations
-
 from nvc_jax.core.options import Option
 
 DIR = Option("data.dir", "", "folder of the files, or the file where the data are one")

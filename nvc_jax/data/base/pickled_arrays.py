@@ -1,7 +1,5 @@
 """Files that were written by pickle and hold arrays of numbers, read without running what is in them."""
 
-from __future__ import annotations
-
 import io
 import pickle
 from pathlib import Path

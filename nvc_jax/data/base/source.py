@@ -23,8 +23,6 @@ have `id` and `mask` too. Beside it come the fields of one kind of data:
 Cameras look along z, with x to the right and y down. The axes of a volume are x, y, z in this order, y up.
 """
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable

@@ -1,7 +1,5 @@
 """Any re-iterable of dict batches as training data."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Data sets prepared by TensorFlow Datasets, read without TensorFlow."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """TFRecord files of `tf.train.Example` messages, read without TensorFlow, a record at a time."""
 
-from __future__ import annotations
-
 import functools
 import struct
 from collections.abc import Iterator, Sequence

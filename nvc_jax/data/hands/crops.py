@@ -6,8 +6,6 @@ are parallel to the image, around a point `center`; its window in the image is t
 depth of that point. So a hand has one scale in all crops, and the crop's camera follows from `center`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path

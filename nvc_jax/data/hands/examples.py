@@ -1,7 +1,5 @@
 """Examples of hands."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """ICVL's hand posture data set: depth images with 16 annotated joints."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """MSRA's hand gesture data set of 2015: depth images of nine people's right hands, 17 gestures each."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

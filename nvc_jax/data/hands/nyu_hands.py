@@ -1,7 +1,5 @@
 """NYU's hand pose data set: depth images of a hand, with the joints that published scores count."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The Rendered Hand Pose data set (RHD): synthetic color images of people, one hand of each read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

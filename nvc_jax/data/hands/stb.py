@@ -1,7 +1,5 @@
 """The Stereo Tracking Benchmark of hands (STB): color images of one left hand, from two cameras."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Images in arrays: scikit-learn's digits, MNIST's four IDX files, and files of NumPy."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import struct

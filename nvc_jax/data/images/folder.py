@@ -1,7 +1,5 @@
 """Folders of PNG and JPEG files; the class is the name of the sub-folder."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

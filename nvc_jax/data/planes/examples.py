@@ -1,7 +1,5 @@
 """Examples of images with planes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

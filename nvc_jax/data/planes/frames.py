@@ -1,7 +1,5 @@
 """What the readers of planes share: an image with its planes, depth and camera, in the size asked for."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from nvc_jax.geometry.planes import keep_largest, scale_camera

@@ -1,7 +1,5 @@
 """Depth of NYU's rooms as TensorFlow Datasets prepares it: no planes, for scores of depth."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Planes of ScanNet's rooms as PlaneRCNN published them, in folders of scenes."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from pathlib import Path

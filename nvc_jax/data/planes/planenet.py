@@ -1,7 +1,5 @@
 """Planes of ScanNet's rooms as PlaneNet published them, in TFRecord files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

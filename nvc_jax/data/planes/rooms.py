@@ -9,8 +9,6 @@ Axes of the world: x right, y down, z forward, in meters; the floor is y = 0, th
 one place, `origin + t·direction`; t is depth where directions come from `pixel_rays`.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

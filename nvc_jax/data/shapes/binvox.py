@@ -1,7 +1,5 @@
 """Folders of binvox files."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the readers of point clouds share: sampling, tables of numbers, and pairs of files."""
 
-from __future__ import annotations
-
 import io
 import zlib
 

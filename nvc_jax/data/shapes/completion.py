@@ -1,7 +1,5 @@
 """Completion of point clouds: PCN's PCD files, GRNet's edition of them, Completion3D's HDF5 files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The distance fields of 3D-EPN: partial scans of ShapeNet objects, and the objects."""
 
-from __future__ import annotations
-
 import math
 import struct
 from pathlib import Path, PureWindowsPath

@@ -1,7 +1,5 @@
 """Examples made of stored shapes: what is seen of them, and scenes composed of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -8,8 +8,6 @@ of [−1, 1]³, under u ↦ center + axes · u; all of them are convex. Models a
 floor at 0, the front is at +z.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable, Sequence

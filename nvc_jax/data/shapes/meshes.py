@@ -5,8 +5,6 @@ solid voxels and points on its surface with normals. The class is the first sub-
 that cannot be read are left out and listed at the end. Materials and textures are not read.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from itertools import pairwise

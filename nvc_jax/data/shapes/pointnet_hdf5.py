@@ -1,7 +1,5 @@
 """Point clouds in HDF5 files that PointNet's authors made: ModelNet40's shapes, S3DIS's rooms."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

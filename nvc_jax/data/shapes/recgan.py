@@ -1,7 +1,5 @@
 """The pairs of 3D-RecGAN++ (npz) and 3D-RecGAN (txt): what a depth camera saw, and the object."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

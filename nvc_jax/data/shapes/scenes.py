@@ -5,8 +5,6 @@ Composed scenes stay in memory: 2 bytes a voxel (32 KiB for one of 32 × 16 × 3
 for one of 2,048).
 """
 
-from __future__ import annotations
-
 import abc
 from typing import Any
 

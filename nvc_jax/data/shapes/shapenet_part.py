@@ -1,7 +1,5 @@
 """Segmentation of shapes into parts: the releases of ShapeNet-Part."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """Shapes and completion pairs in npz files: volumes and point clouds."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """More shapes to train on: copies of stored ones, stretched along their axes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ A camera is a rotation `[3, 3]` from world to camera axes: its rows are the dire
 and forward (the direction of sight) in world coordinates, of which y is up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Solid occupancy of triangle meshes, watertight or not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Encoded pairs of sentences, and training batches of a few static shapes."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Examples of pairs of sentences: a vocabulary, tokens, and batches of like lengths."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from nvc_jax.core.errors import UserError

@@ -1,7 +1,5 @@
 """Translations of programs, from gettext catalogs: real text on any Linux machine."""
 
-from __future__ import annotations
-
 import codecs
 import re
 import struct

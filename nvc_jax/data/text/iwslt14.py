@@ -1,7 +1,5 @@
 """IWSLT14 German–English: TED talks, training lines between tags and test sets in XML."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ A source of text has `source_text` and `target_text`, strings as stored, and `la
 origin.
 """
 
-from __future__ import annotations
-
 import gzip
 import logging
 import zlib

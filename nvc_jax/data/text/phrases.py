@@ -4,8 +4,6 @@ Words change places between the languages: German verbs stand second, first or l
 articles and adjectives follow gender and case. The sentences are grammatical, and nobody said them.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar

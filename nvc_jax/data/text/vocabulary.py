@@ -1,7 +1,5 @@
 """Words and parts of words as numbers: byte-pair encoding by sentencepiece."""
 
-from __future__ import annotations
-
 import io
 import re
 import struct

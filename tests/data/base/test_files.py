@@ -1,7 +1,5 @@
 """Sources of files, and files that are missing, damaged or hold something else."""
 
-from __future__ import annotations
-
 import pickle
 
 import h5py

@@ -1,7 +1,5 @@
 """The order of examples over epochs, steps, processes and resumed runs."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Pickles of arrays: what Python and NumPy write is read, and nothing in a file is called."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pickle

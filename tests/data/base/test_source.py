@@ -1,7 +1,5 @@
 """Arrays as a source, parts of sources, and the comparison of a batch with the schema."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Any iterable of dict batches as data."""
 
-from __future__ import annotations
-
 import itertools
 
 import grain

@@ -1,7 +1,5 @@
 """Data sets of TensorFlow Datasets on disk, read without TensorFlow and without network."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import sys

@@ -1,7 +1,5 @@
 """TFRecord files and tf.train.Example messages that another writer wrote."""
 
-from __future__ import annotations
-
 import contextlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Crops of a cube around a hand: windows, areas, cameras, depth as bytes, mirroring."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.io import savemat

@@ -1,7 +1,5 @@
 """ICVL: lists and images by an independent writer; pixels to mm, joints that are missing."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

@@ -1,7 +1,5 @@
 """MSRA's hands: text and binary files by an independent writer; axes, order, subjects, bad frames."""
 
-from __future__ import annotations
-
 import pickle
 import struct
 

@@ -1,7 +1,5 @@
 """NYU's hands: matrices and images by an independent writer; bytes of depth, axes, numbers, points."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

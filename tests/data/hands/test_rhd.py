@@ -1,7 +1,5 @@
 """RHD: pickles and images by an independent writer; sides, orders, units and the dominant hand."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

@@ -1,7 +1,5 @@
 """STB: matrices and stereo pairs by an independent writer; order, wrist, cameras and the left hand."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Synthetic hands: bones and bends, rays and capsules, who occurs in which split, and that nothing changes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """scikit-learn's digits, MNIST's files and NumPy's: reading, memory, and damaged or dangerous content."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Folders of image files: what is decoded, how, and which files are left out."""
 
-from __future__ import annotations
-
 import logging
 import struct
 import zlib

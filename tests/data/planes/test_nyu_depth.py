@@ -1,7 +1,5 @@
 """NYU's depth as `tfds build --file_format=array_record nyu_depth_v2` leaves it on disk."""
 
-from __future__ import annotations
-
 import io
 import pickle
 

@@ -1,7 +1,5 @@
 """PlaneRCNN's annotation of ScanNet's scenes, in its published layout."""
 
-from __future__ import annotations
-
 import logging
 import pickle
 

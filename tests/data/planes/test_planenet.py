@@ -1,7 +1,5 @@
 """PlaneNet's TFRecord files, written byte by byte."""
 
-from __future__ import annotations
-
 import pickle
 import struct
 

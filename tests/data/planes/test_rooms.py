@@ -1,7 +1,5 @@
 """Synthetic rooms: rays against cuboids and ellipsoids, and fields that agree with each other."""
 
-from __future__ import annotations
-
 import math
 from unittest import mock
 

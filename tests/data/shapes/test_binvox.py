@@ -1,7 +1,5 @@
 """binvox files: axis order, versions, splits, and wrong files."""
 
-from __future__ import annotations
-
 import io
 import pickle
 

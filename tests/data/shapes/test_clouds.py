@@ -1,7 +1,5 @@
 """Point clouds: the unit ball and draws by hand, and tables of numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

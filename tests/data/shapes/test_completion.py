@@ -1,7 +1,5 @@
 """PCD and HDF5 files written by hand, and pairs of clouds in all layouts."""
 
-from __future__ import annotations
-
 import pickle
 import struct
 from pathlib import Path

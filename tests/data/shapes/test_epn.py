@@ -1,7 +1,5 @@
 """3D-EPN's distance fields: order of the axes, what is known and occupied, and wrong files."""
 
-from __future__ import annotations
-
 import pickle
 import struct
 

@@ -1,7 +1,5 @@
 """What a user's clouds become."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

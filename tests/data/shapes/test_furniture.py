@@ -1,7 +1,5 @@
 """Primitives as volumes and points, and the furniture that is made of them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

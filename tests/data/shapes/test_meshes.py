@@ -1,7 +1,5 @@
 """Meshes of every format, written here byte by byte, and what becomes of a folder of them."""
 
-from __future__ import annotations
-
 import json
 import os
 import struct

@@ -1,7 +1,5 @@
 """ModelNet40's clouds, labels and classes; S3DIS's blocks in the order of the list of files, and the area that tests."""
 
-from __future__ import annotations
-
 import h5py
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """3D-RecGAN's pairs: padding, pooling, folders, and wrong files."""
 
-from __future__ import annotations
-
 import pickle
 
 import numpy as np

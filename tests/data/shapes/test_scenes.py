@@ -1,7 +1,5 @@
 """Scenes that are composed of models, as voxels and as points."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import ndimage

@@ -1,7 +1,5 @@
 """ShapeNet-Part: three releases with one meaning."""
 
-from __future__ import annotations
-
 import json
 import pickle
 

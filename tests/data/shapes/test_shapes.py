@@ -1,7 +1,5 @@
 """Shapes and pairs in npz files: layouts, labels, splits, and wrong files."""
 
-from __future__ import annotations
-
 import zipfile
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Stretched copies of shapes."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is seen of a shape, and sources of partial views."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation

@@ -1,7 +1,5 @@
 """Solid voxels against shapes whose volume is known, closed and open, thick and thin."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Encoded pairs, and batches of a few shapes: nothing lost, nothing twice, little padding."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from typing import Any

@@ -1,7 +1,5 @@
 """Catalogs: `.mo` compiled by hand, `.po` as written, and no text in two splits."""
 
-from __future__ import annotations
-
 import gettext
 import io
 import struct

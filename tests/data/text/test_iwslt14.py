@@ -1,7 +1,5 @@
 """IWSLT14: tags go, every 23rd pair validates, test sentences match by document and segment."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 

@@ -1,7 +1,5 @@
 """Parallel files: lines as counted elsewhere, and a cleaning that tells what it left out."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 

@@ -1,7 +1,5 @@
 """The synthetic phrases: German and English grammar, and splits that share no sentence."""
 
-from __future__ import annotations
-
 import re
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Translation data sets of TensorFlow Datasets on disk, read without TensorFlow."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

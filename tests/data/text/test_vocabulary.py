@@ -1,7 +1,5 @@
 """Byte-pair encoding: there and back, limits told, damage noticed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
