@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from nvc_jax.config import changed
+from nvc_jax.evaluation.results import evaluate
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
+from nvc_jax.training.loop import train
 from tests.processes import ROOT, environment, write_config
 
 LAUNCH = ROOT / "scripts" / "launch_local.sh"
@@ -77,8 +79,8 @@ def wait_for_step(directory, step, *processes):
 
 
 @pytest.fixture(scope="module")
-def program(make_config, make_images, tmp_path_factory):
-    """Arguments of `train.py` for eight steps with every loss term, and the data's folder."""
+def given(make_config, make_images, tmp_path_factory):
+    """A config of eight steps with every loss term, and the folder of its data."""
     folder = tmp_path_factory.mktemp("data")
     for split in ("train", "test"):
         labels = np.arange(50, dtype=np.int32) % 3
@@ -89,15 +91,20 @@ def program(make_config, make_images, tmp_path_factory):
     config.optimizer.name, config.optimizer.learning_rate = "sgd", 2e-3
     config.train.num_steps, config.train.eval_every = 8, 4
     config.eval.tsne_examples = 0
-    return [ROOT / "train.py", f"--config={write_config(config, folder)}"]
+    return config, folder
 
 
 @pytest.fixture(scope="module")
-def one(program, tmp_path_factory):
-    """The work directory of one process with four devices."""
+def program(given):
+    """Arguments of `train.py`."""
+    return [ROOT / "train.py", f"--config={write_config(*given)}"]
+
+
+@pytest.fixture(scope="module")
+def one(given, tmp_path_factory):
+    """The work directory of one process, this one."""
     directory = tmp_path_factory.mktemp("one") / "run"
-    code, _, error = finish(start(sys.executable, *program, f"--workdir={directory}", devices=4))
-    assert code == 0, error
+    train(given[0], directory)
     return directory
 
 
@@ -136,31 +143,27 @@ def test_two_processes_train_as_one_does(one, two):
     assert said == "[1] Waiting for the other processes of the run, at most 5 minutes."
 
 
-def test_one_device_goes_on_where_two_processes_were(program, one, two, tmp_path):
+def test_one_process_goes_on_where_two_were(given, one, two, tmp_path):
     copy = shutil.copytree(two[0], tmp_path / "copy")
-    code, _, error = finish(
-        start(sys.executable, *program, f"--workdir={copy}", "--resume_step=4", devices=1)
-    )
-    assert code == 0 and f"Resumed {copy} at step 4 on 1 devices." in error, error
+    train(given[0], copy, resume_step=4)
     assert_close(copy, one, 1e-5)
 
 
 def test_two_processes_evaluate_as_one_does(two):
     directory = two[0]
-    program = [ROOT / "eval.py", f"--workdir={directory}", "--nofigures"]
-    code, output, error = finish(start(LAUNCH, 2, *program))
+    code, output, error = finish(
+        start(LAUNCH, 2, ROOT / "eval.py", f"--workdir={directory}", "--nofigures")
+    )
     assert code == 0, error
     results = json.loads((directory / "results.json").read_text())
     assert results["counts"]["test_examples"] == 50
     assert f"[0] Report: {directory}/results.json" in output and "[1] Report" not in output
-    code, _, error = finish(start(sys.executable, *program, devices=1))
-    assert code == 0, error
-    alone = json.loads((directory / "results.json").read_text())["metrics"]
+    alone = evaluate(directory, figures=False)["metrics"]
     for name, value in results["metrics"].items():
         assert value == pytest.approx(alone[name], rel=1e-5), name
 
 
-def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(program, one, tmp_path):
+def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(given, program, tmp_path):
     directory = tmp_path / "run"
     long = "--config.train.num_steps=10000000"
     both = start_both(*program, f"--workdir={directory}", long)
@@ -173,14 +176,7 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(program, 
     step = Checkpoints(directory).steps()[-1]
     assert step >= max(r["step"] for r in read_metrics(directory / "metrics.jsonl"))
     assert f"Stopped at step {step} by SIGTERM; saved." in ends[0][2]
-    code, _, error = finish(
-        start(
-            sys.executable, *program, f"--workdir={directory}", "--resume=must",
-            f"--config.train.num_steps={step + 3}", devices=1,
-        )
-    )  # fmt: skip
-    assert code == 0, error
-    assert f"Resumed {directory} at step {step} on 1 devices." in error
+    train(changed(given[0], {"train.num_steps": step + 3}), directory, resume="must")
     assert Checkpoints(directory).steps()[-1] == step + 3
 
 
