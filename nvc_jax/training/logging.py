@@ -1,5 +1,7 @@
 """Where a run's numbers go: `metrics.jsonl`, TensorBoard event files, a progress bar."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import json

@@ -155,10 +155,10 @@ def test_figures_are_drawn(run, results):
     assert {path.stem for path in (run / "figures").glob("*.png")} == FIGURES
 
 
-def test_examples_of_an_anchor_are_those_nearest_to_it(run, tmp_path, monkeypatch):
-    """Nearest first; blank where an anchor has too few, and those of no other anchor."""
+def test_without_labels_there_are_figures_and_no_label_metrics(run, tmp_path, monkeypatch):
+    """Examples of an anchor: nearest first, blank where it has too few, and no other anchor's."""
     copy, drawn = tmp_path / "copy", []
-    shutil.copytree(run, copy)
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures"))
     gallery = plots.anchor_gallery
 
     def watched(anchors, pictures, counts, **options):
@@ -166,10 +166,16 @@ def test_examples_of_an_anchor_are_those_nearest_to_it(run, tmp_path, monkeypatc
         return gallery(anchors, pictures, counts, **options)
 
     monkeypatch.setattr(plots, "anchor_gallery", watched)
-    source = digits(run, "test")
-    image = source.gather(np.arange(7))["image"]
+    image = digits(run, "test").gather(np.arange(7))["image"]
     options = [("eval.tsne_examples", "0"), ("eval.shown_samples", "4")]
-    evaluate(copy, overrides=options, test_data=ArraySource(image))
+    source = ArraySource(image)
+    found = evaluate(copy, overrides=options, test_data=source, train_data=[{"image": image}])
+    assert found["counts"]["test_labeled"] == 0
+    for name in ("cluster_accuracy_hungarian", "nmi", "knn_accuracy", "kmeans_accuracy_hungarian"):
+        assert found["metrics"][name] is None
+        assert found["reasons"][name]
+    assert found["metrics"]["reconstruction"] > 0
+    assert (copy / "figures" / "anchor_usage.png").is_file()
     ((_, pictures, counts),) = [call for call in drawn if call[0] is None]
     with np.load(copy / "embeddings.npz") as file:
         mean, assignment, anchors = file["mean"][:7], file["assignment"][:7], file["anchors"]
@@ -253,25 +259,6 @@ def test_only_data_and_eval_keys_can_be_changed(run):
         evaluate(run, overrides=[("model.num_anchors", "7")])
     with pytest.raises(UserError, match="did you mean 'eval"):
         evaluate(run, overrides=[("eval.batchsize", "7")])
-
-
-def test_data_without_labels_have_no_label_metrics(run, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    image = digits(run, "test").gather(np.arange(40))["image"]
-    found = evaluate(
-        copy,
-        overrides=[("eval.tsne_examples", "0")],
-        test_data=ArraySource(image),
-        train_data=[{"image": image}],
-        figures=True,
-    )
-    assert found["counts"]["test_labeled"] == 0
-    for name in ("cluster_accuracy_hungarian", "nmi", "knn_accuracy", "kmeans_accuracy_hungarian"):
-        assert found["metrics"][name] is None
-        assert found["reasons"][name]
-    assert found["metrics"]["reconstruction"] > 0
-    assert (copy / "figures" / "anchor_usage.png").is_file()
 
 
 def test_numbers_that_are_not_finite_are_none_with_a_reason(run, tmp_path):
