@@ -1,6 +1,11 @@
 """Hands whose joints can be told apart in an image: each has a place, a depth and a color of its own."""
 
+import pickle
+
 import numpy as np
+from scipy.io import savemat
+
+from tests.sources import take
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 PARTS = ("base", "middle", "last", "tip")
@@ -50,5 +55,11 @@ def seen(example) -> np.ndarray:
 
 
 def first(source, number=0):
-    """One example of a source."""
-    return {name: values[0] for name, values in source.gather(np.array([number])).items()}
+    """One example of a source, which is sent as reader processes get it."""
+    sent = pickle.loads(pickle.dumps(source))
+    return {name: values[0] for name, values in take(sent, number).items()}
+
+
+def mat(**fields):
+    """Writes a MATLAB file of these fields to a path."""
+    return lambda path: savemat(path, fields)

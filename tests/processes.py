@@ -1,6 +1,8 @@
 """Programs that tests start: their environment and their config file."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -28,6 +30,23 @@ def environment(devices: int | None = None, **changes: str) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         **changes,
     }
+
+
+def run_python(
+    *arguments: str | Path, cwd: Path | None = None, code: int = 0, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """A Python program that has ended, with that exit code, and what it told."""
+    result = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **changes},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == code, result.stderr
+    return result
 
 
 def write_config(config: ml_collections.ConfigDict, folder: Path) -> Path:

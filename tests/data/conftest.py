@@ -7,8 +7,9 @@ import pytest
 
 from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
-from nvc_jax.data import SOURCES, ArraySource
+from nvc_jax.data import SOURCES, ArraySource, open_source
 from nvc_jax.data.base import options as shared
+from tests.refusals import refused
 
 
 @pytest.fixture
@@ -23,6 +24,23 @@ def options(tmp_path):
 
 
 @pytest.fixture
+def read(options):
+    """Reads a split of a source, of which nothing is cut off for validation."""
+    return lambda source, split, **changes: SOURCES[source].read(options(source, **changes), split)
+
+
+@pytest.fixture
+def sizes(options):
+    """Tells how many examples each split of a source has."""
+
+    def count(source, **changes):
+        data = options(source, **changes)
+        return [len(open_source(data, split)) for split in ("train", "validation", "test")]
+
+    return count
+
+
+@pytest.fixture
 def numbered():
     """Makes a source of n examples whose label and pixels are the example's number."""
 
@@ -34,21 +52,26 @@ def numbered():
 
 
 @pytest.fixture
-def refuses():
-    """Checks that a reader tells of each wrong file: (name, content, message); None is no file."""
+def refuses(tmp_path, read):
+    """Checks that a reader tells of each wrong file: (name, content, message).
 
-    def check(read, root, wrong):
+    The content is bytes, None for no file, or a function that writes it to a path.
+    """
+
+    def check(wrong, source, split, **changes):
         for name, content, message in wrong:
-            path = root / name
-            good = path.read_bytes()
-            path.unlink()
-            if content is not None:
+            path = tmp_path / name
+            good = path.read_bytes() if path.exists() else None
+            path.unlink(missing_ok=True)
+            if callable(content):
+                content(path)
+            elif content is not None:
                 path.write_bytes(content)
-            with pytest.raises(UserError) as error:
-                read()
-            told = str(error.value)
-            assert message in told and str(root) in told and "\n" not in told, (name, content)
-            path.write_bytes(good)
+            told = refused(message, read, source, split, **changes)
+            assert str(tmp_path) in told, (name, content)
+            path.unlink(missing_ok=True)
+            if good is not None:
+                path.write_bytes(good)
 
     return check
 

@@ -7,10 +7,10 @@ import textwrap
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import SOURCES, open_source
+from tests.refusals import refused
+from tests.sources import everything
 
 
 def write(folder, count):
@@ -20,8 +20,7 @@ def write(folder, count):
 
 
 def labels(data, split):
-    source = open_source(data, split)
-    return source.gather(np.arange(len(source)))["label"].tolist()
+    return everything(open_source(data, split))["label"].tolist()
 
 
 def test_validation_is_cut_from_the_training_split(tmp_path, options):
@@ -36,48 +35,32 @@ def test_without_validation_all_examples_are_for_training(tmp_path, options):
     write(tmp_path, 7)
     data = options("npz", validation_fraction=0.0)
     assert labels(data, "train") == list(range(7))
-    with pytest.raises(UserError, match=r"data\.validation_fraction = 0\.0 leaves"):
-        open_source(data, "validation")
+    refused(r"data\.validation_fraction = 0\.0 leaves", open_source, data, "validation")
 
 
 def test_unknown_source_and_split_are_told(options):
     names = ", ".join(sorted(SOURCES))
-    with pytest.raises(UserError, match=f"'mnist': use one of {names}"):
-        open_source(SimpleNamespace(source="mnist"), "train")
-    with pytest.raises(UserError, match="'val': use 'train', 'validation' or 'test'"):
-        open_source(options("digits"), "val")
+    refused(f"'mnist': use one of {names}", open_source, SimpleNamespace(source="mnist"), "train")
+    refused("'val': use 'train', 'validation' or 'test'", open_source, options("digits"), "val")
 
 
 def test_data_with_a_validation_split_of_their_own_are_not_cut(tmp_path, options):
     path = tmp_path / "shapes.npz"
     np.savez(path, voxels=np.zeros((11, 2, 2, 2), np.uint8), label=np.arange(11))
     data = options("shapes", dir=str(path), holdout_every=5)
-    assert {split: labels(data, split) for split in ("train", "validation", "test")} == {
-        "train": [2, 3, 4, 7, 8, 9],
-        "validation": [1, 6],
-        "test": [0, 5, 10],
-    }
+    assert labels(data, "train") == [2, 3, 4, 7, 8, 9]
+    assert labels(data, "validation") == [1, 6] and labels(data, "test") == [0, 5, 10]
 
 
 def test_data_that_come_without_files_need_no_folder():
-    without = {name for name, reader in SOURCES.items() if not reader.needs_dir}
-    assert without == {
-        "python",
-        "digits",
-        "tfds",
-        "furniture",
-        "phrases",
-        "tfds_text",
-        "nyu_depth",
-        "rooms",
-        "hands",
-    }
+    made = {"python", "digits", "furniture", "phrases", "rooms", "hands"}
+    of_tfds = {"tfds", "tfds_text", "nyu_depth"}
+    assert {name for name, reader in SOURCES.items() if not reader.needs_dir} == made | of_tfds
 
 
 def test_readers_of_files_need_a_folder(options):
     for name in (name for name, reader in SOURCES.items() if reader.needs_dir):
-        with pytest.raises(UserError, match=f"'{name}' needs data.dir"):
-            open_source(options(name, dir=""), "train")
+        refused(f"'{name}' needs data.dir", open_source, options(name, dir=""), "train")
 
 
 def keys_read(function, seen):
@@ -118,13 +101,12 @@ LEAST = {
 
 
 def test_numbers_below_their_bounds_are_refused_at_the_start(options):
-    refused = set()
+    seen = set()
     for name, reader in SOURCES.items():
-        for key in LEAST.keys() & {
-            option.name.removeprefix("data.") for option in reader.all_options
-        }:
+        declared = {option.name.removeprefix("data.") for option in reader.all_options}
+        for key in LEAST.keys() & declared:
             below = LEAST[key] - 1
-            with pytest.raises(UserError, match=rf"data\.{key} is .*at least {LEAST[key]}"):
-                options(name, **{key: (below, below) if key == "image_size" else below})
-            refused.add(key)
-    assert refused == LEAST.keys()
+            changes = {key: (below, below) if key == "image_size" else below}
+            refused(rf"data\.{key} is .*at least {LEAST[key]}", options, name, **changes)
+            seen.add(key)
+    assert seen == LEAST.keys()

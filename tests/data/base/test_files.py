@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
 from nvc_jax.data.base.files import (
     FileSource,
@@ -17,6 +16,8 @@ from nvc_jax.data.base.files import (
     read_lines,
 )
 from nvc_jax.data.base.source import class_names_of, is_in_memory, point_class_names_of
+from tests.refusals import refused
+from tests.sources import hdf5
 
 
 def row(path, factor):
@@ -50,8 +51,7 @@ def test_example_of_another_shape_is_told(files):
     source = FileSource([(path, 1) for path in files], row, label=[0] * 4)
     files[2].write_text("1 2 3")
     message = rf"differ in size: {files[2]} has row of \(3,\), expected \(2,\)"
-    with pytest.raises(UserError, match=message):
-        source.gather(np.arange(4))
+    refused(message, source.gather, np.arange(4))
 
 
 def test_content_and_lines(tmp_path):
@@ -59,20 +59,19 @@ def test_content_and_lines(tmp_path):
     path.write_bytes(b" a b\r\n\n\xff\n  \nc")
     assert read_lines(path) == ["a b", "\ufffd", "c"]
     assert read_content(path, 3) == b" a " and len(read_content(path)) == 13
-    with pytest.raises(UserError, match=f"The file {tmp_path / 'no.txt'} is missing: put it there"):
-        read_content(tmp_path / "no.txt")
-    with pytest.raises(UserError, match=r"x/no\.txt is missing \(its folder is missing\)"):
-        read_lines(tmp_path / "x" / "no.txt")
+    message = f"The file {tmp_path / 'no.txt'} is missing: put it there"
+    refused(message, read_content, tmp_path / "no.txt")
+    message = r"x/no\.txt is missing \(its folder is missing\)"
+    refused(message, read_lines, tmp_path / "x" / "no.txt")
 
 
 def test_fields_of_an_npz_file(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.arange(3), objects=np.array([{}], object))
     assert list(read_fields(path, ("x", "z"))) == ["x"]
-    with pytest.raises(UserError, match=r"a\.npz has no field 'z', got x, objects; fetch it again"):
-        read_fields(path, ("x", "z"), required=("x", "z"))
-    with pytest.raises(UserError, match=r"a\.npz cannot be read"):
-        read_fields(path, ("objects",))
+    message = r"a\.npz has no field 'z', got x, objects; fetch it again"
+    refused(message, read_fields, path, ("x", "z"), required=("x", "z"))
+    refused(r"a\.npz cannot be read", read_fields, path, ("objects",))
 
 
 def test_wrong_hdf5_files_are_told(tmp_path):
@@ -81,10 +80,8 @@ def test_wrong_hdf5_files_are_told(tmp_path):
     good = {"data": np.zeros((2, 4, 3)), "label": np.zeros((2, 1)), "pid": np.zeros((2, 4))}
 
     def write(**changes):
-        with h5py.File(path, "w") as file:
-            for name, values in {**good, **changes}.items():
-                if values is not None:
-                    file[name] = values
+        fields = {name: v for name, v in {**good, **changes}.items() if v is not None}
+        hdf5(path, **fields)
 
     write(label=np.array([3, 4], np.uint8))
     assert read_hdf5(path, shapes)["label"].tolist() == [[3], [4]]
@@ -98,18 +95,14 @@ def test_wrong_hdf5_files_are_told(tmp_path):
         ({"pid": 1.0}, r"'pid' has shape \[\], expected \[2, 4\]"),
     ]:
         write(**changes)
-        with pytest.raises(UserError, match=message) as error:
-            read_hdf5(path, shapes)
-        assert str(path) in str(error.value)
+        assert str(path) in refused(message, read_hdf5, path, shapes)
     write()
     content = path.read_bytes()
     for cut in (*range(0, len(content), 61), len(content) - 1):
         path.write_bytes(content[:cut])
-        with pytest.raises(UserError, match="cannot be read as HDF5"):
-            read_hdf5(path, shapes)
+        refused("cannot be read as HDF5", read_hdf5, path, shapes)
     path.unlink()
-    with pytest.raises(UserError, match=r"The file .*a\.h5 is missing"):
-        read_hdf5(path, shapes)
+    refused(r"The file .*a\.h5 is missing", read_hdf5, path, shapes)
 
 
 def test_damage_that_shows_while_reading_is_told(tmp_path):
@@ -122,5 +115,4 @@ def test_damage_that_shows_while_reading_is_told(tmp_path):
     path.write_bytes(content)
     with open_hdf5(path, {"data": ("n", 1)}) as data:
         assert data["data"].shape == (4000, 1)
-    with pytest.raises(UserError, match=r"a\.h5 cannot be read as HDF5"):
-        read_hdf5(path, {"data": ("n", 1)})
+    refused(r"a\.h5 cannot be read as HDF5", read_hdf5, path, {"data": ("n", 1)})

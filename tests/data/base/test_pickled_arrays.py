@@ -10,6 +10,7 @@ import pytest
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.pickled_arrays import read_pickled_arrays
+from tests.refusals import refused
 
 STORED: dict[int, dict[str, Any]] = {
     0: {"a": np.arange(6, dtype=np.float64).reshape(2, 3), "b": [np.array([True, False]), 3]},
@@ -60,8 +61,7 @@ def test_files_of_python_2_and_older_numpy(tmp_path):
 def test_nothing_in_a_file_is_called(tmp_path, protocol):
     path, made = tmp_path / "a.pickle", tmp_path / "made"
     path.write_bytes(pickle.dumps({0: Caller(str(made))}, protocol))
-    with pytest.raises(UserError, match=r"a\.pickle asks for \w+\.mkdir: only arrays of numbers"):
-        read_pickled_arrays(path)
+    refused(r"a\.pickle asks for \w+\.mkdir: only arrays of numbers", read_pickled_arrays, path)
     assert not made.exists()
     pickle.loads(path.read_bytes())
     assert made.exists()  # the file does call something
@@ -73,21 +73,18 @@ def test_nothing_in_a_file_is_called(tmp_path, protocol):
 def test_other_names_are_refused(tmp_path, name):
     path = tmp_path / "a.pickle"
     path.write_bytes(f"c{name}\n.".encode())
-    with pytest.raises(UserError, match="asks for"):
-        read_pickled_arrays(path)
+    refused("asks for", read_pickled_arrays, path)
 
 
 def test_objects_in_arrays_are_refused(tmp_path):
     path = tmp_path / "a.pickle"
     path.write_bytes(pickle.dumps(np.array([{}, 1], object)))
-    with pytest.raises(UserError, match="cannot be read as a pickle of arrays"):
-        read_pickled_arrays(path)
+    refused("cannot be read as a pickle of arrays", read_pickled_arrays, path)
 
 
 def test_damaged_files_are_told(tmp_path, damaged):
     path = tmp_path / "a.pickle"
-    with pytest.raises(UserError, match=r"a\.pickle is missing"):
-        read_pickled_arrays(path)
+    refused(r"a\.pickle is missing", read_pickled_arrays, path)
     for content in damaged(pickle.dumps({0: {"K": np.eye(2, dtype=np.float32)}}, 2)):
         path.write_bytes(content)
         with contextlib.suppress(UserError):  # a changed number is not noticed

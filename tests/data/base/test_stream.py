@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import IterableSource, train_batches
+from tests.refusals import refused
 
 
 def batch(number, size=8, dtype=np.float32):
@@ -47,8 +47,7 @@ def test_batches_come_over_and_over_and_resume(make, start_step):
 def test_generator_serves_one_pass_and_then_tells(tmp_path):
     batches = IterableSource(generator(3)).batches()
     assert first_pixels(batches, 3) == [0, 1, 2]
-    with pytest.raises(UserError, match="ended after 3 batches and cannot be iterated again"):
-        next(batches)
+    refused("ended after 3 batches and cannot be iterated again", next, batches)
 
 
 def test_generator_resumes_by_skipping():
@@ -76,8 +75,7 @@ def test_collect_joins_batches_to_a_source():
 
 
 def test_collect_of_a_generator_would_lose_batches():
-    with pytest.raises(UserError, match=r"iterated again.*anchors\.init"):
-        IterableSource(generator(3)).collect()
+    refused(r"iterated again.*anchors\.init", IterableSource(generator(3)).collect)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +93,7 @@ def test_collect_of_a_generator_would_lose_batches():
     ],
 )
 def test_what_is_no_batch_is_told(data, message):
-    with pytest.raises(UserError, match=message):
-        IterableSource(data)
+    refused(message, IterableSource, data)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +107,5 @@ def test_what_is_no_batch_is_told(data, message):
 def test_later_batch_with_other_fields_is_told(second, got):
     source = IterableSource([batch(0), second])
     expected = rf"expected image \[b, 2, 3, 1\] float32, label \[b\] int32; got {got}"
-    with pytest.raises(UserError, match=expected):
-        list(itertools.islice(source.batches(), 2))
-    with pytest.raises(UserError, match=expected):
-        source.collect()
+    refused(expected, list, itertools.islice(source.batches(), 2))
+    refused(expected, source.collect)

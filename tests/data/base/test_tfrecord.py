@@ -9,6 +9,7 @@ from tensorflow_datasets.proto import tf_example_generated_pb2
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.tfrecord import crc32c, parse_example, read_record, record_offsets
 from tests import tfrecords
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize(
@@ -67,13 +68,10 @@ def test_file_that_changed_since_it_was_opened_is_told(tmp_path):
     path.write_bytes(tfrecords.record(b"abc") * 2)
     offset = record_offsets(path)[1]
     path.write_bytes(tfrecords.record(b"abcdef"))
-    with pytest.raises(UserError, match=r"a\.tfrecords: record 1 \(from 0\) is damaged"):
-        read_record(path, 1, offset)
+    refused(r"a\.tfrecords: record 1 \(from 0\) is damaged", read_record, path, 1, offset)
     path.unlink()
-    with pytest.raises(UserError, match=r"a\.tfrecords is missing"):
-        read_record(path, 1, offset)
-    with pytest.raises(UserError, match=r"a\.tfrecords is missing"):
-        record_offsets(path)
+    refused(r"a\.tfrecords is missing", read_record, path, 1, offset)
+    refused(r"a\.tfrecords is missing", record_offsets, path)
 
 
 FLOATS = [1.5, -2.0, float("inf")]
@@ -115,12 +113,10 @@ def test_message_of_the_protobuf_library():
 
 def test_missing_feature_and_other_messages_are_told(damaged):
     good = tfrecords.example({"b": tfrecords.int64_list([300]), "a": tfrecords.float_list([1.0])})
-    with pytest.raises(UserError, match=r"^it has no feature 'c', got a, b: it belongs to another"):
-        parse_example(good, ["c"], "it")
-    with pytest.raises(UserError, match="got none"):
-        parse_example(b"", ["c"], "it")
-    with pytest.raises(UserError, match=r"^it is no tf\.train\.Example message"):
-        parse_example(b"<html>", ["c"], "it")
+    message = r"^it has no feature 'c', got a, b: it belongs to another"
+    refused(message, parse_example, good, ["c"], "it")
+    refused("got none", parse_example, b"", ["c"], "it")
+    refused(r"^it is no tf\.train\.Example message", parse_example, b"<html>", ["c"], "it")
     for content in damaged(good):  # as no checksum would let pass
         with contextlib.suppress(UserError):
             parse_example(content, ["a", "b"], "it")

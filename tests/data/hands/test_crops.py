@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.files import read_pixels
 from nvc_jax.data.hands.crops import (
     Hand,
@@ -17,6 +16,7 @@ from nvc_jax.data.hands.crops import (
     surface_center,
 )
 from tests import hands
+from tests.refusals import refused
 
 CAMERA = np.array([6.0, 6.0, 2.5, 2.5])  # at 300 mm the cube is six pixels wide
 RNG = np.random.default_rng(0)
@@ -162,41 +162,33 @@ def test_joints_without_annotation_lie_at_the_center_and_are_not_visible():
 @pytest.mark.parametrize("value", [np.nan, 0.0, -400.0])
 def test_no_hand_in_front_of_the_camera_is_told(value):
     hand = Hand(np.full((21, 3), value), np.ones(21, bool), CAMERA)
-    with pytest.raises(UserError, match=r"here\.png: no hand in front of the camera"):
-        color_crop(IMAGE, hand, 6, "here.png")
+    refused(r"here\.png: no hand in front of the camera", color_crop, IMAGE, hand, 6, "here.png")
 
 
 def test_side_of_crops(options):
     assert crop_side(options("rhd")) == 128
     assert crop_side(options("rhd", image_size=(64, 64))) == 64
-    with pytest.raises(UserError, match=r"data\.image_size is .*: crops of hands are square"):
-        crop_side(options("rhd", image_size=(64, 32)))
+    message = r"data\.image_size is .*: crops of hands are square"
+    refused(message, crop_side, options("rhd", image_size=(64, 32)))
 
 
 def test_wrong_images_and_matrices_are_told(tmp_path):
     from PIL import Image
 
     path = tmp_path / "a.png"
-    with pytest.raises(UserError, match=r"a\.png is missing"):
-        read_pixels(path, "L")
+    refused(r"a\.png is missing", read_pixels, path, "L")
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match=r"a\.png cannot be read as an image"):
-        read_pixels(path, "L")
+    refused(r"a\.png cannot be read as an image", read_pixels, path, "L")
     Image.fromarray(IMAGE).save(path)
     np.testing.assert_array_equal(read_pixels(path, "RGB", (6, 6)), IMAGE)
-    with pytest.raises(UserError, match=r"a\.png has mode RGB .* expected mode I"):
-        read_pixels(path, "I")
-    with pytest.raises(UserError, match=r"width\) \(6, 6\), expected mode RGB and \(6, 7\)"):
-        read_pixels(path, "RGB", (6, 7))
+    refused(r"a\.png has mode RGB .* expected mode I", read_pixels, path, "I")
+    refused(r"width\) \(6, 6\), expected mode RGB and \(6, 7\)", read_pixels, path, "RGB", (6, 7))
     path = tmp_path / "a.mat"
-    with pytest.raises(UserError, match=r"a\.mat is missing"):
-        read_mat(path, "x", (None,))
+    refused(r"a\.mat is missing", read_mat, path, "x", (None,))
     path.write_bytes(b"MATLAB 5.0")
-    with pytest.raises(UserError, match=r"a\.mat cannot be read as a MATLAB file"):
-        read_mat(path, "x", (None,))
+    refused(r"a\.mat cannot be read as a MATLAB file", read_mat, path, "x", (None,))
     savemat(path, {"x": np.ones((2, 3)), "t": "text"})
     np.testing.assert_array_equal(read_mat(path, "x", (None, 3)), np.ones((2, 3)))
     for name, got in (("y", "None"), ("t", r"\(1,\)"), ("x", r"\(2, 3\)")):
         message = rf"a.mat: '{name}' has shape {got}, expected numbers \[any, 4\]"
-        with pytest.raises(UserError, match=message):
-            read_mat(path, name, (None, 4))
+        refused(message, read_mat, path, name, (None, 4))

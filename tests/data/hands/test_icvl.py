@@ -1,14 +1,9 @@
 """ICVL: lists and images by an independent writer; pixels to mm, joints that are missing."""
 
-import pickle
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from nvc_jax.core.errors import UserError
-from nvc_jax.data import open_source
-from nvc_jax.data.hands.icvl import read_icvl
 from tests import hands
 
 CAMERA = (241.42, 241.42, 160, 120)
@@ -46,9 +41,9 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "middle"), [(0, MIDDLE), (1, (30, -35, 380)), (2, (0, 0, 500))])
-def test_joints_in_mm_in_our_order(root, options, number, middle):
-    source = read_icvl(options("icvl", image_size=(120, 120)), "test")
-    example = hands.first(pickle.loads(pickle.dumps(source)), number)
+def test_joints_in_mm_in_our_order(root, read, number, middle):
+    source = read("icvl", "test", image_size=(120, 120))
+    example = hands.first(source, number)
     there = np.array([name in NAMES for name in hands.OURS])
     assert there.sum() == 16 and [hands.OURS[i] for i in np.flatnonzero(~there)] == [
         "thumb base",
@@ -63,32 +58,25 @@ def test_joints_in_mm_in_our_order(root, options, number, middle):
     assert example["image"][0, 0, 0] == 0 and example["label"] == -1 and len(source) == 3
 
 
-def test_splits(root, options):
+def test_splits(root, sizes):
     paths = [*(f"201403121135/image_{i:04d}.png" for i in range(3)), "22-5/a/image_0000.png"]
     write_list(root / "Training", "labels.txt", paths)
-    data = options("icvl", validation_fraction=0.25)
-    sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
-    assert sizes == {"train": 3, "validation": 1, "test": 3}
+    assert sizes("icvl", validation_fraction=0.25) == [3, 1, 3]
 
 
 NO_LIST = "test_seq_2.txt is no list of joints: expected lines of a file's name and 48 numbers"
-IMAGE = "Depth/test_seq_1/image_0000.png"
+IMAGE = "Testing/Depth/test_seq_1/image_0000.png"
 WRONG = [
-    ("test_seq_2.txt", None, "test_seq_2.txt is missing"),
-    ("test_seq_2.txt", b"", NO_LIST),
-    ("test_seq_2.txt", b"a.png " + b"1 " * 47, NO_LIST),
-    ("test_seq_2.txt", b"a.png " + b"x " * 48, NO_LIST),
-    ("test_seq_2.txt", b"../a.png " + b"1 " * 48, NO_LIST),
+    ("Testing/test_seq_2.txt", None, "test_seq_2.txt is missing"),
+    ("Testing/test_seq_2.txt", b"", NO_LIST),
+    ("Testing/test_seq_2.txt", b"a.png " + b"1 " * 47, NO_LIST),
+    ("Testing/test_seq_2.txt", b"a.png " + b"x " * 48, NO_LIST),
+    ("Testing/test_seq_2.txt", b"../a.png " + b"1 " * 48, NO_LIST),
     (IMAGE, None, "image_0000.png is missing"),
     (IMAGE, b"", "image_0000.png cannot be read as an image"),
+    (IMAGE, Image.new("L", (320, 240)).save, "has mode L .* expected mode I"),
 ]
 
 
-def test_wrong_files_are_told(root, options, refuses):
-    refuses(lambda: read_icvl(options("icvl"), "test"), root / "Testing", WRONG)
-
-
-def test_images_with_eight_bits_are_told(root, options):
-    Image.new("L", (320, 240)).save(root / "Testing" / IMAGE)
-    with pytest.raises(UserError, match=r"has mode L .* expected mode I"):
-        read_icvl(options("icvl"), "test")
+def test_wrong_files_are_told(root, refuses):
+    refuses(WRONG, "icvl", "test")

@@ -1,6 +1,5 @@
 """MSRA's hands: text and binary files by an independent writer; axes, order, subjects, bad frames."""
 
-import pickle
 import struct
 
 import numpy as np
@@ -11,25 +10,7 @@ from nvc_jax.data.hands.msra15 import read_msra15
 from tests import hands
 
 CAMERA = (241.42, 241.42, 160, 120)
-GESTURES = [
-    "1",
-    "2",
-    "3",
-    "4",
-    "5",
-    "6",
-    "7",
-    "8",
-    "9",
-    "I",
-    "IP",
-    "L",
-    "MP",
-    "RP",
-    "T",
-    "TIP",
-    "Y",
-]
+GESTURES = [*"123456789", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y"]
 FINGERS = ("index", "middle", "ring", "little", "thumb")
 THEIRS = ("wrist", *(f"{finger} {part}" for finger in FINGERS for part in hands.PARTS))
 MIDDLE = (-30.0, 15, 400)
@@ -64,9 +45,9 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_joints_in_our_axes_and_order(root, options):
-    source = read_msra15(options("msra15", test_subject=4, image_size=(120, 120)), "test")
-    example = hands.first(pickle.loads(pickle.dumps(source)))
+def test_joints_in_our_axes_and_order(root, read):
+    source = read("msra15", "test", test_subject=4, image_size=(120, 120))
+    example = hands.first(source)
     points = hands.joints(hands.OURS, MIDDLE)
     np.testing.assert_allclose(example["joints"], points, rtol=1e-6)
     near = example["center"][2] + 150 - points[:, 2]
@@ -77,8 +58,8 @@ def test_joints_in_our_axes_and_order(root, options):
     assert example["image"][0, 0, 0] == 0
 
 
-def test_the_label_is_the_gesture(root, options):
-    source = read_msra15(options("msra15", test_subject=4), "test")
+def test_the_label_is_the_gesture(root, read):
+    source = read("msra15", "test", test_subject=4)
     assert len(source) == 19 and list(source.class_names) == GESTURES
     assert source._label.tolist() == [*range(17), 16, 16]
 
@@ -110,31 +91,31 @@ HEADER = struct.pack("<6i", 320, 240, 0, 0, 2, 1)
 NO_LIST = "joint.txt is no list of joints: expected the number of frames"
 NO_DEPTH = "000000_depth.bin is no depth image of 320 x 240 pixels"
 WRONG = [
-    ("1/joint.txt", None, "joint.txt is missing"),
-    ("9/joint.txt", b"", NO_LIST),
-    ("9/joint.txt", b"0\n", NO_LIST),
-    ("9/joint.txt", b"2\n" + b"1 " * 63, NO_LIST),
-    ("9/joint.txt", b"1\n" + b"1 " * 62, NO_LIST),
-    ("9/joint.txt", b"1\n" + b"a " * 63, NO_LIST),
-    ("1/000000_depth.bin", None, "000000_depth.bin is missing"),
-    ("1/000000_depth.bin", b"", NO_DEPTH),
-    ("1/000000_depth.bin", HEADER[:-1], NO_DEPTH),
-    ("1/000000_depth.bin", HEADER + b"0" * 7, NO_DEPTH),
-    ("1/000000_depth.bin", HEADER + b"0" * 12, NO_DEPTH),
-    ("1/000000_depth.bin", struct.pack("<6i", 320, 240, 319, 0, 321, 1) + b"0" * 8, NO_DEPTH),
-    ("1/000000_depth.bin", struct.pack("<6i", 320, 240, 2, 1, 0, 0) + b"0" * 8, NO_DEPTH),
-    ("1/000000_depth.bin", struct.pack("<6i", 240, 320, 0, 0, 2, 1) + b"0" * 8, NO_DEPTH),
+    ("P4/1/joint.txt", None, "joint.txt is missing"),
+    ("P4/9/joint.txt", b"", NO_LIST),
+    ("P4/9/joint.txt", b"0\n", NO_LIST),
+    ("P4/9/joint.txt", b"2\n" + b"1 " * 63, NO_LIST),
+    ("P4/9/joint.txt", b"1\n" + b"1 " * 62, NO_LIST),
+    ("P4/9/joint.txt", b"1\n" + b"a " * 63, NO_LIST),
+    ("P4/1/000000_depth.bin", None, "000000_depth.bin is missing"),
+    ("P4/1/000000_depth.bin", b"", NO_DEPTH),
+    ("P4/1/000000_depth.bin", HEADER[:-1], NO_DEPTH),
+    ("P4/1/000000_depth.bin", HEADER + b"0" * 7, NO_DEPTH),
+    ("P4/1/000000_depth.bin", HEADER + b"0" * 12, NO_DEPTH),
+    ("P4/1/000000_depth.bin", struct.pack("<6i", 320, 240, 319, 0, 321, 1) + b"0" * 8, NO_DEPTH),
+    ("P4/1/000000_depth.bin", struct.pack("<6i", 320, 240, 2, 1, 0, 0) + b"0" * 8, NO_DEPTH),
+    ("P4/1/000000_depth.bin", struct.pack("<6i", 240, 320, 0, 0, 2, 1) + b"0" * 8, NO_DEPTH),
 ]
 
 
-def test_wrong_files_are_told(root, options, refuses):
-    refuses(lambda: read_msra15(options("msra15", test_subject=4), "test"), root / "P4", WRONG)
+def test_wrong_files_are_told(root, refuses):
+    refuses(WRONG, "msra15", "test", test_subject=4)
 
 
-def test_a_frame_without_depth_is_empty(root, options):
+def test_a_frame_without_depth_is_empty(root, read):
     path = root / "P4" / "1" / "000000_depth.bin"
     path.write_bytes(struct.pack("<6i", 320, 240, 7, 7, 7, 7))
-    example = hands.first(read_msra15(options("msra15", test_subject=4), "test"))
+    example = hands.first(read("msra15", "test", test_subject=4))
     assert not example["image"].any()
     np.testing.assert_allclose(
         example["center"], hands.joints(THEIRS, MIDDLE).mean(axis=0), rtol=1e-6

@@ -1,15 +1,10 @@
 """NYU's hands: matrices and images by an independent writer; bytes of depth, axes, numbers, points."""
 
-import pickle
-
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from nvc_jax.core.errors import UserError
-from nvc_jax.data import open_source
-from nvc_jax.data.hands.nyu_hands import read_nyu_hands
 from tests import hands
 
 CAMERA = (588.036865, 587.075073, 320, 240)
@@ -65,9 +60,9 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_scored_points_take_the_places_of_our_joints(root, options, number):
-    source = read_nyu_hands(options("nyu_hands", image_size=(128, 128)), "test")
-    example = hands.first(pickle.loads(pickle.dumps(source)), number)
+def test_scored_points_take_the_places_of_our_joints(root, read, number):
+    source = read("nyu_hands", "test", image_size=(128, 128))
+    example = hands.first(source, number)
     names = {"wrist", *SCORED.values()}
     scored = np.array([name in names for name in hands.OURS])
     np.testing.assert_array_equal(example["visible"], scored)
@@ -80,29 +75,21 @@ def test_scored_points_take_the_places_of_our_joints(root, options, number):
     assert example["image"][0, 0, 0] == 0 and example["label"] == -1
 
 
-def test_splits(root, options):
+def test_splits(root, sizes):
     write_split(root / "train", np.tile([0, 0, 800.0], (4, 1)))
-    data = options("nyu_hands", validation_fraction=0.25)
-    sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
-    assert sizes == {"train": 3, "validation": 1, "test": 2}
+    assert sizes("nyu_hands", validation_fraction=0.25) == [3, 1, 2]
 
 
+MAT, IMAGE = "test/joint_data.mat", "test/depth_1_0000001.png"
 WRONG = [
-    ("joint_data.mat", None, "joint_data.mat is missing"),
-    ("joint_data.mat", b"", "joint_data.mat cannot be read as a MATLAB file"),
-    ("depth_1_0000001.png", None, "depth_1_0000001.png is missing"),
-    ("depth_1_0000001.png", b"", "depth_1_0000001.png cannot be read as an image"),
+    (MAT, None, "joint_data.mat is missing"),
+    (MAT, b"", "joint_data.mat cannot be read as a MATLAB file"),
+    (MAT, hands.mat(joint_xyz=np.zeros((3, 2, 14, 3))), r"expected numbers \[any, any, 36, 3\]"),
+    (IMAGE, None, "depth_1_0000001.png is missing"),
+    (IMAGE, b"", "depth_1_0000001.png cannot be read as an image"),
+    (IMAGE, Image.new("I;16", (640, 480)).save, "has mode I;16 .* expected mode RGB"),
 ]
 
 
-def test_wrong_files_are_told(root, options, refuses):
-    refuses(lambda: read_nyu_hands(options("nyu_hands"), "test"), root / "test", WRONG)
-
-
-def test_other_kinds_of_content_are_told(root, options):
-    Image.new("I;16", (640, 480)).save(root / "test" / "depth_1_0000001.png")
-    with pytest.raises(UserError, match=r"has mode I;16 .* expected mode RGB"):
-        read_nyu_hands(options("nyu_hands"), "test")
-    savemat(root / "test" / "joint_data.mat", {"joint_xyz": np.zeros((3, 2, 14, 3))})
-    with pytest.raises(UserError, match=r"expected numbers \[any, any, 36, 3\]"):
-        read_nyu_hands(options("nyu_hands"), "test")
+def test_wrong_files_are_told(root, refuses):
+    refuses(WRONG, "nyu_hands", "test")

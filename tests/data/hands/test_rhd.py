@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nvc_jax.data import open_source
-from nvc_jax.data.hands.rhd import read_rhd
 from tests import hands
 
 K = np.array([[150.0, 0, 70], [0, 155, 60], [0, 0, 1]])
@@ -58,9 +56,9 @@ def root(tmp_path):
 @pytest.mark.parametrize(
     ("number", "side"), [(0, "left"), (1, "right"), (2, "right"), (3, "right")]
 )
-def test_the_dominant_hand_in_our_order_in_mm_as_a_right_one(root, options, number, side):
-    source = read_rhd(options("rhd", image_size=(96, 96)), "train")
-    example = hands.first(pickle.loads(pickle.dumps(source)), number)
+def test_the_dominant_hand_in_our_order_in_mm_as_a_right_one(root, read, number, side):
+    source = read("rhd", "train", image_size=(96, 96))
+    example = hands.first(source, number)
     sign = [-1, 1, 1] if side == "left" else [1, 1, 1]
     expected = hands.joints(hands.OURS, MIDDLE[side]) * sign
     np.testing.assert_allclose(example["joints"], expected, rtol=1e-5)
@@ -69,27 +67,26 @@ def test_the_dominant_hand_in_our_order_in_mm_as_a_right_one(root, options, numb
     assert example["image"].shape == (96, 96, 3) and example["label"] == -1
 
 
-def test_splits(root, options):
-    data = options("rhd", validation_fraction=0.25, image_size=(16, 16))
-    sizes = {s: len(open_source(data, s)) for s in ("train", "validation", "test")}
-    assert sizes == {"train": 3, "validation": 1, "test": 1}
-    test = hands.first(open_source(data, "test"))
+def test_splits(root, sizes, read):
+    assert sizes("rhd", validation_fraction=0.25) == [3, 1, 1]
+    test = hands.first(read("rhd", "test", image_size=(16, 16)))
     middle = hands.joints(THEIRS, MIDDLE["left"]).mean(axis=0)
     np.testing.assert_allclose(test["center"], middle * [-1, 1, 1], rtol=1e-5)
 
 
+ANNOTATION = "evaluation/anno_evaluation.pickle"
 WRONG = [
-    ("anno_evaluation.pickle", None, "anno_evaluation.pickle is missing"),
-    ("anno_evaluation.pickle", b"cos\nsystem\n(S'true'\ntR.", "asks for os.system"),
-    ("anno_evaluation.pickle", pickle.dumps([]), "is no annotation of RHD: expected numbers"),
-    ("anno_evaluation.pickle", pickle.dumps({}), "is no annotation of RHD"),
-    ("anno_evaluation.pickle", pickle.dumps({"a": {}}), "is no annotation of RHD"),
-    ("anno_evaluation.pickle", pickle.dumps({0: {"xyz": np.zeros((21, 3))}}), "is no annotation"),
-    ("color/00000.png", None, "00000.png is missing"),
-    ("color/00000.png", b"", "00000.png cannot be read as an image"),
-    ("mask/00000.png", b"\x89PNG", "00000.png cannot be read as an image"),
+    (ANNOTATION, None, "anno_evaluation.pickle is missing"),
+    (ANNOTATION, b"cos\nsystem\n(S'true'\ntR.", "asks for os.system"),
+    (ANNOTATION, pickle.dumps([]), "is no annotation of RHD: expected numbers"),
+    (ANNOTATION, pickle.dumps({}), "is no annotation of RHD"),
+    (ANNOTATION, pickle.dumps({"a": {}}), "is no annotation of RHD"),
+    (ANNOTATION, pickle.dumps({0: {"xyz": np.zeros((21, 3))}}), "is no annotation"),
+    ("evaluation/color/00000.png", None, "00000.png is missing"),
+    ("evaluation/color/00000.png", b"", "00000.png cannot be read as an image"),
+    ("evaluation/mask/00000.png", b"\x89PNG", "00000.png cannot be read as an image"),
 ]
 
 
-def test_wrong_files_are_told(root, options, refuses):
-    refuses(lambda: read_rhd(options("rhd"), "test"), root / "evaluation", WRONG)
+def test_wrong_files_are_told(root, refuses):
+    refuses(WRONG, "rhd", "test")

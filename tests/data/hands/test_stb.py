@@ -1,16 +1,13 @@
 """STB: matrices and stereo pairs by an independent writer; order, wrist, cameras and the left hand."""
 
-import pickle
-
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
-from nvc_jax.data.hands.stb import read_stb
 from tests import hands
+from tests.refusals import refused
 
 CAMERA = (822.79041, 822.79041, 318.47345, 250.31296)
 THEIRS = ("wrist", *(f"{finger} {p}" for finger in reversed(hands.FINGERS) for p in hands.PARTS))
@@ -45,9 +42,9 @@ def root(tmp_path):
     ("number", "shift", "offset"),
     [(0, 0, 0), (1, 0, 120.054), (5998, 149.9, 0), (5999, 149.9, 120.054)],
 )
-def test_both_images_of_a_pair_as_a_right_hand(root, options, number, shift, offset):
-    source = read_stb(options("stb", image_size=(128, 128), wrist_from_palm=False), "test")
-    example = hands.first(pickle.loads(pickle.dumps(source)), number)
+def test_both_images_of_a_pair_as_a_right_hand(root, read, number, shift, offset):
+    source = read("stb", "test", image_size=(128, 128), wrist_from_palm=False)
+    example = hands.first(source, number)
     expected = hands.joints(hands.OURS, np.add(MIDDLE, [shift - offset, 0, 0]))
     np.testing.assert_allclose(example["joints"], expected * [-1, 1, 1], rtol=1e-5, atol=1e-3)
     np.testing.assert_array_equal(hands.seen(example), list(hands.COLORS.values()))
@@ -55,10 +52,9 @@ def test_both_images_of_a_pair_as_a_right_hand(root, options, number, shift, off
     assert len(source) == 6000 and source.class_names == ("Counting", "Random")
 
 
-def test_the_wrist_lies_behind_the_palm_as_far_as_the_ring_finger_before_it(root, options):
+def test_the_wrist_lies_behind_the_palm_as_far_as_the_ring_finger_before_it(root, read):
     palm, wrist = (
-        hands.first(read_stb(options("stb", wrist_from_palm=on), "test"))["joints"]
-        for on in (False, True)
+        hands.first(read("stb", "test", wrist_from_palm=on))["joints"] for on in (False, True)
     )
     np.testing.assert_array_equal(palm[1:], wrist[1:])
     ring = hands.OURS.index("ring base")
@@ -66,43 +62,34 @@ def test_the_wrist_lies_behind_the_palm_as_far_as_the_ring_finger_before_it(root
     assert np.abs(wrist[0] - palm[0]).max() > 50
 
 
-def test_splits_and_folders(tmp_path, options):
+def test_splits_and_folders(tmp_path, options, read):
     for background in range(2, 7):
         for motion in ("Counting", "Random"):
             write_sequence(tmp_path, f"B{background}{motion}", (0,) if background == 2 else ())
     data = options("stb", validation_fraction=0.1)
-    sizes = [len(open_source(data, split)) for split in ("train", "validation")]
-    assert sizes == [27000, 3000]
+    assert [len(open_source(data, split)) for split in ("train", "validation")] == [27000, 3000]
     for folder in (tmp_path / "images").iterdir():
         folder.rename(tmp_path / folder.name)
     (tmp_path / "images").rmdir()
-    assert len(read_stb(data, "train")) == 30000
-    with pytest.raises(UserError, match=r"B1Counting_BB\.mat is missing"):
-        open_source(data, "test")
+    assert len(read("stb", "train")) == 30000
+    refused(r"B1Counting_BB\.mat is missing", open_source, data, "test")
 
 
+MAT, IMAGE = "labels/B1Random_BB.mat", "images/B1Counting/BB_left_0.png"
 WRONG = [
-    ("labels/B1Random_BB.mat", None, "B1Random_BB.mat is missing"),
-    ("labels/B1Random_BB.mat", b"<html>", "B1Random_BB.mat cannot be read as a MATLAB file"),
-    ("images/B1Counting/BB_left_0.png", None, "BB_left_0.png is missing"),
-    ("images/B1Counting/BB_left_0.png", b"GIF", "BB_left_0.png cannot be read as an image"),
+    (MAT, None, "B1Random_BB.mat is missing"),
+    (MAT, b"<html>", "B1Random_BB.mat cannot be read as a MATLAB file"),
+    (
+        MAT,
+        hands.mat(handPara=np.zeros((21, 3, 1500))),
+        r"'handPara' has shape \(21, 3, 1500\), expected numbers \[3, 21, 1500\]",
+    ),
+    (MAT, hands.mat(handpara=np.zeros((3, 21, 1500))), "'handPara' has shape None"),
+    (IMAGE, None, "BB_left_0.png is missing"),
+    (IMAGE, b"GIF", "BB_left_0.png cannot be read as an image"),
+    (IMAGE, Image.new("RGB", (320, 240)).save, r"\(240, 320\), expected mode RGB and \(480, 640\)"),
 ]
 
 
-def test_wrong_files_are_told(root, options, refuses):
-    refuses(lambda: read_stb(options("stb"), "test"), root, WRONG)
-
-
-def test_other_shapes_are_told(root, options):
-    path = root / "labels" / "B1Random_BB.mat"
-    savemat(path, {"handPara": np.zeros((21, 3, 1500))})
-    message = r"'handPara' has shape \(21, 3, 1500\), expected numbers \[3, 21, 1500\]"
-    with pytest.raises(UserError, match=message):
-        read_stb(options("stb"), "test")
-    savemat(path, {"handpara": np.zeros((3, 21, 1500))})
-    with pytest.raises(UserError, match="'handPara' has shape None"):
-        read_stb(options("stb"), "test")
-    Image.new("RGB", (320, 240)).save(root / "images/B1Counting/BB_left_0.png")
-    savemat(path, {"handPara": np.zeros((3, 21, 1500))})
-    with pytest.raises(UserError, match=r"\(240, 320\), expected mode RGB and \(480, 640\)"):
-        read_stb(options("stb"), "test")
+def test_wrong_files_are_told(root, refuses):
+    refuses(WRONG, "stb", "test")

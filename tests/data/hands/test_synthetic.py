@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source, open_source
 from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.hands.crops import HALF_CUBE
@@ -21,6 +20,7 @@ from nvc_jax.data.hands.synthetic import (
 )
 from nvc_jax.geometry.joints import CHAINS, FINGERS, NUM_JOINTS, PARENTS
 from nvc_jax.geometry.planes import pixel_rays
+from tests.refusals import refused
 
 
 def bones(joints):
@@ -103,8 +103,7 @@ def test_persons_of_the_test_never_occur_in_training():
     ],
 )
 def test_wrong_options_are_one_sentence(options, changes, words):
-    with pytest.raises(UserError, match=words):
-        open_source(options("hands", **changes), "train")
+    refused(words, open_source, options("hands", **changes), "train")
 
 
 def person(seed=0):

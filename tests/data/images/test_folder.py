@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source, train_batches
-from nvc_jax.data.images.folder import FolderSource, read_folder
+from nvc_jax.data.images.folder import FolderSource
+from tests.refusals import refused
+from tests.sources import everything
 
 LOGGER = logging.getLogger("nvc_jax")
 
@@ -61,9 +62,8 @@ def test_bad_file_is_named_once_and_the_others_come_once_an_epoch(mixed, caplog)
 
 
 def test_strict_stops_at_the_bad_file(mixed, options):
-    with pytest.raises(UserError, match=r"cannot be read.*broken") as error:
-        open_source(options("folder", strict=True), "train")
-    assert "rgb" not in str(error.value) and "notes" not in str(error.value)
+    told = refused(r"cannot be read.*broken", open_source, options("folder", strict=True), "train")
+    assert "rgb" not in told and "notes" not in told
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg"])
@@ -142,8 +142,7 @@ def test_sixteen_bits_in_color_become_eight(tmp_path):
 def test_unequal_sizes_are_told_unless_resized(tmp_path):
     save(tmp_path / "a.png", 5)
     save(tmp_path / "b.png", np.full((9, 5), 6, np.uint8))
-    with pytest.raises(UserError, match=r"a\.png is \(4, 6\).*b\.png is \(9, 5\).*image_size"):
-        FolderSource(tmp_path)
+    refused(r"a\.png is \(4, 6\).*b\.png is \(9, 5\).*image_size", FolderSource, tmp_path)
     image = FolderSource(tmp_path, image_size=(3, 2)).gather(np.array([0, 1]))["image"]
     assert image.shape == (2, 3, 2, 1) and image[:, 0, 0, 0].tolist() == [5, 6]
 
@@ -152,28 +151,25 @@ def test_class_is_the_sub_folder_or_none(tmp_path):
     for value, name in enumerate(["dog/a.png", "cat/b.JPG", "cat/deep/c.png", "d.jpeg"]):
         save(tmp_path / name, value)
     source = FolderSource(tmp_path)
-    batch = source.gather(np.arange(4))
+    batch = everything(source)
     assert source.class_names == ("cat", "dog") and batch["label"].dtype == np.int32
     found = dict(zip(batch["image"][:, 0, 0, 0].tolist(), batch["label"].tolist()))
     assert found == {0: 1, 1: 0, 2: 0, 3: -1}
 
 
-def test_splits_number_their_classes_alike(tmp_path, options):
+def test_splits_number_their_classes_alike(tmp_path, read):
     for name in ("train/ant/1.png", "train/bee/2.png", "test/bee/3.png", "test/fly/4.png"):
         save(tmp_path / name, 1)
-    labels = [
-        read_folder(options("folder"), split).gather(np.arange(2))["label"].tolist()
-        for split in ("train", "test")
-    ]
-    assert labels == [[0, 1], [1, 2]]
+    train, test = (everything(read("folder", split))["label"] for split in ("train", "test"))
+    assert train.tolist() == [0, 1] and test.tolist() == [1, 2]
 
 
-def test_without_splits_a_fixed_fifth_is_for_the_test(tmp_path, options):
+def test_without_splits_a_fixed_fifth_is_for_the_test(tmp_path, read):
     for value in range(10):
         save(tmp_path / f"{value}.png", value)
-    parts = [read_folder(options("folder"), split) for split in ("train", "test", "test")]
     train, test, again = (
-        part.gather(np.arange(len(part)))["image"][:, 0, 0, 0].tolist() for part in parts
+        everything(read("folder", split))["image"][:, 0, 0, 0].tolist()
+        for split in ("train", "test", "test")
     )
     assert sorted(train + test) == list(range(10)) and len(test) == 2 and test == again
 
@@ -188,7 +184,6 @@ def test_without_splits_a_fixed_fifth_is_for_the_test(tmp_path, options):
         ({"image_size": (28, 0)}, r"data.image_size is \(28, 0\)"),
     ],
 )
-def test_mistakes_are_told(tmp_path, options, changes, message):
+def test_mistakes_are_told(tmp_path, read, changes, message):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match=message):
-        read_folder(options("folder", **changes), "train")
+    refused(message, read, "folder", "train", **changes)

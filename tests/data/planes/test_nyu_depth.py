@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
-from nvc_jax.data.planes.nyu_depth import read_nyu_depth
 from tests import tfrecords
+from tests.refusals import refused
+from tests.sources import everything, take
 
 H, W = 480, 640
 
@@ -50,12 +50,11 @@ def prepare(root, name="nyu_depth_v2", depth_name="depth", **splits):
 
 
 @pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((48, 64), 10)])
-def test_frames_have_depth_and_no_known_plane(tmp_path, options, size, factor):
+def test_frames_have_depth_and_no_known_plane(tmp_path, read, size, factor):
     prepare(tmp_path, train=[1, 2, 3])
-    source = read_nyu_depth(options("nyu_depth", image_size=size), "train")
+    source = read("nyu_depth", "train", image_size=size)
     for copy in (source, pickle.loads(pickle.dumps(source))):  # as reader processes get it
-        batch = copy.gather(np.array([2, 0]))
-        assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
+        batch = take(copy, 2, 0)
     height, width = H // factor, W // factor
     depth = np.empty((2, height, width), np.float32)
     depth[0], depth[1] = 3.5, 1.5
@@ -78,21 +77,17 @@ def test_frames_have_depth_and_no_known_plane(tmp_path, options, size, factor):
 def test_the_validation_part_tests(tmp_path, options):
     prepare(tmp_path, train=[1, 2, 3, 4], validation=[9])
     data = options("nyu_depth", image_size=(3, 4), validation_fraction=0.25)
-    gray = {}
-    for split in ("train", "validation", "test"):
-        source = open_source(data, split)
-        gray[split] = source.gather(np.arange(len(source)))["image"][:, 0, 0, 0].tolist()
-    assert gray["test"] == [9] and len(gray["validation"]) == 1
-    assert sorted(gray["train"] + gray["validation"]) == [1, 2, 3, 4]
+    train, validation, test = (
+        everything(open_source(data, split))["image"][:, 0, 0, 0].tolist()
+        for split in ("train", "validation", "test")
+    )
+    assert test == [9] and len(validation) == 1 and sorted(train + validation) == [1, 2, 3, 4]
 
 
-def test_mistakes_are_told(tmp_path, options):
-    with pytest.raises(UserError, match=r"nyu_depth_v2/VERSION/dataset_info\.json.*tfds build"):
-        read_nyu_depth(options("nyu_depth"), "train")
+def test_mistakes_are_told(tmp_path, read):
+    refused(r"nyu_depth_v2/VERSION/dataset_info\.json.*tfds build", read, "nyu_depth", "train")
     prepare(tmp_path, "tiny", depth_name="other", train=[1])
-    with pytest.raises(UserError, match="has no feature 'depth', got image, other; use nyu_depth"):
-        read_nyu_depth(options("nyu_depth", name="tiny"), "train")
-    with pytest.raises(UserError, match="split 'validation' cannot be read"):
-        read_nyu_depth(options("nyu_depth", name="tiny"), "test")
-    with pytest.raises(UserError, match=r"data\.image_size is \(3, 0\)"):
-        read_nyu_depth(options("nyu_depth", image_size=(3, 0)), "train")
+    message = "has no feature 'depth', got image, other; use nyu_depth"
+    refused(message, read, "nyu_depth", "train", name="tiny")
+    refused("split 'validation' cannot be read", read, "nyu_depth", "test", name="tiny")
+    refused(r"data\.image_size is \(3, 0\)", read, "nyu_depth", "train", image_size=(3, 0))

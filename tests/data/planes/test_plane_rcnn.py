@@ -2,14 +2,14 @@
 
 import logging
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
-from nvc_jax.data.planes.plane_rcnn import read_plane_rcnn
+from tests.sources import everything, take
 
 H, W = 120, 80
 CAMERA = {"fx_depth": 70.5, "fy_depth": 71.5, "mx_depth": 39.0, "my_depth": 30.0}
@@ -90,10 +90,8 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((60, 40), 2)])
-def test_frame_in_the_cameras_axes(root, options, size, factor):
-    source = read_plane_rcnn(options("plane_rcnn", image_size=size), "train")
-    batch = source.gather(np.array([1]))
-    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
+def test_frame_in_the_cameras_axes(root, read, size, factor):
+    batch = take(read("plane_rcnn", "train", image_size=size), 1)
     height, width = H // factor, W // factor
     frame = {name: values[0] for name, values in batch.items()}
     assert frame["image"].shape == (height, width, 3) and frame["label"] == -1
@@ -112,7 +110,7 @@ def test_frame_in_the_cameras_axes(root, options, size, factor):
         assert not frame["depth"][0].any()
 
 
-def test_points_of_the_world_lie_on_the_planes(root, options):
+def test_points_of_the_world_lie_on_the_planes(root, read):
     """Any pose: points of planes of the world, brought to the camera, fulfil n·x = d."""
     rng = np.random.default_rng(0)
     pose = np.eye(4)
@@ -121,42 +119,35 @@ def test_points_of_the_world_lie_on_the_planes(root, options):
     ids = np.repeat(np.arange(3), H * W // 3).reshape(H, W)
     scene = write_scene(root, "scene0001_00", [0], ids, planes)
     write_frame(scene, 0, ids, pose)
-    found = read_plane_rcnn(options("plane_rcnn"), "train").gather(np.array([0]))["planes"][0, :3]
+    found = read("plane_rcnn", "train").gather(np.array([0]))["planes"][0, :3]
     for world, seen in zip(planes, found, strict=True):
         points = world + np.cross(world, rng.normal(size=(5, 3)))
         camera = (points - pose[:3, 3]) @ pose[:3, :3]
         np.testing.assert_allclose(camera @ seen, seen @ seen, rtol=1e-4, atol=1e-4)
 
 
-def test_splits_by_the_published_lists(root, options):
+def test_splits_by_the_published_lists(root, options, read):
     data = options("plane_rcnn", validation_fraction=0.25, image_size=(6, 8))
     batches = {}
     for split in ("train", "validation", "test"):
         source = pickle.loads(pickle.dumps(open_source(data, split)))
-        batches[split] = source.gather(np.arange(len(source)))["image"]
-    assert {split: len(image) for split, image in batches.items()} == {
-        "train": 3,
-        "validation": 1,
-        "test": 2,
-    }
+        batches[split] = everything(source)["image"]
+    assert [len(image) for image in batches.values()] == [3, 1, 2]
     # Blue tells the frame: 10 and 12, 11 is invalid.
     assert np.abs(batches["test"][:, 3, -1, 2].astype(int) - [10, 12]).max() <= 2
-    frames = read_plane_rcnn(options("plane_rcnn"), "train")
-    assert (
-        np.abs(frames.gather(np.arange(4))["image"][:, 30, -5, 2].astype(int) - [0, 2, 10, 8]).max()
-        <= 2
-    )
+    frames = everything(read("plane_rcnn", "train"))["image"][:, 30, -5, 2]
+    assert np.abs(frames.astype(int) - [0, 2, 10, 8]).max() <= 2
 
 
-def test_scene_ids_may_be_text_and_frames_without_partner_are_left_out(root, options):
+def test_scene_ids_may_be_text_and_frames_without_partner_are_left_out(root, read):
     np.save(root / "scene_ids_val.npy", np.array(["scene0004_00"]))
     write_scene(root, "scene0004_00", [1, 2, 3])
     (root / "scans/scene0004_00/annotation/segmentation/1.png").unlink()
     (root / "scans/scene0004_00/frames/color/3.jpg").unlink()
-    assert len(read_plane_rcnn(options("plane_rcnn"), "test")) == 1
+    assert len(read("plane_rcnn", "test")) == 1
 
 
-def test_only_the_twenty_largest_planes_stay(root, options, caplog):
+def test_only_the_twenty_largest_planes_stay(root, read, caplog):
     size = np.array([*range(500, 521), 530])  # 22 planes, the first two are the smallest
     order = np.random.default_rng(1).permutation(22)
     ids = np.full(120 * 100, -1)
@@ -164,66 +155,60 @@ def test_only_the_twenty_largest_planes_stay(root, options, caplog):
     planes = np.tile([0.0, 6.0, 0.0], (22, 1)) + np.arange(22)[:, None] * [0, 0.1, 0]
     write_scene(root, "scene0001_00", [0], ids.reshape(120, 100), planes)
     with caplog.at_level(logging.WARNING, "nvc_jax"):
-        frame = read_plane_rcnn(options("plane_rcnn"), "train").gather(np.array([0, 0]))
+        frame = read("plane_rcnn", "train").gather(np.array([0, 0]))
     np.testing.assert_allclose(frame["planes"][0, :, 2], 4 + 0.1 * np.arange(21, 1, -1), rtol=1e-5)
     segmentation = frame["segmentation"][0].reshape(-1)
-    assert (segmentation[ids < 2] == 20).all() and (
-        segmentation[ids >= 2] == 21 - ids[ids >= 2]
-    ).all()
+    np.testing.assert_array_equal(segmentation, np.where(ids < 2, 20, 21 - ids))
     path = root / "scans/scene0001_00/annotation/segmentation/0.png"
     messages = [record.getMessage() for record in caplog.records]  # one, of three readings
     assert messages == [f"{path} has 22 planes: the 2 smallest became non-planar."]
 
 
-def test_lost_pose_makes_planes_unknown(root, options):
+def test_lost_pose_makes_planes_unknown(root, read):
     scene = root / "scans" / "scene0001_00"
     (scene / "frames/pose/2.txt").write_text("-inf -inf -inf -inf\n" * 4)
-    frame = read_plane_rcnn(options("plane_rcnn"), "train").gather(np.array([1]))
+    frame = read("plane_rcnn", "train").gather(np.array([1]))
     assert (frame["segmentation"] == 255).all() and not frame["planes"].any()
     assert frame["depth"].max() > 2
 
 
+def array(values):
+    return lambda path: np.save(path, values)
+
+
+def image(height, width, dtype):
+    return Image.fromarray(np.zeros((height, width), dtype)).save
+
+
+def objects(path):
+    shutil.copy(path.with_name("plane_info.npy"), path)
+
+
+SCENE, LIST = "scans/scene0005_00", "ScanNet/Tasks/Benchmark/scannetv1_test.txt"
+PLANES, DEPTH = f"{SCENE}/annotation/planes.npy", f"{SCENE}/frames/depth/10.png"
 WRONG = [
     ("scene_ids_val.npy", None, "scene_ids_val.npy is missing"),
     ("scene_ids_val.npy", b"<html>", "scene_ids_val.npy cannot be read"),
-    ("ScanNet/Tasks/Benchmark/scannetv1_test.txt", None, "scannetv1_test.txt is missing"),
-    ("ScanNet/Tasks/Benchmark/scannetv1_test.txt", b"x", "the test split has no frame"),
+    (LIST, None, "scannetv1_test.txt is missing"),
+    (LIST, b"x", "the test split has no frame"),
     ("invalid_indices_test.txt", None, "invalid_indices_test.txt is missing"),
     ("invalid_indices_test.txt", b"a b c", "invalid_indices_test.txt is no list of frames"),
-    ("scans/scene0005_00/scene0005_00.txt", b"fx_depth = 3", "tells no camera: expected lines"),
-    ("scans/scene0005_00/scene0005_00.txt", b"fx_depth = a\nx", "tells no camera"),
-    ("scans/scene0005_00/annotation/planes.npy", b"\x93NUMPY", "planes.npy cannot be read"),
-    ("scans/scene0005_00/annotation/segmentation/10.png", b"<html>", "10.png cannot be read as an"),
-    ("scans/scene0005_00/frames/color/10.jpg", b"", "10.jpg cannot be read as an image"),
-    ("scans/scene0005_00/frames/depth/10.png", None, "10.png is missing"),
-    ("scans/scene0005_00/frames/pose/10.txt", b"1 0 0 0", "10.txt is no pose"),
-    ("scans/scene0005_00/frames/pose/10.txt", b"a " * 16, "10.txt is no pose"),
-    ("scans/scene0005_00/frames/pose/10.txt", None, "10.txt is missing"),
+    (SCENE + "/scene0005_00.txt", b"fx_depth = 3", "tells no camera: expected lines"),
+    (SCENE + "/scene0005_00.txt", b"fx_depth = a\nx", "tells no camera"),
+    (PLANES, b"\x93NUMPY", "planes.npy cannot be read"),
+    (PLANES, objects, r"planes\.npy cannot be read"),
+    (PLANES, array(np.zeros((4, 4))), r"planes\.npy has shape \(4, 4\), expected \[N, 3\]"),
+    (PLANES, array(np.array(["a"])), r"planes\.npy does not hold what its name tells"),
+    (SCENE + "/annotation/segmentation/10.png", b"<html>", "10.png cannot be read as an"),
+    (SCENE + "/frames/color/10.jpg", b"", "10.jpg cannot be read as an image"),
+    (DEPTH, None, "10.png is missing"),
+    (DEPTH, image(H, W, np.uint8), r"10\.png has mode L and .*, expected mode I"),
+    (DEPTH, image(H, 3, np.uint16), r"\(120, 3\), expected mode I and \(120, 80\)"),
+    (SCENE + "/frames/pose/10.txt", b"1 0 0 0", "10.txt is no pose"),
+    (SCENE + "/frames/pose/10.txt", b"a " * 16, "10.txt is no pose"),
+    (SCENE + "/frames/pose/10.txt", None, "10.txt is missing"),
 ]
 
 
-def test_wrong_files_are_told(root, options, refuses):
-    refuses(lambda: read_plane_rcnn(options("plane_rcnn"), "test"), root, WRONG)
-
-
-def test_arrays_and_images_of_another_kind_are_told(root, options):
-    scene = root / "scans" / "scene0005_00"
-    planes = scene / "annotation" / "planes.npy"
-    planes.unlink()
-    (scene / "annotation" / "plane_info.npy").rename(planes)
-    with pytest.raises(UserError, match=r"planes\.npy cannot be read"):
-        read_plane_rcnn(options("plane_rcnn"), "test")
-    np.save(planes, np.zeros((4, 4)))
-    with pytest.raises(UserError, match=r"planes\.npy has shape \(4, 4\), expected \[N, 3\]"):
-        read_plane_rcnn(options("plane_rcnn"), "test")
-    np.save(planes, np.array(["a"]))
-    with pytest.raises(UserError, match=r"planes\.npy does not hold what its name tells"):
-        read_plane_rcnn(options("plane_rcnn"), "test")
-    np.save(planes, WORLD)
-    depth = scene / "frames" / "depth" / "10.png"
-    Image.fromarray(np.zeros((H, W), np.uint8)).save(depth)
-    with pytest.raises(UserError, match=r"10\.png has mode L and .*, expected mode I"):
-        read_plane_rcnn(options("plane_rcnn"), "test")
-    Image.fromarray(np.zeros((H, 3), np.uint16)).save(depth)
-    with pytest.raises(UserError, match=r"\(120, 3\), expected mode I and \(120, 80\)"):
-        read_plane_rcnn(options("plane_rcnn"), "test")
+def test_wrong_files_are_told(root, refuses):
+    refuses(WRONG, "plane_rcnn", "test")

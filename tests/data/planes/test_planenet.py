@@ -6,10 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
-from nvc_jax.data import open_source
-from nvc_jax.data.planes.planenet import read_planenet
 from tests import tfrecords
+from tests.refusals import refused
+from tests.sources import everything, take
 
 H, W = 192, 256
 FX, FY, CX, CY = 577.9, 570.0, 319.5, 245.0  # of 480 x 640
@@ -69,11 +68,10 @@ def source_row(v, height):
 
 
 @pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((48, 64), 4)])
-def test_frame_in_our_axes(write, options, size, factor):
+def test_frame_in_our_axes(write, read, size, factor):
     write("train", record(), record(num_planes=tfrecords.int64_list([1])))
-    source = read_planenet(options("planenet", image_size=size), "train")
-    batch = source.gather(np.array([0]))
-    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
+    source = read("planenet", "train", image_size=size)
+    batch = take(source, 0)
     height, width = H // factor, W // factor
     assert batch["image"].shape == (1, height, width, 3) and batch["image"].dtype == np.uint8
     assert batch["label"].tolist() == [-1]
@@ -103,50 +101,47 @@ def test_frame_in_our_axes(write, options, size, factor):
     np.testing.assert_allclose(frame["depth"], depth, rtol=1e-5)
 
 
-def test_planes_beyond_the_number_do_not_count(write, options):
+def test_planes_beyond_the_number_do_not_count(write, read):
     write("train", record(num_planes=tfrecords.int64_list([1])))
-    frame = read_planenet(options("planenet", image_size=(6, 8)), "train").gather(np.array([0]))
+    frame = read("planenet", "train", image_size=(6, 8)).gather(np.array([0]))
     np.testing.assert_array_equal(frame["planes"][0, 0], [0, 1.5, 0])
     assert not frame["planes"][0, 1:].any() and set(np.unique(frame["segmentation"])) == {0, 20}
     none = {"plane": tfrecords.float_list([0.0] * 60), "num_planes": tfrecords.int64_list([0])}
     write("train", record(**none))
-    frame = read_planenet(options("planenet", image_size=(6, 8)), "train").gather(np.array([0]))
+    frame = read("planenet", "train", image_size=(6, 8)).gather(np.array([0]))
     assert (frame["segmentation"] == 20).all() and not frame["planes"].any()
     assert (frame["depth"] == 4).all()
 
 
-def test_plane_far_away_keeps_the_measured_depth(write, options):
+def test_plane_far_away_keeps_the_measured_depth(write, read):
     planes = np.zeros(60)
     planes[:6] = 0, 0, -1.5, 0, 11.0, 0
     write("train", record(plane=tfrecords.float_list(planes)))
-    frame = read_planenet(options("planenet", image_size=(6, 8)), "train").gather(np.array([0]))
+    frame = read("planenet", "train", image_size=(6, 8)).gather(np.array([0]))
     assert (frame["depth"][0, :, :4] == 4).all()
     np.testing.assert_array_equal(frame["planes"][0, 0], [0, 0, 11])
 
 
-def test_published_validation_part_tests(write, options):
+def test_published_validation_part_tests(write, sizes, read):
     blank = tfrecords.bytes_list(bytes(H * W * 3))
     write("train", *(record() for _ in range(3)), record(image_raw=blank))
     write("val", record(image_raw=blank))
-    data = options("planenet", image_size=(3, 4), validation_fraction=0.25)
-    sizes = {split: len(open_source(data, split)) for split in ("train", "validation", "test")}
-    assert sizes == {"train": 3, "validation": 1, "test": 1}
-    test = pickle.loads(pickle.dumps(open_source(data, "test")))  # as reader processes get it
-    assert not test.gather(np.array([0]))["image"].any()
+    assert sizes("planenet", image_size=(3, 4), validation_fraction=0.25) == [3, 1, 1]
+    test = pickle.loads(pickle.dumps(read("planenet", "test")))  # as reader processes get it
+    assert not everything(test)["image"].any()
 
 
-def test_damaged_record_is_told_when_it_is_reached(write, options):
+def test_damaged_record_is_told_when_it_is_reached(write, read):
     content = record()
     broken = bytearray(content)
     broken[len(broken) // 2] ^= 1
     path = write("train", content, bytes(broken), content)
-    source = read_planenet(options("planenet", image_size=(3, 4)), "train")
+    source = read("planenet", "train", image_size=(3, 4))
     source.gather(np.array([0, 2]))
-    with pytest.raises(UserError, match=rf"{path}: record 1 \(from 0\) is damaged or cut short"):
-        source.gather(np.array([0, 1]))
+    message = rf"{path}: record 1 \(from 0\) is damaged or cut short"
+    refused(message, source.gather, np.array([0, 1]))
     write("train", content, content[:-1])
-    with pytest.raises(UserError, match=rf"{path}: record 1 \(from 0\) is damaged or cut short"):
-        read_planenet(options("planenet"), "train")
+    refused(rf"{path}: record 1 \(from 0\) is damaged or cut short", read, "planenet", "train")
 
 
 @pytest.mark.parametrize(
@@ -160,20 +155,15 @@ def test_damaged_record_is_told_when_it_is_reached(write, options):
         ({"depth": b"\xff"}, r"is no tf\.train\.Example message"),
     ],
 )
-def test_records_of_another_kind_are_told(write, options, changes, message):
+def test_records_of_another_kind_are_told(write, read, changes, message):
     write("train", record(**changes))
-    with pytest.raises(UserError, match=rf"train\.tfrecords, record 0 \(from 0\).*{message}"):
-        read_planenet(options("planenet"), "train")
+    refused(rf"train\.tfrecords, record 0 \(from 0\).*{message}", read, "planenet", "train")
 
 
-def test_missing_files_features_and_wrong_sizes_are_told(write, options):
-    with pytest.raises(UserError, match=r"planes_scannet_val\.tfrecords is missing, expected"):
-        read_planenet(options("planenet"), "test")
+def test_missing_files_features_and_wrong_sizes_are_told(write, read):
+    refused(r"planes_scannet_val\.tfrecords is missing, expected", read, "planenet", "test")
     path = write("val", tfrecords.record(tfrecords.example({"image": b""})))
-    with pytest.raises(UserError, match=r"record 0 \(from 0\) has no feature 'image_raw'"):
-        read_planenet(options("planenet"), "test")
+    refused(r"record 0 \(from 0\) has no feature 'image_raw'", read, "planenet", "test")
     path.write_text("<html>" * 20)
-    with pytest.raises(UserError, match="or this is no TFRecord file"):
-        read_planenet(options("planenet"), "test")
-    with pytest.raises(UserError, match=r"data\.image_size is \(0, 4\)"):
-        read_planenet(options("planenet", image_size=(0, 4)), "test")
+    refused("or this is no TFRecord file", read, "planenet", "test")
+    refused(r"data\.image_size is \(0, 4\)", read, "planenet", "test", image_size=(0, 4))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.shapes.clouds import normalize, parse_table, resample, whole_numbers
+from tests.refusals import refused
 
 NAN = float("nan")
 
@@ -38,10 +38,9 @@ def test_one_bad_row_of_five_is_left_out():
 
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.full((2, 3), NAN)])
 def test_cloud_without_points_is_told(points):
-    with pytest.raises(UserError, match=f"chair.pcd is empty: got {len(points)} points"):
-        normalize(points, "chair.pcd")
-    with pytest.raises(UserError, match=f"chair.pcd is empty: got {len(points)} points"):
-        resample(points, 2, np.random.default_rng(0), "chair.pcd")
+    refused(f"chair.pcd is empty: got {len(points)} points", normalize, points, "chair.pcd")
+    message = f"chair.pcd is empty: got {len(points)} points"
+    refused(message, resample, points, 2, np.random.default_rng(0), "chair.pcd")
 
 
 @pytest.mark.parametrize(
@@ -81,13 +80,12 @@ def test_tables():
     ],
 )
 def test_wrong_tables_are_told(content, message):
-    with pytest.raises(UserError, match=message):
-        parse_table(content, 3, "a.pts")
+    refused(message, parse_table, content, 3, "a.pts")
 
 
 def test_labels_are_whole_numbers_of_the_range():
     labels = whole_numbers(np.array([2.0, 4.0]), 2, 5, "x")
     assert labels.tolist() == [2, 4] and labels.dtype == np.int64
     for wrong in (1, 5, 2.5, NAN, np.inf):
-        with pytest.raises(UserError, match=f"a.seg: labels here .* from 2 to 4, got {wrong:g}"):
-            whole_numbers(np.array([2.0, wrong]), 2, 5, "a.seg")
+        message = f"a.seg: labels here .* from 2 to 4, got {wrong:g}"
+        refused(message, whole_numbers, np.array([2.0, wrong]), 2, 5, "a.seg")

@@ -2,15 +2,16 @@
 
 import pickle
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import class_names_of
-from nvc_jax.data.shapes.epn import parse_distances, read_epn
+from nvc_jax.data.shapes.epn import parse_distances
+from tests.refusals import refused
+from tests.sources import everything, hdf5, take
 
-h5py = pytest.importorskip("h5py")
 FAR = 9.0
 
 
@@ -74,58 +75,47 @@ def test_x_runs_fastest():
     ],
 )
 def test_wrong_content_is_told(data, message):
-    with pytest.raises(UserError, match=message) as error:
-        parse_distances(data, "some.sdf")
-    assert "some.sdf" in str(error.value) and "\n" not in str(error.value)
+    assert "some.sdf" in refused(message, parse_distances, data, "some.sdf")
 
 
-def test_pairs_follow_the_lists(scans, options):
-    train, test = (read_epn(options("epn"), split) for split in ("train", "test"))
+def test_pairs_follow_the_lists(scans, read):
+    train, test = (read("epn", split) for split in ("train", "test"))
     assert class_names_of(train) == class_names_of(test) == ("02", "03")
-    fields = train.gather(np.array([1, 0]))  # every view with its model's one object
+    fields = take(train, 1, 0)  # every view with its model's one object
     assert [np.argwhere(v).tolist() for v in fields["partial"]] == [[[1, 2, 3]], [[0, 0, 0]]]
     assert np.argwhere(fields["complete"][0]).tolist() == [[0, 0, 0], [1, 2, 3]]
     np.testing.assert_array_equal(fields["complete"][0], fields["complete"][1])
     assert fields["label"].tolist() == [1, 1]
-    assert {k: (s.shape, s.dtype) for k, s in train.spec.items()} == {
-        k: (v.shape[1:], v.dtype) for k, v in fields.items()
-    }
-    fields = test.gather(np.arange(len(test)))
-    assert (
-        np.argwhere(fields["complete"]).tolist() == [[0, 0, 1, 2]] and not fields["partial"].any()
-    )
+    fields = everything(test)
+    assert np.argwhere(fields["complete"]).tolist() == [[0, 0, 1, 2]]
+    assert not fields["partial"].any()
 
 
-def test_unknown_voxels_are_empty_in_a_scan(scans, options):
+def test_unknown_voxels_are_empty_in_a_scan(scans, read):
     content = field(v000=-1.0, v001=-0.999, v002=1.0, v003=1.001, v010=-np.inf, v011=-2.0, v012=0.0)
     write(scans, "sdf", "a__0__", content)
-    fields = read_epn(options("epn"), "train").gather(np.array([0]))
+    fields = read("epn", "train").gather(np.array([0]))
     assert np.argwhere(fields["partial"][0]).tolist() == [[0, 0, 1], [0, 0, 2], [0, 1, 2]]
 
 
-def test_reader_process_gets_paths(scans, options):
-    source = pickle.loads(pickle.dumps(read_epn(options("epn"), "test")))
+def test_reader_process_gets_paths(scans, read):
+    source = pickle.loads(pickle.dumps(read("epn", "test")))
     assert np.argwhere(source.gather(np.array([0]))["complete"][0]).tolist() == [[0, 1, 2]]
 
 
-def test_wrong_scans_are_told(scans, options):
-    source = read_epn(options("epn"), "train")
+def test_wrong_scans_are_told(scans, read):
+    source = read("epn", "train")
     write(scans, "sdf", "a__1__", field((3, 3, 3)))
-    with pytest.raises(UserError, match=r"differ in size: .*a__1__\.sdf"):
-        source.gather(np.arange(2))
+    refused(r"differ in size: .*a__1__\.sdf", source.gather, np.arange(2))
     path = write(scans, "df", "a__0__", field())
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match=r"a__0__\.df is cut short"):
-        read_epn(options("epn"), "train")
+    refused(r"a__0__\.df is cut short", read, "epn", "train")
     path.unlink()
-    with pytest.raises(UserError, match=r"a__0__\.sdf has no object: .*a__0__\.df is missing"):
-        read_epn(options("epn"), "train")
+    refused(r"a__0__\.sdf has no object: .*a__0__\.df is missing", read, "epn", "train")
     (scans / "completion_train.txt").write_text("ShapeNetCore.v1\\03\\unknown\n")
-    with pytest.raises(UserError, match="no scan of the train split"):
-        read_epn(options("epn"), "train")
+    refused("no scan of the train split", read, "epn", "train")
     (scans / "completion_train.txt").unlink()
-    with pytest.raises(UserError, match=r"completion_train\.txt is missing"):
-        read_epn(options("epn"), "train")
+    refused(r"completion_train\.txt is missing", read, "epn", "train")
 
 
 def write_h5(path, scans, targets):
@@ -139,8 +129,7 @@ def write_h5(path, scans, targets):
     for n, distance in enumerate(targets):
         for x, y, z in np.ndindex(distance.shape):
             target[n, 0, z, y, x] = distance[x, y, z]
-    with h5py.File(path, "w") as file:
-        file["data"], file["target"] = data, target
+    hdf5(path, data=data, target=target)
 
 
 @pytest.fixture
@@ -157,8 +146,8 @@ def rows(tmp_path):
     return tmp_path
 
 
-def test_h5_rows_are_pairs(rows, options):
-    source = pickle.loads(pickle.dumps(read_epn(options("epn"), "train")))
+def test_h5_rows_are_pairs(rows, read):
+    source = pickle.loads(pickle.dumps(read("epn", "train")))
     fields = source.gather(np.array([2, 0, 1]))
     places = {name: np.argwhere(fields[name]).tolist() for name in ("partial", "complete")}
     assert places == {
@@ -169,44 +158,27 @@ def test_h5_rows_are_pairs(rows, options):
     assert fields["partial"].dtype == np.uint8
 
 
-def test_wrong_h5_files_are_told(rows, options):
-    path = rows / "train1.h5"
-
-    def without_target():
-        with h5py.File(path, "w") as file:
-            file["data"] = np.zeros((2, 2, 4, 3, 2))
-
-    def with_groups():
-        with h5py.File(path, "w") as file:
-            file.create_group("data")
-            file["target"] = np.zeros((1, 1, 4, 3, 2))
-
-    def of_two_counts():
-        with h5py.File(path, "w") as file:
-            file["data"], file["target"] = np.zeros((2, 2, 4, 3, 2)), np.zeros((1, 1, 4, 3, 2))
-
-    def cut():
-        write_h5(path, [field()], [field()])
-        path.write_bytes(path.read_bytes()[:300])
-
-    for spoil, message in (
-        (without_target, "'target'"),
-        (with_groups, "'data'"),
-        (of_two_counts, r"'target' has shape \[1, 1, 4, 3, 2\], expected \[2, 1, 4, 3, 2\]"),
-        (cut, "cannot be read"),
-        (lambda: path.write_bytes(b"no HDF5"), "cannot be read"),
-        (path.unlink, "is missing"),
-    ):
-        spoil()
-        with pytest.raises(UserError, match=message) as error:
-            read_epn(options("epn"), "train")
-        assert str(path) in str(error.value) and "\n" not in str(error.value)
+def cut(path):
+    write_h5(path, [field()], [field()])
+    path.write_bytes(path.read_bytes()[:300])
 
 
-def test_missing_folders_are_told(tmp_path, options):
-    with pytest.raises(UserError, match="is missing"):
-        read_epn(options("epn", dir=str(tmp_path / "none")), "train")
-    with pytest.raises(
-        UserError, match=r"shapenet_dim32_sdf, or .*test_shape_voxel_data_list\.txt"
-    ):
-        read_epn(options("epn"), "test")
+TWO, ONE = np.zeros((2, 2, 4, 3, 2)), np.zeros((1, 1, 4, 3, 2))
+COUNTS = r"'target' has shape \[1, 1, 4, 3, 2\], expected \[2, 1, 4, 3, 2\]"
+WRONG = [
+    ("train1.h5", partial(hdf5, data=TWO), "train1.h5 .*'target'"),
+    ("train1.h5", partial(hdf5, target=ONE, **{"data/x": 1}), "train1.h5 .*'data'"),
+    ("train1.h5", partial(hdf5, data=TWO, target=ONE), COUNTS),
+    ("train1.h5", cut, "train1.h5 cannot be read"),
+    ("train1.h5", b"no HDF5", "train1.h5 cannot be read"),
+    ("train1.h5", None, "train1.h5 is missing"),
+]
+
+
+def test_wrong_h5_files_are_told(rows, refuses):
+    refuses(WRONG, "epn", "train")
+
+
+def test_missing_folders_are_told(tmp_path, read):
+    refused("is missing", read, "epn", "train", dir=str(tmp_path / "none"))
+    refused(r"shapenet_dim32_sdf, or .*test_shape_voxel_data_list\.txt", read, "epn", "test")

@@ -1,19 +1,20 @@
 """ModelNet40's clouds, labels and classes; S3DIS's blocks in the order of the list of files, and the area that tests."""
 
-import h5py
+from functools import partial
+
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.shapes.pointnet_hdf5 import read_modelnet_hdf5, read_s3dis
+from tests.refusals import refused
+from tests.sources import everything, hdf5, take
 
 
 def write(path, first, labels):
     data = np.zeros((len(labels), 5, 3), np.float32)
     data[..., 0] = np.arange(first, first + len(labels))[:, None]
     data[..., 1] = np.arange(5)
-    with h5py.File(path, "w") as file:
-        file["data"], file["label"] = data, np.array(labels, np.uint8)[:, None]
+    hdf5(path, data=data, label=np.array(labels, np.uint8)[:, None])
 
 
 def test_clouds_of_all_files(tmp_path, options):
@@ -22,23 +23,20 @@ def test_clouds_of_all_files(tmp_path, options):
     write(tmp_path / "ply_data_train1.h5", 2, [7])
     write(tmp_path / "ply_data_test0.h5", 3, [1])
     train, test = (read_modelnet_hdf5(data, split) for split in ("train", "test"))
-    batch = train.gather(np.array([2, 0, 1]))
+    batch = take(train, 2, 0, 1)
     assert batch["label"].tolist() == [7, 39, 0] and train.class_names == ()
     assert batch["points"][:, 0, 0].tolist() == [2, 0, 1] and len(test) == 1
     assert batch["points"][0, :, 1].tolist() == [0, 1, 2, 3, 4]
-    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == train.spec
     (tmp_path / "shape_names.txt").write_text("airplane\nbathtub\n")
     assert read_modelnet_hdf5(data, "test").class_names == ("airplane", "bathtub")
-    with pytest.raises(UserError, match=r"train0\.h5: labels .* from 0 to 1, got 39"):
-        read_modelnet_hdf5(data, "train")
+    refused(r"train0\.h5: labels .* from 0 to 1, got 39", read_modelnet_hdf5, data, "train")
     data.num_points = 3
     points = read_modelnet_hdf5(data, "test").gather(np.array([0]))["points"][0]
     assert points.shape == (3, 3) and len(set(points[:, 1].tolist())) == 3
 
 
-def test_missing_files_are_told(options):
-    with pytest.raises(UserError, match=r"there is no file ply_data_train\*\.h5"):
-        read_modelnet_hdf5(options("modelnet_hdf5"), "train")
+def test_missing_files_are_told(read):
+    refused(r"there is no file ply_data_train\*\.h5", read, "modelnet_hdf5", "train")
 
 
 # The area of every block: the files hold 2, 1 and 2 of them.
@@ -49,9 +47,8 @@ def write_blocks(path, first, count):
     data = np.zeros((count, 4, 9), np.float32)
     data[..., 0] = np.arange(first, first + count)[:, None]
     data[..., 8] = np.arange(4)
-    with h5py.File(path, "w") as file:
-        file.create_dataset("data", data=data, compression="gzip")
-        file.create_dataset("label", data=(data[..., 0] + data[..., 8]).astype(np.uint8))
+    label = (data[..., 0] + data[..., 8]).astype(np.uint8)
+    hdf5(path, compression="gzip", data=data, label=label)
 
 
 @pytest.fixture
@@ -72,7 +69,7 @@ def test_areas(rooms, area, test):
     rooms.test_area = area
     for split, blocks in (("test", test), ("train", sorted(set(range(5)) - set(test)))):
         source = read_s3dis(rooms, split)
-        batch = source.gather(np.arange(len(source)))
+        batch = everything(source)
         assert batch["points"][:, 0, 0].tolist() == blocks
         np.testing.assert_array_equal(batch["points"][0, :, 8], np.arange(4))
         expected = np.add.outer(blocks, np.arange(4))
@@ -104,15 +101,14 @@ WRONG = [
     ("all_files.txt", None, "all_files.txt is missing"),
     ("all_files.txt", b"x/ply_data_all_7.h5\n", "ply_data_all_7.h5 is missing"),
     ("ply_data_all_2.h5", b"?", "ply_data_all_2.h5 cannot be read as HDF5"),
+    (
+        "ply_data_all_2.h5",
+        partial(write_blocks, first=12, count=1),
+        r"ply_data_all_2\.h5: labels .* from 0 to 12, got 13",
+    ),
 ]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_missing_and_broken_files_are_told(tmp_path, rooms, refuses, split):
-    refuses(lambda: read_s3dis(rooms, split), tmp_path, WRONG)
-
-
-def test_unknown_class_is_told(tmp_path, rooms):
-    write_blocks(tmp_path / "ply_data_all_2.h5", 12, 1)
-    with pytest.raises(UserError, match=r"ply_data_all_2\.h5: labels .* from 0 to 12, got 13"):
-        read_s3dis(rooms, "test")
+def test_missing_and_broken_files_are_told(rooms, refuses, split):
+    refuses(WRONG, "s3dis", split, num_points=4)

@@ -7,7 +7,6 @@ import h5py
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.shapes.shapenet_part import (
     CATEGORIES,
     PART_COUNT,
@@ -16,6 +15,8 @@ from nvc_jax.data.shapes.shapenet_part import (
     part_table,
     read_shapenet_part,
 )
+from tests.refusals import refused
+from tests.sources import hdf5, take
 
 SYNSETS = {"Airplane": "02691156", "Chair": "03001627", "Table": "04379243"}
 # The categories of two shapes of every split.
@@ -74,11 +75,12 @@ def write_hdf5(root):
     for split, names in SHAPES.items():
         files = [names[:1], names[1:]] if split == "train" else [names]
         for i, part_of in enumerate(files):
-            with h5py.File(root / f"ply_data_{split}{i}.h5", "w") as file:
-                file["data"] = np.stack([POINTS] * len(part_of)).astype(np.float32)
-                file["label"] = np.array([[LABEL[name]] for name in part_of], np.uint8)
-                parts = np.array([PARTS - 1 + START[name] for name in part_of], np.uint8)
-                file["pid"] = parts
+            hdf5(
+                root / f"ply_data_{split}{i}.h5",
+                data=np.stack([POINTS] * len(part_of)).astype(np.float32),
+                label=np.array([[LABEL[name]] for name in part_of], np.uint8),
+                pid=np.array([PARTS - 1 + START[name] for name in part_of], np.uint8),
+            )
 
 
 WRITERS = [write_v0, write_part_annotation, write_v0_normal, write_hdf5]
@@ -96,24 +98,21 @@ def test_releases_read_alike(tmp_path, four, write, split):
     write(tmp_path)
     source = read_shapenet_part(four, split)
     names = SHAPES[FOLDER_OF[split]]
-    batch = source.gather(np.array([1, 0]))
+    batch = take(source, 1, 0)
     for i, name in enumerate(reversed(names)):
         np.testing.assert_allclose(batch["points"][i], (POINTS - [5, 6, 7]) / 2, atol=1e-6)
         np.testing.assert_array_equal(batch["point_label"][i], PARTS - 1 + START[name])
         assert batch["label"][i] == LABEL[name] and source.class_names[LABEL[name]] == name
-    assert (
-        len(source) == 2 and len(source.class_names) == 16 and len(source.point_class_names) == 50
-    )
-    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
+    assert [*map(len, (source, source.class_names, source.point_class_names))] == [2, 16, 50]
     dtypes = {name: field.dtype for name, field in source.spec.items()}
     assert dtypes == {"points": np.float32, "point_label": np.uint8, "label": np.int32}
 
 
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("num_points", [3, 11])
-def test_resampled_points_keep_their_parts_whatever_the_batch(tmp_path, options, write, num_points):
+def test_resampled_points_keep_their_parts_whatever_the_batch(tmp_path, read, write, num_points):
     write(tmp_path)
-    source = read_shapenet_part(options("shapenet_part", num_points=num_points), "test")
+    source = read("shapenet_part", "test", num_points=num_points)
     one, two = source.gather(np.array([1])), source.gather(np.array([0, 1]))
     again = pickle.loads(pickle.dumps(source)).gather(np.array([1]))
     for name, values in one.items():
@@ -174,20 +173,18 @@ WRONG = [
 ]
 
 
-def test_missing_and_broken_files_are_told(tmp_path, four, refuses):
+def test_missing_and_broken_files_are_told(tmp_path, refuses):
     write_v0(tmp_path)
-    refuses(lambda: read_shapenet_part(four, "test"), tmp_path, WRONG)
+    refuses(WRONG, "shapenet_part", "test", num_points=4)
 
 
 def test_part_of_another_category_is_told(tmp_path, four):
     write_v0_normal(tmp_path)
     path = tmp_path / SYNSETS["Airplane"] / "test0.txt"
     path.write_text(path.read_text().replace(" 2.000000\n", " 12.000000\n"))
-    with pytest.raises(UserError, match=r"test0\.txt: labels .* from 0 to 3, got 12"):
-        read_shapenet_part(four, "test")
+    refused(r"test0\.txt: labels .* from 0 to 3, got 12", read_shapenet_part, four, "test")
     path.write_text("1 2 3 4 5 6\n")
-    with pytest.raises(UserError, match=r"test0\.txt has 6 numbers a line, expected 7"):
-        read_shapenet_part(four, "test")
+    refused(r"test0\.txt has 6 numbers a line, expected 7", read_shapenet_part, four, "test")
 
 
 def test_wrong_hdf5_files_are_told(tmp_path, four):
@@ -195,12 +192,9 @@ def test_wrong_hdf5_files_are_told(tmp_path, four):
     path = tmp_path / "ply_data_test0.h5"
     with h5py.File(path, "a") as file:
         file["pid"][1, 2] = 3
-    with pytest.raises(UserError, match=r"test0\.h5, shape 1: labels .* from 12 to 15, got 3"):
-        read_shapenet_part(four, "test")
+    refused(r"test0\.h5, shape 1: labels .* from 12 to 15, got 3", read_shapenet_part, four, "test")
     with h5py.File(path, "a") as file:
         del file["pid"]
-    with pytest.raises(UserError, match=r"test0\.h5 has no array of numbers 'pid'"):
-        read_shapenet_part(four, "test")
+    refused(r"test0\.h5 has no array of numbers 'pid'", read_shapenet_part, four, "test")
     path.unlink()
-    with pytest.raises(UserError, match=r"there is no file ply_data_test\*\.h5"):
-        read_shapenet_part(four, "test")
+    refused(r"there is no file ply_data_test\*\.h5", read_shapenet_part, four, "test")

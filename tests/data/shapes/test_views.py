@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
 from nvc_jax.data.base.source import FieldSource, class_names_of
 from nvc_jax.data.shapes.views import (
@@ -18,6 +17,8 @@ from nvc_jax.data.shapes.views import (
     side_view,
     visible_points,
 )
+from tests.refusals import refused
+from tests.sources import everything, take
 
 ALL_SIDES = ("+x", "-x", "+y", "-y", "+z", "-z")
 
@@ -87,8 +88,7 @@ def test_one_voxel_a_line_and_the_first(blobs, direction):
 
 
 def test_unknown_side_is_told():
-    with pytest.raises(UserError, match=r"view is 'x': use \+x"):
-        side_view(np.zeros((2, 2, 2), np.uint8), "x")
+    refused(r"view is 'x': use \+x", side_view, np.zeros((2, 2, 2), np.uint8), "x")
 
 
 def free_line(volume, start, backward):
@@ -186,8 +186,7 @@ def test_partial_volumes(shapes, blobs):
     assert class_names_of(source) == ("odd", "even")
     assert len(source) == 36
     ids = np.array([35, 0, 7, 2, 17, 10])
-    batch = source.gather(ids)
-    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == dict(source.spec)
+    batch = take(source, *ids)
     np.testing.assert_array_equal(batch["complete"], blobs[ids // 6])
     assert batch["label"].tolist() == [1, 0, 1, 0, 0, 1]
     assert (batch["partial"] <= batch["complete"]).all()
@@ -209,8 +208,7 @@ def test_partial_clouds(shapes):
     clouds = source()
     assert isinstance(clouds, Source) and class_names_of(clouds) == ("odd", "even")
     assert len(clouds) == 18
-    batch = clouds.gather(np.arange(18))
-    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == dict(clouds.spec)
+    batch = everything(clouds)
     assert batch["label"].tolist() == np.repeat([0, 1, 0, 1, 0, 1], 3).tolist()
     again = source().gather(np.array([17, 4]))
     for name, values in again.items():
@@ -235,12 +233,10 @@ def test_partial_clouds(shapes):
     ],
 )
 def test_no_view_is_told(shapes, make, message):
-    with pytest.raises(UserError, match=message):
-        make(shapes)
+    refused(message, make, shapes)
 
 
 @pytest.mark.parametrize("make", [PartialVolumes, PartialClouds])
 def test_a_source_without_shapes_is_told(numbered, make):
     options = {} if make is PartialVolumes else {"num_views": 1, "num_points": 4}
-    with pytest.raises(UserError, match=r"need shapes with a field (voxels|points) .*, got"):
-        make(numbered(3), **options)
+    refused(r"need shapes with a field (voxels|points) .*, got", make, numbered(3), **options)

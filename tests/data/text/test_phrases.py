@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.text.phrases import read_phrases
+from tests.refusals import refused
+from tests.sources import everything
 
 SPLITS = ("train", "validation", "test")
 VERB = r"\b(?:hat|habe|haben|will|wollen|muss|müssen|wird|werde|werden)\b"
@@ -17,7 +18,7 @@ def text(split, source="de", target="en"):
     """The pairs of a split, their labels and the source."""
     options = SimpleNamespace(source_language=source, target_language=target)
     phrases = read_phrases(options, split)
-    batch = phrases.gather(np.arange(len(phrases)))
+    batch = everything(phrases)
     return list(zip(batch["source_text"], batch["target_text"])), batch["label"], phrases
 
 
@@ -37,8 +38,7 @@ def test_the_other_direction_swaps_the_sides():
     swapped, same_label, _ = text("test", "en", "de")
     assert swapped == [(english, german) for german, english in pairs]
     np.testing.assert_array_equal(label, same_label)
-    with pytest.raises(UserError, match="'de' to 'en'"):
-        text("test", "de", "fr")
+    refused("'de' to 'en'", text, "test", "de", "fr")
 
 
 def test_sentences_look_like_sentences():

@@ -1,11 +1,11 @@
 """Translation data sets of TensorFlow Datasets on disk, read without TensorFlow."""
 
-import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.text.parallel_text import iterate_pairs, read_tfds_text
 from tests import tfrecords
+from tests.refusals import refused
+from tests.sources import take
 
 PAIRS = [("Grüße", "Greetings"), ("", "empty"), ("eins zwei drei", "one two three")]
 
@@ -38,9 +38,8 @@ def read(folder, options):
 def test_reads_pairs_of_all_splits(read):
     source = read("train", max_words=0)
     assert list(iterate_pairs(source)) == [PAIRS[0], PAIRS[2]]
-    batch = source.gather(np.array([1, 0]))
+    batch = take(source, 1, 0)
     assert batch["target_text"].tolist() == ["one two three", "Greetings"]
-    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items()} == source.spec
     assert list(iterate_pairs(read("train"))) == [PAIRS[0]]
     turned = read("validation", source_language="en", target_language="de")
     assert list(iterate_pairs(turned)) == [PAIRS[0][::-1]]
@@ -57,6 +56,4 @@ def test_reads_pairs_of_all_splits(read):
     ],
 )
 def test_mistakes_are_told(read, changes, message):
-    with pytest.raises(UserError, match=message) as error:
-        read("train", **changes)
-    assert "\n" not in str(error.value)
+    refused(message, read, "train", **changes)
