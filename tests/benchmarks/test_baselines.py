@@ -1,5 +1,7 @@
 """Baselines without training: by hand, and against brute force."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -11,8 +13,8 @@ from nvc_jax.metrics.pose import pose_measures
 from nvc_jax.tasks import open_examples
 
 
-def cad_config(task, path, **settings):
-    settings = {name.replace("__", "."): value for name, value in settings.items()}
+def cad_config(task, path, settings=MappingProxyType({})):
+    settings = dict(settings)
     if task in ("voxels", "points"):
         settings["data.unlabeled_class"] = ""
     return changed(load_config(f"cad:{task}"), {"data.dir": str(path), **settings})
@@ -88,28 +90,17 @@ def scene_file(tmp_path):
     rng = np.random.default_rng(0)
     points = [(grid[rng.integers(0, 512, 64)] / 8 - 0.5) * np.array(size) / 8 for size in sizes]
     label = np.arange(20) % 2
-    names = ("tall", "flat")
-    write_shapes(
-        tmp_path / "s.npz",
-        voxels=volumes,
-        points=np.array(points, np.float32),
-        label=label,
-        class_names=names,
-    )
+    fields = {"voxels": volumes, "points": np.array(points, np.float32), "label": label}
+    write_shapes(tmp_path / "s.npz", **fields, class_names=("tall", "flat"))
     return tmp_path / "s.npz"
 
 
-SCENES = {"data__num_scenes": 12, "data__num_heldout_scenes": 4}
+SCENES = {"data.num_scenes": 12, "data.num_heldout_scenes": 4}
 
 
 def test_semantic_baselines_find_classes_by_shape(tmp_path):
-    config = cad_config(
-        "semantic",
-        scene_file(tmp_path),
-        model__num_classes=3,
-        loss__class_weights=(1.0, 1.0, 1.0),
-        **SCENES,
-    )
+    classes = {"model.num_classes": 3, "loss.class_weights": (1.0, 1.0, 1.0)}
+    config = cad_config("semantic", scene_file(tmp_path), SCENES | classes)
     rows = baselines.semantic_baselines(config)
     one, nearest = rows.values()
     assert one["iou_geometric"] == nearest["iou_geometric"] < 1.0
@@ -119,14 +110,8 @@ def test_semantic_baselines_find_classes_by_shape(tmp_path):
 
 
 def test_scene_baselines(tmp_path):
-    config = cad_config(
-        "scenes",
-        scene_file(tmp_path),
-        model__num_classes=2,
-        loss__class_weights=(1.0, 1.0),
-        data__num_points=64,
-        **SCENES,
-    )
+    classes = {"model.num_classes": 2, "loss.class_weights": (1.0, 1.0), "data.num_points": 64}
+    config = cad_config("scenes", scene_file(tmp_path), SCENES | classes)
     rows = baselines.scene_baselines(config)
     # One class everywhere: its IoU is its share, the other's is 0.
     assert rows["commonest class"]["miou"] == pytest.approx(rows["commonest class"]["accuracy"] / 2)
@@ -139,7 +124,8 @@ def test_point_baselines(tmp_path):
     sphere *= 0.5 / np.linalg.norm(sphere, axis=2, keepdims=True)
     sphere[3] = sphere[0] + 1e-4  # the test model, all but in training
     write_shapes(tmp_path / "s.npz", points=sphere)
-    config = cad_config("points", tmp_path / "s.npz", data__num_points=40, data__oblique_views=2)
+    changes = {"data.num_points": 40, "data.oblique_views": 2}
+    config = cad_config("points", tmp_path / "s.npz", changes)
     alone, nearest, kept = baselines.point_baselines(config).values()
     assert nearest["chamfer_l1"] == pytest.approx(1e-4 * np.sqrt(3), rel=1e-2)
     assert nearest["f_score"] == pytest.approx(1.0)
@@ -175,18 +161,12 @@ def test_baselines_by_hand():
         int(np.square(known["image"].astype(float) - image).sum(axis=(1, 2, 3)).argmin())
         for image in asked["image"]
     ]
-    for name, poses in {
-        "mean pose": about.mean(axis=0, keepdims=True).repeat(5, axis=0),
-        "nearest training image": about[nearest],
-    }.items():
-        expected = pose_measures(
-            poses + asked["center"][:, None], asked["joints"], asked["visible"]
-        )
+    mean = about.mean(axis=0, keepdims=True).repeat(5, axis=0)
+    for name, poses in (("mean pose", mean), ("nearest training image", about[nearest])):
+        found = poses + asked["center"][:, None]
+        expected = pose_measures(found, asked["joints"], asked["visible"])
         for measure in ("mpjpe_root", "mpjpe_abs", "mpjpe_pa", "auc_20_50"):
-            assert rows[name][measure] == pytest.approx(expected[measure], rel=1e-3), (
-                name,
-                measure,
-            )
+            assert rows[name][measure] == pytest.approx(expected[measure], rel=1e-3), measure
 
 
 def test_one_wall():

@@ -9,8 +9,8 @@ from benchmarks import table
 from benchmarks.grid import GRIDS, METHODS
 from benchmarks.table import Grid, Rows, key_of
 from nvc_jax.config import changed, to_json
-from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import leaves
+from tests.refusals import refused
 
 COLUMNS = ("iou", "nmi")
 
@@ -27,10 +27,8 @@ def test_rows_are_kept_and_replaced(tmp_path):
     )  # fmt: skip
     assert Rows(path).find("nvc, at best", 1, 10) == second and second["nmi"] == "0.5"
     assert Rows(path).find("nvc, at best", 1, 20) is None
-    with pytest.raises(UserError, match="move it away"):
-        Rows(path, ("miou",))
-    with pytest.raises(UserError, match="no rows"):
-        Rows(tmp_path / "other.csv")
+    refused("move it away", Rows, path, ("miou",))
+    refused("no rows", Rows, tmp_path / "other.csv")
 
 
 def test_a_key_is_of_the_whole_config_wherever_the_data_lie():
@@ -122,7 +120,7 @@ def test_every_variant_is_another_recipe():
 
 def test_methods_share_all_but_weights_and_anchors():
     allowed = {"model.num_anchors", "model.latent", "loss.kl.value", "loss.triplet.value"}
-    for name in (
+    for name in [
         "mnist",
         "voxels",
         "semantic",
@@ -131,7 +129,7 @@ def test_methods_share_all_but_weights_and_anchors():
         "hands",
         "planes",
         "translation",
-    ):
+    ]:
         recipe = config_of(name)
         assert 0 < recipe.anchors.warmup < 1 and recipe.anchors.init == "kmeans"
         before = leaves(recipe)

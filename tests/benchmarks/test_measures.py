@@ -23,18 +23,9 @@ SIZE = (16, 24)
 @pytest.fixture(scope="module")
 def model():
     """A model that predicts the truth."""
-    config = make_config(
-        {
-            "task": "planar_reconstruction",
-            "data": {
-                "source": "rooms",
-                "image_size": SIZE,
-                "num_scenes": 3,
-                "num_heldout_scenes": 4,
-            },
-            "model.latent": "image",
-        }
-    )
+    sizes = {"image_size": SIZE, "num_scenes": 3, "num_heldout_scenes": 4}
+    data = {"source": "rooms", **sizes}
+    config = make_config({"task": "planar_reconstruction", "data": data, "model.latent": "image"})
 
     def encode(source):
         batch = source.gather(np.arange(len(source)))

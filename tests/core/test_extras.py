@@ -1,23 +1,16 @@
 """Packages of extras: refused in one sentence, and needed by what uses them alone."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
-import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.extras import WITHOUT_EXTRAS
+from tests.processes import run_python
+from tests.refusals import refused
 
 
 def test_what_is_missing_names_the_extra():
-    with pytest.raises(UserError) as error:
-        require("no_such_package.part", extra="shapes", what="Reading HDF5 files")
-    assert str(error.value) == (
+    told = refused(None, require, "no_such_package.part", extra="shapes", what="Reading HDF5 files")
+    assert told == (
         "Reading HDF5 files needs the package no_such_package, which is not installed: pip install "
         "'nvc_jax[shapes]'."
     )
@@ -26,22 +19,11 @@ def test_what_is_missing_names_the_extra():
 def test_what_a_package_lacks_is_named(tmp_path, monkeypatch):
     (tmp_path / "half_installed.py").write_text("import no_such_dependency")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="needs the package no_such_dependency,"):
-        require("half_installed", extra="data", what="This")
+    message = "needs the package no_such_dependency,"
+    refused(message, require, "half_installed", extra="data", what="This")
 
 
 LIGHT = """
-import importlib, pkgutil, sys
-
-EXTRAS = ("grain", "array_record", "tensorflow_datasets", "importlib_resources", "trimesh", "h5py",
-          "sentencepiece", "sacrebleu", "plotly", "tensorboard")
-
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in EXTRAS:
-            raise ModuleNotFoundError(f"no {name}", name=name)
-
-sys.meta_path.insert(0, Refused())
 import numpy as np
 from nvc_jax.config import make_config
 from nvc_jax.core.errors import UserError
@@ -80,14 +62,8 @@ def test_arrays_and_images_need_no_extra(tmp_path):
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(labels)
     for i in range(9):
         Image.fromarray(images[0]).save(tmp_path / f"{i}.png")
-    result = subprocess.run(
-        [sys.executable, "-c", LIGHT, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [
+    told = run_python("-c", WITHOUT_EXTRAS + LIGHT, tmp_path).stdout
+    assert told.splitlines() == [
         "digits (4, 8, 8, 1)",
         *(f"{source} (4, 2, 3, 1)" for source in ("npz", "idx", "folder")),
         *(

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import entropy
 from sklearn.metrics import rand_score
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.geometry.planes import pixel_rays
 from nvc_jax.metrics import planes
+from tests.refusals import refused
 
 RNG = np.random.default_rng(0)
 NO = planes.NON_PLANAR
@@ -40,8 +40,7 @@ def test_what_lies_on_no_plane_is_left_out_or_a_segment():
     assert scores([1, 1, 2, 2], [1, NO, 2, 2], "ignore")[0] < 1
     # Unknown pixels never do.
     assert scores([1, 1, 255, 2], [1, 1, 1, 2]) == pytest.approx((1, 0, 1))
-    with pytest.raises(UserError, match=r"'drop'.*ignore or segment"):
-        scores([0], [0], "drop")
+    refused(r"'drop'.*ignore or segment", scores, [0], [0], "drop")
 
 
 def slow_covering(true, predicted):
@@ -79,8 +78,7 @@ def test_degenerate_segmentations():
     assert all(math.isnan(value) for value in scores([NO, NO], [0, 0], "ignore"))
     assert scores([4, 4, 4], [0, 0, 0]) == pytest.approx((1, 0, 1))
     assert scores([4], [0]) == pytest.approx((1, 0, 1))
-    with pytest.raises(UserError, match=r"\(2,\) and \(3,\)"):
-        scores([1, 1], [1, 1, 1])
+    refused(r"\(2,\) and \(3,\)", scores, [1, 1], [1, 1, 1])
 
 
 RAYS = pixel_rays(np.array([5.0, 5.0, 0.0, 0.0]), 1, 8)

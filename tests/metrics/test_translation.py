@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nvc_jax import metrics
-from nvc_jax.core.errors import UserError
+from tests.refusals import refused
 
 HYPOTHESES = ["The cat sat on the mat, did it?", 'He said: "go home" and left.']
 REFERENCES = ["The cat sat on the mat, didn't it?", 'He said: "go home!" and left.']
@@ -79,11 +79,7 @@ def test_degenerate_corpora(score):
 
 @pytest.mark.parametrize("score", SCORES)
 def test_mistakes(score):
-    with pytest.raises(UserError, match="2 hypotheses and 1 references"):
-        score(["a", "b"], ["a"])
-    with pytest.raises(UserError, match="0 hypotheses"):
-        score([], [])
-    with pytest.raises(UserError, match="hypotheses are no sequence"):
-        score("ab", ["a", "b"])
-    with pytest.raises(UserError, match="references are no sequence"):
-        score(["a"], [None])
+    refused("2 hypotheses and 1 references", score, ["a", "b"], ["a"])
+    refused("0 hypotheses", score, [], [])
+    refused("hypotheses are no sequence", score, "ab", ["a", "b"])
+    refused("references are no sequence", score, ["a"], [None])

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.networks.decoding import beam_search, greedy
+from tests.refusals import refused
 
 V, L = 4, 4  # padding, another token, begin, end
 NEVER = -1e9  # a logit
@@ -189,5 +189,4 @@ def test_steps_end_with_the_last_example():
 
 
 def test_no_beam():
-    with pytest.raises(UserError, match="beam size is 0"):
-        beams(tables(0), beam_size=0, alpha=1.0)
+    refused("beam size is 0", beams, tables(0), beam_size=0, alpha=1.0)

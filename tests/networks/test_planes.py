@@ -15,19 +15,21 @@ def test_shapes_and_what_reaches_an_output(latent):
         model_options("planar_reconstruction", latent=latent, channels=(4, 6)), (8, 16), None
     )
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 16, 5)), jnp.float32)
-    (features, maps), _ = encoder.init_with_output(jax.random.key(0), x, True)
+    encode = jax.jit(lambda: encoder.init_with_output(jax.random.key(0), x, True)[0])
+    features, maps = encode()
     assert features.shape == ((2, 1 * 2 * 6) if latent == "image" else (2, 2 * 4, 4))
     code = jnp.ones((*features.shape[:-1], 3), jnp.float32)
-    output, weights = decoder.init_with_output(jax.random.key(1), code, True, maps)
+    init = jax.jit(decoder.init_with_output, static_argnums=2)
+    output, weights = init(jax.random.key(1), code, True, maps)
+    decode = jax.jit(lambda code, *maps: decoder.apply(weights, code, False, *maps))
     assert output.shape == (2, 8, 16, 4) and output.dtype == jnp.float32
     # Maps of zeros are as good as none.
     zeros = [jnp.zeros_like(x) for x in maps]
-    alone = np.asarray(decoder.apply(weights, code, False))
-    np.testing.assert_allclose(decoder.apply(weights, code, False, zeros), alone, atol=1e-6)
+    alone = np.asarray(decode(code))
+    np.testing.assert_allclose(decode(code, zeros), alone, atol=1e-6)
     if latent == "pixel":
         # One code stands for all squares, and squares are decoded where they are.
-        same = decoder.apply(weights, code[:, 0], False)
-        np.testing.assert_allclose(same, alone, atol=1e-6)
-        other = np.asarray(decoder.apply(weights, code.at[0, 0].set(2.0), False)) - alone
+        np.testing.assert_allclose(decode(code[:, 0]), alone, atol=1e-6)
+        other = decode(code.at[0, 0].set(2.0)) - alone
         moved = np.abs(other).max(axis=-1) > 1e-6
         assert moved[0, :4, :4].any() and not moved[1].any() and not moved[0, :, 12:].any()

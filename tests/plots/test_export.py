@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.plots.export import export_points, export_voxels
+from tests.refusals import refused
 
 
 def read(path, **options):
@@ -114,8 +114,7 @@ def test_colors_from_0_to_1_are_scaled(tmp_path):
 )
 def test_mistakes_with_voxels(tmp_path, name, volume, message):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=message):
-        export_voxels(tmp_path / name, volume)
+    refused(message, export_voxels, tmp_path / name, volume)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
@@ -131,8 +130,7 @@ def test_mistakes_with_voxels(tmp_path, name, volume, message):
     ],
 )
 def test_mistakes_with_points(tmp_path, name, fields, message):
-    with pytest.raises(UserError, match=message):
-        export_points(tmp_path / name, **fields)
+    refused(message, export_points, tmp_path / name, **fields)
     assert not list(tmp_path.iterdir())
 
 
@@ -144,6 +142,5 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(UserError, match="No space left"):
-        export_voxels(path, np.ones((2, 2, 2)))
+    refused("No space left", export_voxels, path, np.ones((2, 2, 2)))
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.ply"]

@@ -1,9 +1,6 @@
 """Figures: what they show, that they can be read, and that none is left behind."""
 
 import gc
-import os
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from nvc_jax import plots
-from nvc_jax.core.errors import UserError
 from nvc_jax.plots import drawing as draw
 from nvc_jax.plots.latents import latent_scatter
 from tests.figures import legend, texts
+from tests.processes import run_python
+from tests.refusals import refused
 
 RNG = np.random.default_rng(0)
 
@@ -44,7 +42,9 @@ def _small_figures():
 # --- Resources ------------------------------------------------------------------------------------
 
 ROUNDS = """
-import sys
+import os, sys
+for name in ("DISPLAY", "MPLBACKEND"):
+    os.environ.pop(name, None)
 import numpy as np
 from nvc_jax import plots
 from nvc_jax.plots.latents import latent_scatter
@@ -59,11 +59,7 @@ assert matplotlib.pyplot.get_fignums() == []
 
 
 def test_saving_without_a_display_leaves_no_figure_open(tmp_path):
-    env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}
-    command = [sys.executable, "-c", ROUNDS, str(tmp_path / "a.png")]
-    root = Path(__file__).parents[2]
-    result = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    run_python("-c", ROUNDS, tmp_path / "a.png")
 
 
 def test_figures_are_freed_with_their_last_reference():
@@ -183,18 +179,15 @@ def test_gallery_without_decoded_anchors_has_the_other_images_alone():
     np.testing.assert_allclose(_image(axes)[::3, ::3, 0], np.arange(1, 7).reshape(2, 3) / 8)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0  (n=3)", "1  (n=0)"]
     assert not len(axes.get_xticklabels())
-    with pytest.raises(UserError, match=r"\(2, 3, 2, 2, 1\) and \(3,\)"):
-        plots.anchor_gallery(None, images, [3, 0, 1])
+    refused(r"\(2, 3, 2, 2, 1\) and \(3,\)", plots.anchor_gallery, None, images, [3, 0, 1])
 
 
 def test_mismatched_images_are_refused():
     images = np.zeros((3, 2, 2, 1))
-    with pytest.raises(UserError, match=r"\(3, 2, 2, 1\) and \(2, 2, 2, 1\)"):
-        plots.example_grid({"input": images, "output": images[:2]})
-    with pytest.raises(UserError, match=r"\(2,\)"):
-        plots.anchor_gallery(images, images[:, None], [1, 2])
-    with pytest.raises(UserError, match="no images"):
-        plots.example_grid({})
+    message = r"\(3, 2, 2, 1\) and \(2, 2, 2, 1\)"
+    refused(message, plots.example_grid, {"input": images, "output": images[:2]})
+    refused(r"\(2,\)", plots.anchor_gallery, images, images[:, None], [1, 2])
+    refused("no images", plots.example_grid, {})
     assert "no examples" in texts(plots.example_grid({"input": images[:0]}))
 
 
@@ -243,8 +236,7 @@ def test_usage_without_labels():
     assert "2 of 2 used, n = 8, perplexity 2.0" in texts(figure)
     assert legend(figure) == ["equal usage"]
     assert "0 of 2 used, n = 0" in texts(plots.anchor_usage([0, 0]))
-    with pytest.raises(UserError, match="one label per column"):
-        plots.anchor_usage([4, 4], ["cat"])
+    refused("one label per column", plots.anchor_usage, [4, 4], ["cat"])
 
 
 def test_curves_group_prefixes_and_take_the_later_record_of_a_step():
@@ -308,5 +300,4 @@ def test_save_makes_folders_and_replaces_in_one_piece(tmp_path, monkeypatch):
 def test_save_by_suffix(tmp_path):
     figure = plots.anchor_usage([1, 2])
     assert plots.save(figure, tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
-    with pytest.raises(UserError, match=r"a\.txt"):
-        plots.save(figure, tmp_path / "a.txt")
+    refused(r"a\.txt", plots.save, figure, tmp_path / "a.txt")

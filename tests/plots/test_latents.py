@@ -9,10 +9,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from nvc_jax import plots
-from nvc_jax.core.errors import UserError
 from nvc_jax.plots import drawing as draw
 from nvc_jax.plots.latents import latent_scatter, latent_scatters
 from tests.figures import legend, texts
+from tests.refusals import refused
 
 RNG = np.random.default_rng(0)
 
@@ -141,7 +141,5 @@ def test_scatters_share_one_embedding(monkeypatch):
 
 
 def test_scatter_refuses_mismatched_input():
-    with pytest.raises(UserError, match=r"\(3, 2\) and \(2,\)"):
-        latent_scatter(np.zeros((3, 2)), [0, 1])
-    with pytest.raises(UserError, match="'umap'"):
-        latent_scatter(np.zeros((3, 2)), [0, 1, 2], method="umap")
+    refused(r"\(3, 2\) and \(2,\)", latent_scatter, np.zeros((3, 2)), [0, 1])
+    refused("'umap'", latent_scatter, np.zeros((3, 2)), [0, 1, 2], method="umap")

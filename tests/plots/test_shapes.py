@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nvc_jax import plots
-from nvc_jax.core.errors import UserError
 from nvc_jax.plots.shapes import SIZE, render_points, render_volumes
+from tests.refusals import refused
 
 RED, GREEN = 4, 3  # the fourth and third color are red and green
 RNG = np.random.default_rng(0)
@@ -37,13 +37,15 @@ def is_green(picture):
     return picture[..., 1] > picture[..., 0] + 0.1
 
 
+def assert_pictures(pictures):
+    assert pictures.shape == (2, 3, SIZE, SIZE, 3) and pictures.dtype == np.float32
+    assert pictures.min() >= 0 and pictures.max() <= 1
+
+
 def test_volumes_of_any_outer_shape_give_pictures_in_range():
     volumes = RNG.random((2, 3, 5, 4, 6)) < 0.3
     pictures = render_volumes(volumes)
-    assert pictures.shape == (2, 3, SIZE, SIZE, 3)
-    assert pictures.dtype == np.float32
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
+    assert_pictures(pictures)
     np.testing.assert_array_equal(pictures, render_volumes(volumes))
     np.testing.assert_array_equal(pictures[1, 2], render_volumes(volumes[1, 2]))
     assert render_volumes(volumes[:0]).shape == (0, 3, SIZE, SIZE, 3)
@@ -79,13 +81,8 @@ def silhouette(volume):
     """Pixels whose center some voxel covers, voxel by voxel: convex hulls of projected corners."""
     azimuth, elevation = np.radians([32.0, 24.0])
     right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
-    up = np.array(
-        [
-            -np.sin(azimuth) * np.sin(elevation),
-            np.cos(elevation),
-            -np.cos(azimuth) * np.sin(elevation),
-        ]
-    )
+    low, high = -np.sin(elevation), np.cos(elevation)
+    up = np.array([np.sin(azimuth) * low, high, np.cos(azimuth) * low])
     scale = SIZE / np.abs(up).sum()
     row, column = np.indices((SIZE, SIZE)) + 0.5
     covered = np.zeros((SIZE, SIZE), bool)
@@ -154,10 +151,8 @@ def test_what_is_farther_away_is_paler():
 
 
 def test_probabilities_are_refused():
-    with pytest.raises(UserError, match="threshold"):
-        render_volumes(np.zeros((4, 4, 4), np.float32))
-    with pytest.raises(UserError, match=r"\(4, 4\)"):
-        render_volumes(np.zeros((4, 4), bool))
+    refused("threshold", render_volumes, np.zeros((4, 4, 4), np.float32))
+    refused(r"\(4, 4\)", render_volumes, np.zeros((4, 4), bool))
 
 
 # --- Points ---------------------------------------------------------------------------------------
@@ -169,10 +164,7 @@ def test_points_of_any_outer_shape_give_pictures_in_range():
     points = RNG.normal(size=(2, 3, 40, 6)).astype(np.float32)
     labels = RNG.integers(0, 256, (2, 3, 40), np.uint8)
     pictures = render_points(points, labels)
-    assert pictures.shape == (2, 3, SIZE, SIZE, 3)
-    assert pictures.dtype == np.float32
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
+    assert_pictures(pictures)
     np.testing.assert_array_equal(pictures, render_points(points[..., :3], labels))
     np.testing.assert_array_equal(pictures[1, 2], render_points(points[1, 2], labels[1, 2]))
     # The order of the points is no information.
@@ -245,12 +237,10 @@ def test_labels_have_colors_and_unknown_ones_are_gray():
 
 
 def test_points_that_do_not_fit_are_refused():
-    with pytest.raises(UserError, match=r"\(4, 3\), \(5,\) and \(4, 3\)"):
-        render_points(np.zeros((4, 3)), np.zeros(5, int))
-    with pytest.raises(UserError, match=r"\(4, 2\)"):
-        render_points(np.zeros((4, 2)))
-    with pytest.raises(UserError, match=r"\(2, 4, 3\), \(2, 4\) and \(3, 4, 3\)"):
-        render_points(np.zeros((2, 4, 3)), frame=np.zeros((3, 4, 3)))
+    refused(r"\(4, 3\), \(5,\) and \(4, 3\)", render_points, np.zeros((4, 3)), np.zeros(5, int))
+    refused(r"\(4, 2\)", render_points, np.zeros((4, 2)))
+    message = r"\(2, 4, 3\), \(2, 4\) and \(3, 4, 3\)"
+    refused(message, render_points, np.zeros((2, 4, 3)), frame=np.zeros((3, 4, 3)))
 
 
 def test_the_figures_take_the_pictures():

@@ -1,8 +1,6 @@
 """The programs' command lines: what a mistake prints, its exit code, and what it leaves alone."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import leaves
 from nvc_jax.programs import cli, eval, meshes, train
 from nvc_jax.training import parallel
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT, run_python
+from tests.refusals import refused
 
 
 @pytest.fixture
@@ -50,15 +48,8 @@ def parse(*arguments):
 
 
 def test_overrides_in_both_spellings_and_the_last_one_counts():
-    flags, config = parse(
-        "--config=mnist",
-        "--config.seed=3",
-        "--config.model.logvar_min",
-        "-4",
-        "--workdir=w",
-        "--config.data.dir=a=b c",
-        "--config.seed=5",
-    )
+    given = ["--config=mnist", "--config.seed=3", "--config.model.logvar_min", "-4", "--workdir=w"]
+    flags, config = parse(*given, "--config.data.dir=a=b c", "--config.seed=5")
     assert (config.seed, config.model.logvar_min, config.data.dir) == (5, -4.0, "a=b c")
     assert (flags.workdir, flags.config) == ("w", "mnist")
 
@@ -211,11 +202,8 @@ def test_interrupt_and_error_codes(monkeypatch, capsys):
 
         return cli.run(main)
 
-    assert [fail(cli.UsageError("a")), fail(UserError("b")), fail(KeyboardInterrupt())] == [
-        2,
-        1,
-        130,
-    ]
+    errors = (cli.UsageError("a"), UserError("b"), KeyboardInterrupt())
+    assert [fail(error) for error in errors] == [2, 1, 130]
     assert capsys.readouterr().err == "error: a\nerror: b\nInterrupted.\n"
     with pytest.raises(ZeroDivisionError):  # a mistake of ours keeps its traceback
         fail(ZeroDivisionError())
@@ -230,15 +218,8 @@ def test_interrupt_and_error_codes(monkeypatch, capsys):
 )
 def test_program_tells_without_traceback_or_work_directory(tmp_path, argument, code, part):
     config = f"--config={ROOT / 'configs' / 'digits.py'}"
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), config, "--workdir=run", argument],
-        cwd=tmp_path,
-        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == code
+    program = (ROOT / "train.py", config, "--workdir=run", argument)
+    result = run_python(*program, cwd=tmp_path, code=code, JAX_ENABLE_COMPILATION_CACHE="false")
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert part in result.stderr and result.stdout == ""
     assert list(tmp_path.iterdir()) == []
@@ -255,11 +236,9 @@ def test_processes_that_cannot_find_each_other_tell_what_to_give(monkeypatch):
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)
     before = jax.config.values["jax_enable_preemption_service"]
-    with pytest.raises(UserError, match=r"did not find each other .* give --coordinator="):
-        parallel.initialize()
+    refused(r"did not find each other .* give --coordinator=", parallel.initialize)
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
-    with pytest.raises(UserError, match="JAX_NUM_PROCESSES is 'two': set it to a number"):
-        parallel.initialize()
+    refused("JAX_NUM_PROCESSES is 'two': set it to a number", parallel.initialize)
     jax.config.update("jax_enable_preemption_service", before)
     assert not parallel.is_distributed()
 

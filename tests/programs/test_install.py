@@ -1,12 +1,8 @@
 """The package as pip installs it: what is in it, and that it works away from the checkout."""
 
 import importlib.metadata
-import os
 import re
 import shutil
-import subprocess
-import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -14,21 +10,11 @@ import pytest
 import yaml
 
 import nvc_jax
+from tests.extras import EXTRAS, WITHOUT_EXTRAS
+from tests.processes import ROOT, run_python
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILT = ("nvc_jax", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 USE = """
-import importlib, pkgutil, sys
-
-EXTRAS = ("grain", "array_record", "tensorflow_datasets", "importlib_resources", "trimesh", "h5py",
-          "sentencepiece", "sacrebleu", "plotly", "tensorboard")
-
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in EXTRAS:
-            raise ModuleNotFoundError(f"no {name}", name=name)
-
-sys.meta_path.insert(0, Refused())
 import nvc_jax
 from nvc_jax.config import load_config
 
@@ -40,19 +26,6 @@ print(nvc_jax.__file__)
 """
 
 
-def run(folder, *command, **environment):
-    result = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder with what the wheel holds."""
@@ -61,7 +34,7 @@ def installed(tmp_path_factory):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
     build = "from setuptools.build_meta import build_wheel; build_wheel('.')"
-    run(source, "-c", build, PYTHONWARNINGS="default")
+    run_python("-c", build, cwd=source, PYTHONWARNINGS="default")
     (wheel,) = source.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(target)
     return target
@@ -81,7 +54,8 @@ def test_every_file_is_installed(installed):
 
 def test_the_core_works_from_any_folder_and_without_extras(installed, tmp_path):
     names = ["digits", "furniture:voxels", "translation:iwslt"]
-    told = run(tmp_path, "-c", USE, *names, PYTHONPATH=str(installed))
+    program = ("-c", WITHOUT_EXTRAS + USE, *names)
+    told = run_python(*program, cwd=tmp_path, PYTHONPATH=str(installed)).stdout
     assert Path(told.strip()).parent == installed / "nvc_jax"
 
 
@@ -95,11 +69,8 @@ def test_commands_are_programs(installed):
 
 def test_every_extra_that_is_named_exists():
     text = "".join(path.read_text() for path in (ROOT / "nvc_jax").rglob("*.py"))
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
     named = set(re.findall(r'extra="(\w+)"|nvc_jax\[(\w+)\]', text))
-    assert {"".join(pair) for pair in named} == {"data", "report", "shapes", "text"} <= set(extras)
+    assert {"".join(pair) for pair in named} == {"data", "report", "shapes", "text"} <= set(EXTRAS)
 
 
 def test_citation_is_of_this_version():

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import nvc_jax
+from tests.processes import ROOT, run_python
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "nvc_jax").rglob("*.py"))
 
 # A room imports itself and rooms of the layers above it in this list.
@@ -110,20 +107,6 @@ def used_names(path: Path) -> set[str]:
     return imported_names(path) | spelled | via_lax
 
 
-def run_python(code: str, tmp_path: Path) -> str:
-    """Runs code in a fresh interpreter, away from the repository, and returns what it printed."""
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 NO_NETWORK = """
 import socket, sys
 def refuse(*_): raise AssertionError("an import opens a connection")
@@ -137,12 +120,13 @@ print(*sorted({"tensorflow", "torch", "sklearn", "matplotlib"} & set(sys.modules
 
 
 def test_import_is_light(tmp_path):
-    assert run_python(f"{NO_NETWORK}import nvc_jax{REPORT}", tmp_path).split() == []
+    told = run_python("-c", f"{NO_NETWORK}import nvc_jax{REPORT}", cwd=tmp_path).stdout
+    assert told.split() == []
 
 
 def test_no_module_touches_a_device_or_needs_tensorflow(tmp_path):
     imports = "\n".join(f"import {name}" for name in MODULES)
-    loaded = run_python(f"{NO_NETWORK}{imports}{REPORT}", tmp_path).split()
+    loaded = run_python("-c", f"{NO_NETWORK}{imports}{REPORT}", cwd=tmp_path).stdout.split()
     assert not {"tensorflow", "torch"} & set(loaded)
 
 

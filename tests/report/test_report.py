@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.report import Report, pictures, points, to_html, write_report
+from tests.refusals import refused
 from tests.reports import EVIL, evil, full, images, small
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -247,17 +247,13 @@ def test_pictures_that_fit_in_no_format_are_cut_off():
 
 
 def test_arrays_that_disagree_are_refused():
-    with pytest.raises(UserError, match="9 mean, 8 assignment"):
-        small(assignment=np.zeros(8, np.int64))
-    with pytest.raises(UserError, match="3 anchors, 2 decoded"):
-        small(decoded=images(2))
-    with pytest.raises(UserError, match="2 input, 1 output"):
-        small(examples={"input": ["a", "b"], "output": ["c"]})
+    refused("9 mean, 8 assignment", small, assignment=np.zeros(8, np.int64))
+    refused("3 anchors, 2 decoded", small, decoded=images(2))
+    refused("2 input, 1 output", small, examples={"input": ["a", "b"], "output": ["c"]})
 
 
 def test_page_is_written(tmp_path, page):
     path = write_report(tmp_path / "report.html", full())
     assert path.read_text("utf-8") == page
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
-    with pytest.raises(UserError, match="could not be written"):
-        write_report(tmp_path / "none" / "report.html", small())
+    refused("could not be written", write_report, tmp_path / "none" / "report.html", small())
