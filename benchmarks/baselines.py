@@ -4,6 +4,7 @@ Most give what a decoder would give, and the task scores it as it scores a model
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -44,6 +45,12 @@ WINDOW = 16
 """Width and depth, in voxels, of the window that parts of a scene are compared in."""
 
 
+@partial(jax.jit, static_argnums=0)
+def _measure(task: Task, batch: dict[str, jax.Array], output: Any) -> dict[str, jax.Array]:
+    no_latent: Any = None
+    return task.metrics(Outputs(output, no_latent), task.prepare(batch))
+
+
 def score(
     task: Task, source: Source, output: Callable[[np.ndarray], Any], batch_size: int = 32
 ) -> dict[str, float]:
@@ -58,17 +65,11 @@ def score(
     Returns:
       Means over examples of the task's measures, and its summary of them all.
     """
-    no_latent: Any = None
-
-    @jax.jit
-    def measure(batch: dict[str, jax.Array], output: Any) -> dict[str, jax.Array]:
-        return task.metrics(Outputs(output, no_latent), task.prepare(batch))
-
     parts = []
     for start in range(0, len(source), batch_size):
         ids = np.arange(start, min(start + batch_size, len(source)))
         batch = source.gather(ids)
-        measured = jax.device_get(measure(batch, output(ids)))
+        measured = jax.device_get(_measure(task, batch, output(ids)))
         parts.append({**measured, "label": batch["label"]})
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {**means_of(joined), **task.summary(joined, source)}
@@ -91,6 +92,13 @@ def nearest_by_iou(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
     return np.divide(both, either, out=np.ones_like(both), where=either > 0).argmax(axis=1)
 
 
+@jax.jit
+def _distances(cloud: jax.Array, others: jax.Array) -> jax.Array:
+    """Chamfer distance from one cloud `[P, 3]` to each of others, `[M]`."""
+    alike = jnp.broadcast_to(cloud, (others.shape[0], *cloud.shape))
+    return chamfer_distance(alike, others, variant="l1")
+
+
 def nearest_clouds(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Number of the reference of smallest Chamfer distance (`l1`) to each query.
 
@@ -104,16 +112,10 @@ def nearest_clouds(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
       int64 `[N]`.
     """
     few = [x[:, :: max(x.shape[1] // SEARCH_POINTS, 1)] for x in (queries, references)]
-
-    @jax.jit
-    def distances(query: jax.Array, others: jax.Array) -> jax.Array:
-        alike = jnp.broadcast_to(query, (others.shape[0], *query.shape))
-        return chamfer_distance(alike, others, variant="l1")
-
     nearest = np.empty(len(queries), np.int64)
     for i, query in enumerate(queries):
-        likely = np.argsort(distances(few[0][i], few[1]))[:SHORTLIST]
-        nearest[i] = likely[np.argmin(distances(query, references[likely]))]
+        likely = np.argsort(_distances(few[0][i], few[1]))[:SHORTLIST]
+        nearest[i] = likely[np.argmin(_distances(query, references[likely]))]
     return nearest
 
 

@@ -1,5 +1,7 @@
 """What is counted where speed is measured, and what is printed and kept."""
 
+import jax
+import numpy as np
 import pytest
 
 from benchmarks import speed
@@ -32,7 +34,14 @@ def test_products_of_an_mlp_step_by_hand():
     assert found[4:6] == [(2, 5, 3), (5, 3, 2)] and found[-1] == (3, 5, 2) and len(found) == 11
 
 
+def test_every_term_that_is_timed_exists():
+    arrays = [jax.ShapeDtypeStruct((4, 3), np.float32)] * 2
+    for term, options in speed.COST_TERMS.values():
+        jax.eval_shape(speed.loss_of({term: 1.0}, **options), *arrays)
+
+
 def test_rows_are_printed_and_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "COST_TERMS", {"pull": ("pull", {})})  # others take long to compile
     monkeypatch.setattr(speed, "rows_file", lambda name: tmp_path / f"{name}.csv")
     flags = ["--num_rounds=1", "--save"]
     assert speed.main(["products", "--sizes", "4x3x2", *flags]) == 0
