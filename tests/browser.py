@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import subprocess
@@ -30,16 +29,9 @@ class Page:
       path: the HTML file.
       profile: a folder for the browser.
       fragment: what follows `#` in the address.
-      size: (width, height) of the window in pixels.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        profile: Path,
-        fragment: str = "",
-        size: tuple[int, int] = (1280, 900),
-    ):
+    def __init__(self, path: Path, profile: Path, fragment: str = ""):
         assert CHROMIUM is not None
         self.problems: list[str] = []
         self._number, self._buffer, self._loaded = 0, b"", False
@@ -54,7 +46,7 @@ class Page:
         )
         try:
             self._attach()
-            self.resize(*size)
+            self.resize(1280, 900)
             self.open(path, fragment)
         except BaseException:
             self.close()
@@ -112,11 +104,6 @@ class Page:
                 "Input.dispatchKeyEvent",
                 type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
             )  # fmt: skip
-
-    def screenshot(self, path: Path) -> None:
-        """Writes a PNG of what the window shows."""
-        shot = self.call("Page.captureScreenshot")
-        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         self._number += 1

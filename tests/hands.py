@@ -54,6 +54,19 @@ def seen(example) -> np.ndarray:
     )
 
 
+def assert_shown(example, middle, there, rtol=1e-5, atol=0.0) -> None:
+    """The joints that are there are true and seen by their depth, the others at the center."""
+    expected = joints(OURS, middle)
+    np.testing.assert_array_equal(example["visible"], there)
+    np.testing.assert_allclose(example["joints"][there], expected[there], rtol=rtol, atol=atol)
+    np.testing.assert_array_equal(
+        example["joints"][~there], np.tile(example["center"], ((~there).sum(), 1))
+    )
+    near = example["center"][2] + 150 - expected[there, 2]
+    np.testing.assert_allclose(seen(example)[there, 0], 1 + near * 254 / 300, atol=0.51)
+    assert example["image"][0, 0, 0] == 0  # there is nothing else
+
+
 def first(source, number=0):
     """One example of a source, which is sent as reader processes get it."""
     sent = pickle.loads(pickle.dumps(source))

@@ -1,5 +1,6 @@
 """What tests ask of every source of examples, and files that several kinds of data come in."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,20 @@ def hdf5(path: Path, compression: str | None = None, **fields: Any) -> None:
     with h5py.File(path, "w") as file:
         for name, values in fields.items():
             file.create_dataset(name, data=values, compression=compression)
+
+
+def put(path: Path, content: str | bytes) -> Path:
+    """Writes a file, and the folders that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+class Harmful:
+    """What makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)

@@ -239,9 +239,8 @@ def test_progress_bar_shows_only_if_asked_for(blobs, capsys):
     assert "80/80" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_mistakes_are_told(blobs):
+    for options, message in [
         ({"n_clusters": 0}, "n_clusters"),
         ({"max_iter": 0}, "max_iter"),
         ({"hidden": ()}, "hidden"),
@@ -250,10 +249,8 @@ def test_progress_bar_shows_only_if_asked_for(blobs, capsys):
         ({"augment": -1.0}, "augment"),
         ({"scaling": "none"}, "scaling"),
         ({"n_clusters": 91}, "n_samples=90"),
-    ],
-)
-def test_mistakes_are_told(options, message, blobs):
-    refused(message, small(**options).fit, blobs[0])
+    ]:
+        refused(message, small(**options).fit, blobs[0])
 
 
 def test_unfitted_estimators_say_so():

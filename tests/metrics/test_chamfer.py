@@ -191,9 +191,8 @@ def test_integers_are_points_too():
     np.testing.assert_array_equal(found, with_gradient("l2")(X, Y)[0])
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
+def test_mistakes_are_told():
+    for changes, words in [
         ({"variant": "squared"}, "'squared': use one of l1, l2"),
         ({"x": X[0]}, r"\(2, 3\).*\[B, N, 3\]"),
         ({"y": np.zeros((1, 4, 6))}, r"\(1, 4, 6\)"),
@@ -201,7 +200,5 @@ def test_integers_are_points_too():
         ({"y": np.repeat(Y, 2, axis=0)}, "1 point clouds x and 2 y"),
         ({"x_mask": np.ones((1, 3), bool)}, r"bool \(1, 2\)"),
         ({"y_mask": np.ones((1, 3), np.int32)}, "int32"),
-    ],
-)
-def test_mistakes_are_told(changes, words):
-    refused(words, chamfer_distance, **{"x": X, "y": Y, "variant": "l1", **changes})
+    ]:
+        refused(words, chamfer_distance, **{"x": X, "y": Y, "variant": "l1", **changes})

@@ -101,37 +101,31 @@ def test_colors_from_0_to_1_are_scaled(tmp_path):
     np.testing.assert_array_equal(cloud.colors[:, :3], [[0, 128, 255], [0, 51, 255]])
 
 
-@pytest.mark.parametrize(
-    ("name", "volume", "message"),
-    [
+def test_mistakes_with_voxels(tmp_path):
+    for name, volume, message in [
         ("a.xyz", np.ones((2, 2, 2)), r"ends in .obj or .ply or .stl"),
         ("a", np.ones((2, 2, 2)), "ends in"),
         ("a.ply", np.zeros((2, 2, 2)), "nothing to export"),
         ("a.ply", np.zeros((0, 2, 2)), "nothing to export"),
         ("a.ply", np.ones((2, 2)), r"\[X, Y, Z\], got shape \(2, 2\)"),
         ("file/a.ply", np.ones((2, 2, 2)), "cannot be written"),
-    ],
-)
-def test_mistakes_with_voxels(tmp_path, name, volume, message):
-    (tmp_path / "file").touch()
-    refused(message, export_voxels, tmp_path / name, volume)
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    ]:
+        (tmp_path / "file").touch()
+        refused(message, export_voxels, tmp_path / name, volume)
+        assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "message"),
-    [
+def test_mistakes_with_points(tmp_path):
+    for name, fields, message in [
         ("a.stl", {"points": np.ones((2, 3))}, "ends in .ply or .obj"),
         ("a.ply", {"points": np.ones((0, 3))}, r"\[P, 3\]"),
         ("a.ply", {"points": np.ones((2, 4))}, r"\[P, 3\]"),
         ("a.ply", {"points": np.ones(3)}, r"\[P, 3\]"),
         ("a.ply", {"points": np.ones((2, 3)), "colors": np.ones((3, 3))}, r"\[P, 3\]"),
         ("a.obj", {"points": np.ones((2, 3)), "normals": np.ones((2, 2))}, r"\[P, 3\]"),
-    ],
-)
-def test_mistakes_with_points(tmp_path, name, fields, message):
-    refused(message, export_points, tmp_path / name, **fields)
-    assert not list(tmp_path.iterdir())
+    ]:
+        refused(message, export_points, tmp_path / name, **fields)
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Pickles of arrays: what Python and NumPy write is read, and nothing in a file is called."""
 
 import contextlib
-import os
 import pickle
 from typing import Any
 
@@ -11,20 +10,13 @@ import pytest
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.pickled_arrays import read_pickled_arrays
 from tests.refusals import refused
+from tests.sources import Harmful
 
 STORED: dict[int, dict[str, Any]] = {
     0: {"a": np.arange(6, dtype=np.float64).reshape(2, 3), "b": [np.array([True, False]), 3]},
     17: {"a": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "c": (np.float32([1.5]), "é", None)},
     2: {"big": np.arange(3, dtype=">i4"), "empty": np.zeros((0, 3))},
 }
-
-
-class Caller:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -60,7 +52,7 @@ def test_files_of_python_2_and_older_numpy(tmp_path):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_nothing_in_a_file_is_called(tmp_path, protocol):
     path, made = tmp_path / "a.pickle", tmp_path / "made"
-    path.write_bytes(pickle.dumps({0: Caller(str(made))}, protocol))
+    path.write_bytes(pickle.dumps({0: Harmful(made)}, protocol))
     refused(r"a\.pickle asks for \w+\.mkdir: only arrays of numbers", read_pickled_arrays, path)
     assert not made.exists()
     pickle.loads(path.read_bytes())

@@ -35,9 +35,8 @@ def test_arrays_keep_their_dtype_and_gain_a_channel(dtype):
     assert batch["label"].tolist() == [6]
 
 
-@pytest.mark.parametrize(
-    ("image", "label", "message"),
-    [
+def test_wrong_arrays_are_told():
+    for image, label, message in [
         (np.zeros((5, 784)), None, r"got shape \(5, 784\); reshape"),
         (np.zeros((0, 2, 2)), None, "no example in it"),
         (np.zeros((5, 2, 2), np.int64), None, "got dtype int64; convert"),
@@ -46,10 +45,8 @@ def test_arrays_keep_their_dtype_and_gain_a_channel(dtype):
         (np.zeros((5, 2, 2)), np.zeros(4, int), r"labels are integers \[5\].*got shape \(4,\)"),
         (np.zeros((5, 2, 2)), np.zeros((5, 1), int), r"got shape \(5, 1\)"),
         (np.zeros((5, 2, 2)), np.zeros(5), "of float64"),
-    ],
-)
-def test_wrong_arrays_are_told(image, label, message):
-    refused(f"^here: .*{message}", ArraySource, image, label, "here")
+    ]:
+        refused(f"^here: .*{message}", ArraySource, image, label, "here")
 
 
 POINTS = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
@@ -81,19 +78,16 @@ def test_fields_without_labels_have_none():
     assert class_names_of(source) == point_class_names_of(source) == ()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_wrong_fields_are_told():
+    for changes, message in [
         ({"points": POINTS[:1]}, "one length, got .*'points': 1, 'point_label': 2"),
         ({"label": np.zeros(3, int)}, r"labels are integers \[2\].*got shape \(3,\)"),
         ({"label": np.zeros(2)}, r"labels are integers \[2\].*got shape \(2,\) of float64"),
         ({"label": np.zeros((2, 1), int)}, r"labels are integers \[2\].*got shape \(2, 1\)"),
         ({"label": np.array(["a", "b"])}, "labels are integers .* of <U1"),
         ({"points": POINTS[:0], "point_label": PARTS[:0], "label": PARTS[:0]}, "no example"),
-    ],
-)
-def test_wrong_fields_are_told(changes, message):
-    refused(f"^here: .*{message}", clouds, **changes)
+    ]:
+        refused(f"^here: .*{message}", clouds, **changes)
 
 
 @pytest.mark.parametrize(
@@ -196,16 +190,13 @@ def test_fitting_batch_passes_with_more_fields():
     check_batch_fields({**FITTING, "id": np.zeros(4)}, SPEC)
 
 
-@pytest.mark.parametrize(
-    ("batch", "got"),
-    [
+def test_other_batch_is_told_with_what_was_got_and_expected():
+    for batch, got in [
         ({"img": FITTING["image"], "label": FITTING["label"]}, r"img \[b, 2, 3, 1\] uint8, label"),
         ({**FITTING, "image": np.zeros((4, 3, 2, 1), np.uint8)}, r"image \[b, 3, 2, 1\] uint8"),
         ({**FITTING, "image": np.zeros((4, 2, 3, 1), "f4")}, r"image \[b, 2, 3, 1\] float32"),
         ({"image": FITTING["image"]}, r"image \[b, 2, 3, 1\] uint8\."),
         ({}, "nothing"),
-    ],
-)
-def test_other_batch_is_told_with_what_was_got_and_expected(batch, got):
-    expected = r"expected image \[b, 2, 3, 1\] uint8, label \[b\] int32; "
-    refused(expected + f"got {got}", check_batch_fields, batch, SPEC)
+    ]:
+        expected = r"expected image \[b, 2, 3, 1\] uint8, label \[b\] int32; "
+        refused(expected + f"got {got}", check_batch_fields, batch, SPEC)

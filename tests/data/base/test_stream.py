@@ -78,9 +78,8 @@ def test_collect_of_a_generator_would_lose_batches():
     refused(r"iterated again.*anchors\.init", IterableSource(generator(3)).collect)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+def test_what_is_no_batch_is_told():
+    for data, message in [
         ([], "is empty"),
         (iter([]), "is empty"),
         ([np.zeros((8, 2, 3, 1))], "dict of arrays, got ndarray"),
@@ -90,10 +89,8 @@ def test_collect_of_a_generator_would_lose_batches():
             [{**batch(0), "label": np.zeros(7)}],
             r"one length.*'image': \(8, 2, 3, 1\), 'label': \(7,\)",
         ),
-    ],
-)
-def test_what_is_no_batch_is_told(data, message):
-    refused(message, IterableSource, data)
+    ]:
+        refused(message, IterableSource, data)
 
 
 @pytest.mark.parametrize(

@@ -45,17 +45,10 @@ def test_joints_in_mm_in_our_order(root, read, number, middle):
     source = read("icvl", "test", image_size=(120, 120))
     example = hands.first(source, number)
     there = np.array([name in NAMES for name in hands.OURS])
-    assert there.sum() == 16 and [hands.OURS[i] for i in np.flatnonzero(~there)] == [
-        "thumb base",
-        *(f"{finger} last" for finger in hands.FINGERS[1:]),
-    ]
-    np.testing.assert_array_equal(example["visible"], there)
-    expected = hands.joints(hands.OURS, middle)
-    np.testing.assert_allclose(example["joints"][there], expected[there], rtol=1e-4, atol=1e-3)
-    np.testing.assert_array_equal(example["joints"][~there], np.tile(example["center"], (5, 1)))
-    near = example["center"][2] + 150 - expected[there, 2]
-    np.testing.assert_allclose(hands.seen(example)[there, 0], 1 + near * 254 / 300, atol=0.51)
-    assert example["image"][0, 0, 0] == 0 and example["label"] == -1 and len(source) == 3
+    missing = ["thumb base", *(f"{finger} last" for finger in hands.FINGERS[1:])]
+    assert [hands.OURS[i] for i in np.flatnonzero(~there)] == missing
+    hands.assert_shown(example, middle, there, rtol=1e-4, atol=1e-3)
+    assert example["label"] == -1 and len(source) == 3
 
 
 def test_splits(root, sizes):

@@ -61,18 +61,10 @@ def root(tmp_path):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_scored_points_take_the_places_of_our_joints(root, read, number):
-    source = read("nyu_hands", "test", image_size=(128, 128))
-    example = hands.first(source, number)
+    example = hands.first(read("nyu_hands", "test", image_size=(128, 128)), number)
     names = {"wrist", *SCORED.values()}
-    scored = np.array([name in names for name in hands.OURS])
-    np.testing.assert_array_equal(example["visible"], scored)
-    expected = hands.joints(hands.OURS, MIDDLES[number])
-    np.testing.assert_allclose(example["joints"][scored], expected[scored], rtol=1e-5)
-    np.testing.assert_array_equal(example["joints"][~scored], np.tile(example["center"], (9, 1)))
-    near = example["center"][2] + 150 - expected[:, 2]
-    shown = 1 + near * 254 / 300
-    np.testing.assert_allclose(hands.seen(example)[scored, 0], shown[scored], atol=0.51)
-    assert example["image"][0, 0, 0] == 0 and example["label"] == -1
+    hands.assert_shown(example, MIDDLES[number], np.array([n in names for n in hands.OURS]))
+    assert example["label"] == -1
 
 
 def test_splits(root, sizes):

@@ -4,7 +4,6 @@ import gzip
 import pickle
 import struct
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from sklearn.datasets import load_digits
 from nvc_jax.data.images.arrays import read_idx_file
 from tests.processes import run_python
 from tests.refusals import refused
-from tests.sources import everything, take
+from tests.sources import Harmful, everything, take
 
 IMAGES = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3)
 LABELS = np.array([3, 1, 0, 2])
@@ -46,16 +45,16 @@ def test_label_is_optional(tmp_path, read, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "files"),
+    ("kind", "split", "files"),
     [
-        ("npz", ["test.npz"]),
-        ("npy", ["test_image.npy"]),
-        ("idx", ["t10k-images-idx3-ubyte.gz", "labels-idx1"]),
+        ("npz", "train", ["test.npz"]),
+        ("npy", "train", ["test_image.npy"]),
+        ("idx", "test", ["t10k-images-idx3-ubyte.gz", "labels-idx1"]),
     ],
 )
-def test_missing_file_names_folder_files_and_remedy(tmp_path, read, kind, files):
+def test_missing_file_names_folder_files_and_remedy(tmp_path, read, kind, split, files):
     for folder in (tmp_path, tmp_path / "missing"):
-        told = refused(None, read, kind, "test", dir=str(folder))
+        told = refused(None, read, kind, split, dir=str(folder))
         assert all(part in told for part in (str(folder), *files, "data.dir"))
         assert ("folder is missing" in told) != (folder == tmp_path)
 
@@ -94,21 +93,11 @@ def test_damage_is_told_and_never_a_traceback(tmp_path, read, messages, kind, sa
     assert len(told) > 3 * len(good) / 4 / 3 and all(str(path) in message for message in told)
 
 
-class Payload:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 @kinds
 @pytest.mark.parametrize("field", ["image", "label"])
 def test_pickled_objects_are_refused_and_not_run(tmp_path, read, kind, field):
     trace = tmp_path / "trace"
-    objects = np.array([Payload(trace)] * 4, object)
+    objects = np.array([Harmful(trace)] * 4, object)
     fields = {"image": IMAGES, "label": LABELS, field: objects}
     write(tmp_path, kind, **fields)
     refused("cannot be read", read, kind, "train")

@@ -174,16 +174,13 @@ def test_without_splits_a_fixed_fifth_is_for_the_test(tmp_path, read):
     assert sorted(train + test) == list(range(10)) and len(test) == 2 and test == again
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_mistakes_are_told(tmp_path, read):
+    for changes, message in [
         ({"dir": "nowhere"}, "folder 'nowhere' is missing"),
         ({}, "no readable PNG or JPEG file in it, got 1 files"),
         ({"channels": 4}, "data.channels is 4: use 1, 3, or 0"),
         ({"image_size": (28,)}, r"data.image_size is \(28,\)"),
         ({"image_size": (28, 0)}, r"data.image_size is \(28, 0\)"),
-    ],
-)
-def test_mistakes_are_told(tmp_path, read, changes, message):
-    (tmp_path / "notes.txt").touch()
-    refused(message, read, "folder", "train", **changes)
+    ]:
+        (tmp_path / "notes.txt").touch()
+        refused(message, read, "folder", "train", **changes)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nvc_jax.data import open_source
-from tests.sources import everything, take
+from tests.sources import Harmful, everything, take
 
 H, W = 120, 80
 CAMERA = {"fx_depth": 70.5, "fy_depth": 71.5, "mx_depth": 39.0, "my_depth": 30.0}
@@ -19,11 +19,6 @@ POSE = np.array([[1.0, 0, 0, 1], [0, 0, 1, 2], [0, -1, 0, 1.5], [0, 0, 0, 1]])
 # one through the camera.
 WORLD = [[0, 0, 0.25], [0, 6.0, 0], [-2.0, 0, 0], [0, 0, 0], [0, 0, 1.5]]
 SEEN = [[0, 1.25, 0], [0, 0, 4.0], [-3.0, 0, 0]]
-
-
-class Harmful:
-    def __reduce__(self):
-        return pytest.fail, ("a file ran code",)
 
 
 def color_of(ids):
@@ -69,7 +64,7 @@ def write_scene(root, name, frames, ids=None, planes=WORLD):
     (scene / f"{name}.txt").write_text("\n".join([*lines, "sceneType = Office  "]))
     np.save(scene / "annotation" / "planes.npy", np.array(planes, np.float64))
     with (scene / "annotation" / "plane_info.npy").open("wb") as file:
-        np.save(file, np.array([Harmful()], object), allow_pickle=True)
+        np.save(file, np.array([Harmful(root / "made")], object), allow_pickle=True)
     return scene
 
 
@@ -86,7 +81,8 @@ def root(tmp_path):
     write_scene(tmp_path, "scene0001_00", [0, 2, 10])
     write_scene(tmp_path, "scene0003_00", [7, 8])  # number 1 of those that are there
     write_scene(tmp_path, "scene0005_00", [10, 11, 12])
-    return tmp_path
+    yield tmp_path
+    assert not (tmp_path / "made").exists()  # no file ran code
 
 
 @pytest.mark.parametrize(("size", "factor"), [((0, 0), 1), ((60, 40), 2)])

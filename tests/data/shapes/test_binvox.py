@@ -9,7 +9,7 @@ import pytest
 from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.shapes.binvox import parse_binvox
 from tests.refusals import refused
-from tests.sources import everything, take
+from tests.sources import everything, put, take
 
 
 def runs(values):
@@ -35,8 +35,7 @@ def encoded(volume, version=1, transform=True):
 
 
 def write(path, volume):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded(volume))
+    put(path, encoded(volume))
 
 
 def numbered(count, size=2):
@@ -79,9 +78,8 @@ def test_long_runs_and_values_of_version_2():
 GOOD = encoded(numbered(1)[0])
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+def test_wrong_content_is_told():
+    for data, message in [
         (b"", "not a binvox file"),
         (b"#binvox 3" + GOOD[9:], "not a binvox file"),
         (b"\x93NUMPY" + GOOD, "not a binvox file"),
@@ -94,10 +92,8 @@ GOOD = encoded(numbered(1)[0])
         (GOOD[:-1], "cut short"),
         (GOOD[:-2], "expected 8 voxels .* got 1"),
         (GOOD + bytes([1, 2]), "expected 8 voxels .* got 10"),
-    ],
-)
-def test_wrong_content_is_told(data, message):
-    assert "file.binvox" in refused(message, parse_binvox, data, "file.binvox")
+    ]:
+        assert "file.binvox" in refused(message, parse_binvox, data, "file.binvox")
 
 
 def test_damaged_files_never_give_a_traceback(messages):

@@ -69,18 +69,15 @@ def test_tables():
     assert parse_table(b" \n", 3, "x").shape == (0, 3)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
+def test_wrong_tables_are_told():
+    for content, message in [
         (b"1 2 3\n4 5\n6 7 8 9\n", "a.pts is cut short or damaged: expected 3 numbers"),
         (b"1 2 x\n", "a.pts is cut short or damaged"),
         (b"\xff\xfe\x00", "a.pts is cut short or damaged"),
         (b"# 2 3\n", "a.pts is cut short or damaged"),
         (b"1 2\n3 4\n", "a.pts has 2 numbers a line, expected 3"),
-    ],
-)
-def test_wrong_tables_are_told(content, message):
-    refused(message, parse_table, content, 3, "a.pts")
+    ]:
+        refused(message, parse_table, content, 3, "a.pts")
 
 
 def test_labels_are_whole_numbers_of_the_range():

@@ -10,7 +10,7 @@ import pytest
 from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.shapes.epn import parse_distances
 from tests.refusals import refused
-from tests.sources import everything, hdf5, take
+from tests.sources import everything, hdf5, put, take
 
 FAR = 9.0
 
@@ -34,10 +34,7 @@ def field(shape=(2, 3, 4), **values):
 
 def write(root, kind, model, content):
     """One `.sdf` or `.df` file of the class 03."""
-    path = root / f"shapenet_dim32_{kind}" / "03" / f"{model}.{kind}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded(content))
-    return path
+    return put(root / f"shapenet_dim32_{kind}" / "03" / f"{model}.{kind}", encoded(content))
 
 
 @pytest.fixture
@@ -62,9 +59,8 @@ def test_x_runs_fastest():
     assert decoded.dtype == np.float32 and decoded.flags.c_contiguous
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+def test_wrong_content_is_told():
+    for data, message in [
         (b"", "header is incomplete"),
         (encoded(field())[:23], "header is incomplete"),
         (encoded(field())[:-1], "expected 120 bytes .* got 119"),
@@ -72,10 +68,8 @@ def test_x_runs_fastest():
         (struct.pack("<3Q", 0, 2, 2), r"\(0, 2, 2\)"),
         (struct.pack("<3Q", 2**63, 2**63, 2**63), "got 24"),
         (struct.pack(">3Q", 2, 3, 4) + encoded(field())[24:], "no distance field"),
-    ],
-)
-def test_wrong_content_is_told(data, message):
-    assert "some.sdf" in refused(message, parse_distances, data, "some.sdf")
+    ]:
+        assert "some.sdf" in refused(message, parse_distances, data, "some.sdf")
 
 
 def test_pairs_follow_the_lists(scans, read):

@@ -55,19 +55,16 @@ def test_a_cloud_is_drawn_alike_whatever_stands_beside_it():
     np.testing.assert_array_equal(as_clouds(given, (6, 3))[1:], as_clouds(given[1:], (6, 3)))
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
+def test_what_is_no_cloud_is_refused():
+    for given, message in [
         (np.zeros((2, 6, 4)), r"\[n, P, 3\], got shape \(2, 6, 4\)"),
         (np.zeros((6, 3)), r"got shape \(6, 3\)"),
         (np.zeros((2, 0, 3)), "cloud 0 is empty"),
         (np.stack([np.zeros((6, 3)), np.full((6, 3), np.nan)]), "cloud 1 is empty.*none is finite"),
         ([np.zeros((2, 3)), np.zeros((4, 3))], "different numbers of points"),
         ("chair", "one array of numbers"),
-    ],
-)
-def test_what_is_no_cloud_is_refused(given, message):
-    refused(message, as_clouds, given, (6, 3))
+    ]:
+        refused(message, as_clouds, given, (6, 3))
 
 
 def test_no_clouds_are_no_clouds():

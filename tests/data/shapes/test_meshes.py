@@ -12,6 +12,7 @@ from nvc_jax.data.shapes.meshes import convert_meshes, normalize, read_triangles
 from nvc_jax.programs.meshes import main
 from tests.processes import run_python
 from tests.refusals import refused
+from tests.sources import put
 
 # A box of 4 × 2 × 1 around (2, 1, 0.5), as quads counterclockwise from outside.
 CORNERS = np.array(
@@ -127,9 +128,7 @@ FILES = {
 
 def write(folder, files):
     for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        put(folder / name, content)
     return folder
 
 

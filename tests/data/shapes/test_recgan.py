@@ -8,7 +8,7 @@ import pytest
 from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.shapes.recgan import center_and_pool, parse_recgan_txt
 from tests.refusals import refused
-from tests.sources import everything, take
+from tests.sources import everything, put, take
 
 
 def save(path, shape, *occupied):
@@ -85,9 +85,8 @@ def test_reader_process_gets_paths(tmp_path, read):
 
 def test_text_volumes_of_the_first_version(tmp_path, read):
     for kind, text in (("25d", "0 61 3\n"), ("3d", "0 61 3\n44 0 46\n\n")):
-        path = tmp_path / "chair" / f"train_{kind}" / "voxel_grids_64"
-        path.mkdir(parents=True)
-        (path / "chair_0890_0_0_0_045_062_047.txt").write_text(text)
+        folder = tmp_path / "chair" / f"train_{kind}" / "voxel_grids_64"
+        put(folder / "chair_0890_0_0_0_045_062_047.txt", text)
     fields = read("recgan", "train").gather(np.array([0]))
     # Offsets: 19 / 2 → 9, 2 / 2 = 1, 17 / 2 → 8.
     assert np.argwhere(fields["partial"][0]).tolist() == [[9, 62, 11]]
@@ -101,9 +100,8 @@ def test_text_rows_are_x_y_z():
     assert np.argwhere(volume).tolist() == [[0, 0, 0], [1, 2, 3]]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_wrong_text_is_told():
+    for text, message in [
         ("", "3 whole numbers"),
         ("1 2", "3 whole numbers"),
         ("0 0 0\n1 2", "3 whole numbers"),
@@ -113,14 +111,12 @@ def test_text_rows_are_x_y_z():
         ("2 0 0", r"inside \(2, 3, 4\)"),
         ("0 -1 0", r"inside \(2, 3, 4\)"),
         ("0 0 inf", r"inside \(2, 3, 4\)"),
-    ],
-)
-def test_wrong_text_is_told(text, message):
-    assert "some.txt" in refused(message, parse_recgan_txt, text, (2, 3, 4), "some.txt")
+    ]:
+        assert "some.txt" in refused(message, parse_recgan_txt, text, (2, 3, 4), "some.txt")
 
 
-@pytest.mark.parametrize(("lost", "left"), [("25d", "3d"), ("3d", "25d")])
-def test_missing_partner_is_told(tmp_path, read, lost, left):
+@pytest.mark.parametrize("lost", ["25d", "3d"])
+def test_missing_partner_is_told(tmp_path, read, lost):
     folder = tmp_path / "P1_1_chair"
     save_pair(folder, "train_125", "a.npz")
     save_pair(folder, "train_125", "b.npz")
@@ -162,6 +158,5 @@ def test_wrong_volumes_are_told(tmp_path, read):
 @pytest.mark.parametrize("name", ["chair.txt", "chair_1_2.txt", "chair_1_2_x.txt"])
 def test_text_without_sizes_in_its_name_is_told(tmp_path, read, name):
     for kind in ("25d", "3d"):
-        (tmp_path / "chair" / f"train_{kind}").mkdir(parents=True)
-        (tmp_path / "chair" / f"train_{kind}" / name).write_text("0 0 0")
+        put(tmp_path / "chair" / f"train_{kind}" / name, "0 0 0")
     refused(f"{name}: expected a name", lambda: everything(read("recgan", "train")))

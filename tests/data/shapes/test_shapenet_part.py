@@ -16,7 +16,7 @@ from nvc_jax.data.shapes.shapenet_part import (
     read_shapenet_part,
 )
 from tests.refusals import refused
-from tests.sources import hdf5, take
+from tests.sources import hdf5, put, take
 
 SYNSETS = {"Airplane": "02691156", "Chair": "03001627", "Table": "04379243"}
 # The categories of two shapes of every split.
@@ -27,11 +27,6 @@ POINTS = np.array([[7, 6, 7], [3, 6, 7], [5, 8, 7], [5, 4, 7]], np.float64)
 PARTS = np.array([1, 3, 2, 3])
 START = {"Airplane": 0, "Chair": 12, "Table": 47}
 LABEL = {"Airplane": 0, "Chair": 4, "Table": 15}
-
-
-def put(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
 
 
 def rows(*columns):

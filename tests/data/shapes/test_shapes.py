@@ -135,9 +135,8 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 POINTS = np.zeros((3, 4, 3), np.float32)
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
+def test_wrong_fields_are_told(tmp_path, shape_options):
+    for fields, message in [
         ({}, "'voxels' or 'points'"),
         ({"normals": POINTS}, "'voxels' or 'points'"),
         ({"voxels": np.zeros((3, 10), np.uint8)}, "packed voxels"),
@@ -160,11 +159,9 @@ POINTS = np.zeros((3, 4, 3), np.float32)
         ({"points": POINTS, "label": np.array([0, -2, 0]), "label_names": NAMES}, "got -2 to 0"),
         ({"points": POINTS, "label_names": np.arange(3)}, "list of texts"),
         ({"points": POINTS[:0]}, "no example"),
-    ],
-)
-def test_wrong_fields_are_told(tmp_path, shape_options, fields, message):
-    np.savez(tmp_path / "shapes.npz", **fields)
-    assert "shapes.npz" in refused(message, read_shapes, shape_options(), "train")
+    ]:
+        np.savez(tmp_path / "shapes.npz", **fields)
+        assert "shapes.npz" in refused(message, read_shapes, shape_options(), "train")
 
 
 def test_missing_and_damaged_files_are_told(tmp_path, shape_options, messages):
@@ -218,9 +215,8 @@ def test_pairs_of_points_may_differ_in_number(tmp_path, read):
 CUBES = volumes(2, (2, 2, 2))
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
+def test_wrong_pairs_are_told(tmp_path, read):
+    for fields, message in [
         ({"partial": CUBES}, "no field 'complete'"),
         ({"complete": CUBES}, "no field 'partial'"),
         ({"partial": CUBES, "complete": CUBES[:, 1:]}, "one shape"),
@@ -229,11 +225,9 @@ CUBES = volumes(2, (2, 2, 2))
         ({"partial": POINTS, "complete": CUBES}, "partial are volumes"),
         ({"partial": CUBES, "complete": POINTS}, "complete are volumes"),
         ({"partial": POINTS, "complete": POINTS[:2]}, "one length"),
-    ],
-)
-def test_wrong_pairs_are_told(tmp_path, read, fields, message):
-    write_pairs(tmp_path, **fields)
-    assert str(tmp_path / "train.npz") in refused(message, read, "pairs", "train")
+    ]:
+        write_pairs(tmp_path, **fields)
+        assert str(tmp_path / "train.npz") in refused(message, read, "pairs", "train")
 
 
 def test_missing_pairs_are_told(read, tmp_path):

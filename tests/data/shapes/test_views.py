@@ -223,17 +223,14 @@ def test_partial_clouds(shapes):
     assert not np.array_equal(batch["partial"][0], batch["partial"][1])
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
+def test_no_view_is_told(shapes):
+    for make, message in [
         (lambda s: PartialVolumes(s, views=("up",)), "view is 'up'"),
         (lambda s: PartialVolumes(s, views=()), "no view"),
         (lambda s: PartialClouds(s, num_views=0, num_points=4), "1 or more views"),
         (lambda s: PartialClouds(s, num_views=1, num_points=0), "1 or more views and points"),
-    ],
-)
-def test_no_view_is_told(shapes, make, message):
-    refused(message, make, shapes)
+    ]:
+        refused(message, make, shapes)
 
 
 @pytest.mark.parametrize("make", [PartialVolumes, PartialClouds])

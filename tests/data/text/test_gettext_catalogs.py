@@ -10,7 +10,7 @@ from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.text.gettext_catalogs import read_gettext
 from nvc_jax.data.text.parallel_text import iterate_pairs
 from tests.refusals import refused
-from tests.sources import everything
+from tests.sources import everything, put
 
 HEADER = {"": "Content-Type: text/plain; charset=UTF-8\n"}
 NUMBERS = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht"]
@@ -30,19 +30,13 @@ def mo(messages, order="<", charset="utf-8"):
     return struct.pack(f"{order}{len(header) + len(tables)}I", *header, *tables) + data
 
 
-def write(root, files):
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
 @pytest.fixture
 def read(tmp_path, options):
     """Reads catalogs, and returns the pairs of all splits together by name of the catalog."""
 
     def run(files, split="", **changes):
-        write(tmp_path, files)
+        for name, content in files.items():
+            put(tmp_path / name, content)
         data = options("gettext", **{"max_words": 0, "holdout_every": 3, **changes})
         sources = [read_gettext(data, s) for s in ([split] if split else SPLITS)]
         return [

@@ -46,14 +46,11 @@ def test_reads_pairs_of_all_splits(read):
     assert list(iterate_pairs(read("test", test_split="train"))) == [PAIRS[0], PAIRS[2]]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_mistakes_are_told(read):
+    for changes, message in [
         ({"name": ""}, "needs data.name"),
         ({"name": "absent/de-en"}, "expected .*absent/de-en/VERSION/dataset_info.json"),
         ({"train_split": "other"}, "split 'other' cannot be read"),
         ({"target_language": "fr"}, "no feature 'fr', got de, en; set data.source_language"),
-    ],
-)
-def test_mistakes_are_told(read, changes, message):
-    refused(message, read, "train", **changes)
+    ]:
+        refused(message, read, "train", **changes)
