@@ -9,24 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nvc_jax.geometry.labels import UNKNOWN
-from nvc_jax.metrics.segmentation import (
-    class_miou,
-    instance_miou,
-    part_iou_counts,
-    pooled_accuracy,
-)
+from nvc_jax.metrics.segmentation import part_iou_counts, part_mious, pooled_accuracy
 from nvc_jax.metrics.translation import Score, bleu, bleu_tokenized_lowercase, chrf
 from nvc_jax.metrics.volumes import (
     ClassMeans,
-    Sweep,
     class_counts,
     class_means,
-    geometric_counts,
     iou,
     iou_mean,
-    iou_per_class,
     iou_pooled,
-    iou_sweep,
     mean_iou,
     occupancy_counts,
 )
@@ -49,7 +40,6 @@ __all__ = [
     "ClassMeans",
     "Score",
     "Silhouette",
-    "Sweep",
     "active_units",
     "ari",
     "bleu",
@@ -57,22 +47,18 @@ __all__ = [
     "chrf",
     "class_counts",
     "class_means",
-    "class_miou",
     "cluster_accuracy",
     "fit_mapping",
-    "geometric_counts",
-    "instance_miou",
     "iou",
     "iou_mean",
-    "iou_per_class",
     "iou_pooled",
-    "iou_sweep",
     "kmeans_accuracy",
     "knn_accuracy",
     "mean_iou",
     "nmi",
     "occupancy_counts",
     "part_iou_counts",
+    "part_mious",
     "pooled_accuracy",
     "silhouette",
 ]

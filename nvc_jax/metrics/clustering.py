@@ -17,6 +17,7 @@ from sklearn.metrics import (
     normalized_mutual_info_score,
     silhouette_score,
 )
+from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
@@ -65,12 +66,8 @@ def fit_mapping(
     """
     labels, clusters = _ids(labels, "labels"), _ids(clusters, "clusters")
     _check_same_length(labels=labels, clusters=clusters)
-    classes, label_index = np.unique(labels, return_inverse=True)
-    groups, group_index = np.unique(clusters, return_inverse=True)
-    flat = np.bincount(
-        group_index * len(classes) + label_index, minlength=len(groups) * len(classes)
-    )
-    counts = flat.reshape(len(groups), len(classes))
+    classes, groups = np.unique(labels), np.unique(clusters)
+    counts = contingency_matrix(clusters, labels)
     if kind == "hungarian":
         rows, columns = linear_sum_assignment(counts, maximize=True)
         shared = counts[rows, columns] > 0

@@ -1,8 +1,8 @@
 """How well planes are found: recall by depth and by normal, agreement of segmentations, depth errors.
 
 Published numbers differ in conventions, so these say theirs. Pixels that are unknown in the truth (255)
-count nowhere. What lies on no plane is either left out by the truth (`"ignore"`: only pixels that lie on a
-plane in the truth count, whatever was predicted there) or is one more segment (`"segment"`). The
+count nowhere. What lies on no plane is either left out by the truth (only pixels that lie on a plane in
+the truth count, whatever was predicted there) or is one more segment, see `contingency`. The
 variation of information is in bits, as PlanarReconstruction has it, or in any other base.
 
 Reference: Liu et al., "PlaneNet", 2018; Yu et al., "Single-Image Piece-wise Planar 3D Reconstruction via
@@ -19,14 +19,11 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.geometry.planes import NON_PLANAR, plane_depth, split_planes
 
-DEPTH_THRESHOLDS = tuple(np.round(np.arange(13) * 0.05, 2).tolist())
-"""0, 0.05 … 0.6 m."""
-
-NORMAL_THRESHOLDS = tuple((np.arange(13) * 2.5).tolist())
-"""0, 2.5 … 30 degrees."""
-
-TREATMENTS = ("ignore", "segment")
-"""Of what lies on no plane in the truth."""
+THRESHOLDS = {
+    "depth": tuple(np.round(np.arange(13) * 0.05, 2).tolist()),
+    "normal": tuple((np.arange(13) * 2.5).tolist()),
+}
+"""Of `recall`: 0, 0.05 … 0.6 m; 0, 2.5 … 30 degrees."""
 
 LEAST_IOU = 0.5
 """A plane is found by a prediction whose IoU with it is greater."""
@@ -106,42 +103,31 @@ def plane_overlaps(
     )
 
 
-def depth_recall(
-    images: Sequence[PlaneOverlaps], thresholds: Sequence[float] = DEPTH_THRESHOLDS
+def recall(
+    images: Sequence[PlaneOverlaps],
+    by: str,
+    thresholds: Sequence[float] = (),
 ) -> Recall:
-    """Share of planes found: IoU > 0.5 and mean depth error ≤ t.
+    """Share of planes found: IoU > 0.5 and an error ≤ t.
 
     Planes are pooled over all images. Pixels: `Σ min(overlap of what was accepted, area) / Σ area`
     in each image with a plane, averaged over these images.
 
     Args:
       images: what `plane_overlaps` gave for each.
-      thresholds: t, m.
+      by: the error: mean difference of `depth`, m, or angle of the `normal`, degrees.
+      thresholds: t; (): those of `THRESHOLDS`.
 
     Returns:
       The recall; NaN where there is no plane at all.
     """
-    return _recall(images, [image.depth_error for image in images], thresholds)
-
-
-def normal_recall(
-    images: Sequence[PlaneOverlaps], thresholds: Sequence[float] = NORMAL_THRESHOLDS
-) -> Recall:
-    """As `depth_recall`, with the angle between normals ≤ t, in degrees."""
-    return _recall(images, [image.normal_error for image in images], thresholds)
-
-
-def _recall(
-    images: Sequence[PlaneOverlaps],
-    errors: Sequence[NDArray[np.float64]],
-    thresholds: Sequence[float],
-) -> Recall:
-    levels = np.asarray(thresholds, np.float64)
+    levels = np.asarray(thresholds or THRESHOLDS[by], np.float64)
     found: list[NDArray] = [np.zeros((0, len(levels)), bool)]
     shares: list[NDArray] = [np.zeros((0, len(levels)))]
-    for image, error in zip(images, errors, strict=True):
+    for image in images:
         if not len(image.area):
             continue
+        error = image.depth_error if by == "depth" else image.normal_error
         accepted = (image.iou[..., None] > LEAST_IOU) & (error[..., None] <= levels)
         found.append(np.asarray(accepted.any(axis=1)))
         pixels = np.minimum((image.overlap[..., None] * accepted).sum(axis=1), image.area[:, None])
@@ -154,27 +140,23 @@ def _mean(rows: NDArray) -> NDArray[np.float64]:
 
 
 def contingency(
-    segmentation: ArrayLike, predicted: ArrayLike, non_planar: str = "ignore"
+    segmentation: ArrayLike, predicted: ArrayLike, *, with_non_planar: bool
 ) -> NDArray[np.int64]:
     """Pixels that each true segment shares with each predicted one.
 
     Args:
       segmentation: integers of any shape: segments; 20 non-planar, 255 unknown.
       predicted: integers of the same shape; 20 non-planar, which is a segment here.
-      non_planar: `ignore` what is non-planar in the truth, or `segment`: it is one segment more.
+      with_non_planar: what is non-planar in the truth is one segment more; otherwise it is left out.
 
     Returns:
       int64 `[G, P]`, without empty rows and columns.
 
     Raises:
-      UserError: for different shapes, or another treatment.
+      UserError: for different shapes.
     """
     true, found = _checked(segmentation, predicted)
-    if non_planar not in TREATMENTS:
-        raise UserError(f"non_planar is {non_planar!r}: use {' or '.join(TREATMENTS)}.")
-    counted = true != UNKNOWN
-    if non_planar == "ignore":
-        counted &= true != NON_PLANAR
+    counted = (true != UNKNOWN) & (with_non_planar | (true != NON_PLANAR))
     rows, row = np.unique(true[counted], return_inverse=True)
     columns, column = np.unique(found[counted], return_inverse=True)
     table = np.zeros((len(rows), len(columns)), np.int64)

@@ -52,10 +52,10 @@ def joint_errors(predicted: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     return np.linalg.norm(a - b, axis=-1)
 
 
-def root_relative(joints: ArrayLike, root: int = WRIST) -> NDArray[np.float64]:
-    """Joints `[N, J, 3]` about one of them, float64."""
+def root_relative(joints: ArrayLike) -> NDArray[np.float64]:
+    """Joints `[N, J, 3]` about the wrist, float64."""
     values = np.asarray(joints, np.float64)
-    return values - values[:, root : root + 1]
+    return values - values[:, WRIST : WRIST + 1]
 
 
 def align(
@@ -153,17 +153,6 @@ def frames_within(
     return (largest[:, None] <= levels).mean(axis=0)
 
 
-def area_under_curve(curve: ArrayLike, thresholds: ArrayLike) -> float:
-    """Area under a curve by the trapezoidal rule, over the range of its thresholds: from 0 to 1.
-
-    Args:
-      curve: `[T]`.
-      thresholds: increasing, `[T]`.
-    """
-    y, x = np.asarray(curve, np.float64), np.asarray(thresholds, np.float64)
-    return float(np.sum((y[1:] + y[:-1]) / 2 * np.diff(x)) / (x[-1] - x[0]))
-
-
 def pose_measures(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) -> dict[str, float]:
     """All measures of a set of frames.
 
@@ -194,7 +183,8 @@ def pose_measures(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) ->
         "mpjpe_pa": mean_over_joints(aligned, enough),
     }
     for name, thresholds in AUC_THRESHOLDS.items():
-        values[name] = area_under_curve(pck_curve(relative, about_root, thresholds), thresholds)
+        curve = pck_curve(relative, about_root, thresholds)
+        values[name] = float(np.trapezoid(curve, thresholds) / np.ptp(thresholds))
     correct = pck_curve(relative, about_root, PCK_THRESHOLDS)
     whole = frames_within(absolute, known, PCK_THRESHOLDS)
     for level, share, frames in zip(PCK_THRESHOLDS, correct, whole, strict=True):

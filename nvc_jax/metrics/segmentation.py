@@ -1,16 +1,16 @@
 """How well points are segmented: counts on the device, their ratios on the host.
 
 Two conventions. ShapeNet-Part: every shape has an IoU of its own, over all the parts of its
-category, a part that is in neither target nor prediction counting as 1 (`instance_miou`,
-`class_miou`). S3DIS: counts are summed over all points before they are divided, and there is no
-such rule (`metrics.mean_iou` of `metrics.class_counts`, and `pooled_accuracy`).
+category, a part that is in neither target nor prediction counting as 1 (`part_mious`). S3DIS: counts
+are summed over all points before they are divided, and there is no such rule (`metrics.mean_iou` of
+`metrics.class_counts`, and `pooled_accuracy`).
 Points whose label is unknown (255) count nowhere.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.metrics.volumes import (
@@ -45,13 +45,13 @@ def part_iou_counts(
     return class_counts(predicted, point_label, logits.shape[-1])
 
 
-def instance_miou(
+def part_mious(
     intersection: ArrayLike, union: ArrayLike, category: ArrayLike, parts_of_category: ArrayLike
-) -> float:
-    """Mean over shapes of the shape IoU, the mean IoU of all the parts of its category.
+) -> tuple[float, ClassMeans]:
+    """Means of the shape IoU, the mean IoU of all the parts of a shape's category.
 
     A part that is in neither target nor prediction has the IoU 1. Shapes without a category or
-    without a known point are left out.
+    without a known point are left out, and so are categories without a shape.
 
     Args:
       intersection: `[N, C]`, from `part_iou_counts`.
@@ -60,7 +60,8 @@ def instance_miou(
       parts_of_category: bool `[K, C]`, every category with a part.
 
     Returns:
-      A number from 0 to 1.
+      (instance mIoU, the mean over shapes; class mIoU, the means over the shapes of every category,
+      and the mean of these).
 
     Raises:
       UserError: for shapes that do not fit, a category that is not in the table or has no part, or
@@ -70,27 +71,25 @@ def instance_miou(
       Qi, Yi, Su, Guibas. PointNet++: Deep Hierarchical Feature Learning on Point Sets in a Metric
       Space. NeurIPS 2017. Its part segmentation's `evaluate.py`.
     """
-    return float(_shape_iou(intersection, union, category, parts_of_category)[0].mean())
-
-
-def class_miou(
-    intersection: ArrayLike, union: ArrayLike, category: ArrayLike, parts_of_category: ArrayLike
-) -> ClassMeans:
-    """Mean over categories of the mean shape IoU of their shapes; see `instance_miou`.
-
-    Args:
-      intersection: `[N, C]`, from `part_iou_counts`.
-      union: `[N, C]`.
-      category: integers `[N]`, from 0 to K − 1, −1 unknown.
-      parts_of_category: bool `[K, C]`, every category with a part.
-
-    Returns:
-      ClassMeans(mean, per_class); categories without a shape are left out.
-
-    Raises:
-      UserError: as `instance_miou`.
-    """
-    return class_means(*_shape_iou(intersection, union, category, parts_of_category))
+    ratios, known = iou(intersection, union), np.asarray(union).sum(axis=-1) > 0
+    category, parts = np.asarray(category), np.asarray(parts_of_category, bool)
+    if ratios.shape != (*category.shape, *parts.shape[1:]) or ratios.ndim != 2:
+        raise UserError(
+            "Expected counts [N, C], category [N] and parts_of_category [K, C], got the shapes "
+            f"{ratios.shape}, {category.shape} and {parts.shape}."
+        )
+    scored = (category >= 0) & known
+    if not scored.any():
+        raise UserError("No shape has both a category and a known point: there is none to score.")
+    ratios, own = ratios[scored], category[scored]
+    for index in np.unique(own):
+        if index >= len(parts) or not parts[index].any():
+            raise UserError(
+                f"Category {index} has no part: parts_of_category needs a row with a part for each "
+                f"category, got {len(parts)} rows."
+            )
+    shapes = np.mean(ratios, axis=1, where=parts[own])
+    return float(shapes.mean()), class_means(shapes, own)
 
 
 def pooled_accuracy(intersection: ArrayLike, union: ArrayLike) -> float:
@@ -111,27 +110,3 @@ def pooled_accuracy(intersection: ArrayLike, union: ArrayLike) -> float:
     """
     right, touched = (counts.sum() for counts in checked_counts(intersection, union))
     return float(iou(2.0 * right, touched + right))
-
-
-def _shape_iou(
-    intersection: ArrayLike, union: ArrayLike, category: ArrayLike, parts_of_category: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray]:
-    """IoU and category of every shape that has a category and a known point, `[n]` both."""
-    ratios, known = iou(intersection, union), np.asarray(union).sum(axis=-1) > 0
-    category, parts = np.asarray(category), np.asarray(parts_of_category, bool)
-    if ratios.shape != (*category.shape, *parts.shape[1:]) or ratios.ndim != 2:
-        raise UserError(
-            "Expected counts [N, C], category [N] and parts_of_category [K, C], got the shapes "
-            f"{ratios.shape}, {category.shape} and {parts.shape}."
-        )
-    scored = (category >= 0) & known
-    if not scored.any():
-        raise UserError("No shape has both a category and a known point: there is none to score.")
-    ratios, own = ratios[scored], category[scored]
-    for index in np.unique(own):
-        if index >= len(parts) or not parts[index].any():
-            raise UserError(
-                f"Category {index} has no part: parts_of_category needs a row with a part for each "
-                f"category, got {len(parts)} rows."
-            )
-    return np.mean(ratios, axis=1, where=parts[own]), own

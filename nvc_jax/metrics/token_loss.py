@@ -54,15 +54,7 @@ def cross_entropy(logits: ArrayLike, targets: ArrayLike, *, smoothing: float = 0
     Reference: Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7; Vaswani et
       al., "Attention Is All You Need", 2017.
     """
-    logits, targets = jnp.asarray(logits), jnp.asarray(targets)
-    _check(logits, targets, smoothing)
-    tokens = (targets != PADDING).astype(jnp.float32)
-    values = (*_position_values(logits, targets, smoothing), tokens)
-    return TokenSums(*(jnp.sum(value, axis=1) for value in values))
-
-
-def _check(logits: jax.Array, targets: jax.Array, smoothing: float) -> None:
-    """Refuses shapes that do not fit, and a smoothing that is no share."""
+    logits, targets = jnp.asarray(logits, jnp.float32), jnp.asarray(targets)
     if logits.ndim != 3 or logits.shape[:2] != targets.shape:
         raise UserError(
             f"The token loss needs logits [B, T, V] and targets [B, T], got the shapes {logits.shape} "
@@ -70,20 +62,7 @@ def _check(logits: jax.Array, targets: jax.Array, smoothing: float) -> None:
         )
     if not 0.0 <= smoothing < 1.0:
         raise UserError(f"Label smoothing is {smoothing}: it must be at least 0 and less than 1.")
-
-
-def _position_values(
-    logits: jax.Array, targets: jax.Array, smoothing: float
-) -> tuple[jax.Array, ...]:
-    """Smoothed loss, negative log-likelihood and rightness of every position; 0 at padding.
-
-    Args:
-      logits: `[..., V]`.
-      targets: int `[...]`.
-      smoothing: ε.
-    """
     real = targets != PADDING
-    logits = logits.astype(jnp.float32)
     # Differences from the largest: a common offset of the logits cancels before it can round.
     shifted = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     target = jnp.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
@@ -91,4 +70,5 @@ def _position_values(
     nll = log_sum - target
     loss = nll + smoothing * (target - jnp.mean(shifted, axis=-1))
     correct = jnp.argmax(logits, axis=-1) == targets
-    return tuple(jnp.where(real, value.astype(jnp.float32), 0.0) for value in (loss, nll, correct))
+    values = (loss, nll, correct.astype(jnp.float32), jnp.ones_like(loss))
+    return TokenSums(*(jnp.sum(jnp.where(real, value, 0.0), axis=1) for value in values))

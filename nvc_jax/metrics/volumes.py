@@ -5,8 +5,8 @@ them in float64. Voxels whose target is unknown (255) count nowhere. Where predi
 both empty the IoU is 1: there was nothing to find, and nothing was found.
 
 Papers disagree about what they average, so the name says it: `iou_mean` is a mean over examples,
-`iou_per_class` over examples and then classes, `iou_pooled` and `mean_iou` divide sums over all
-examples.
+`class_means` of `iou` one over examples and then classes, `iou_pooled` and `mean_iou` divide sums
+over all examples.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,14 +30,6 @@ class ClassMeans(NamedTuple):
     per_class: dict[int, float]
 
 
-class Sweep(NamedTuple):
-    """The IoU at every threshold, float64 `[T]`; the best of them, and where it is."""
-
-    iou: NDArray[np.float64]
-    best_iou: float
-    best_threshold: float
-
-
 def occupancy_counts(
     probability: jax.Array, complete: jax.Array, thresholds: Sequence[float]
 ) -> Counts:
@@ -46,7 +38,7 @@ def occupancy_counts(
     Takes probabilities, not logits: a logit of 0.2 is a probability of 0.55, occupied at 0.5.
 
     Args:
-      probability: `[B, X, Y, Z]` from 0 to 1, any floating dtype; compared in float32.
+      probability: `[B, X, Y, Z]` from 0 to 1, any dtype, of booleans too; compared in float32.
       complete: uint8 `[B, X, Y, Z]`, 0 empty, 255 unknown, anything else occupied.
       thresholds: T numbers; 3D-R2N2 uses 0.4, 3D-RecGAN++ 0.5.
 
@@ -83,24 +75,6 @@ def class_counts(predicted: jax.Array, target: jax.Array, num_classes: int) -> C
     predicted, target = (labels.astype(jnp.int32) for labels in _flat(predicted, target))
     classes = jnp.arange(num_classes, dtype=jnp.int32)
     return _counts(target, classes, lambda index: (predicted == index, target == index))
-
-
-def geometric_counts(predicted: jax.Array, target: jax.Array) -> Counts:
-    """Intersection and union of what is not empty, whatever its class: geometric completion.
-
-    Args:
-      predicted: class of every voxel, integers `[B, X, Y, Z]`, 0 empty.
-      target: uint8 `[B, X, Y, Z]`, 0 empty, 255 unknown.
-
-    Returns:
-      Intersection and union, float32 `[B]`.
-
-    Raises:
-      UserError: for different shapes.
-    """
-    occupied = (predicted > 0).astype(jnp.float32)
-    intersection, union = occupancy_counts(occupied, target, (0.5,))
-    return intersection[:, 0], union[:, 0]
 
 
 def checked_counts(
@@ -183,28 +157,11 @@ def iou_pooled(intersection: ArrayLike, union: ArrayLike) -> float:
     return float(iou(inner.sum(), outer.sum()))
 
 
-def iou_per_class(intersection: ArrayLike, union: ArrayLike, label: ArrayLike) -> ClassMeans:
-    """Mean IoU of the examples of every class, and the mean of these.
-
-    Args:
-      intersection: `[N]`.
-      union: `[N]`.
-      label: class of every example, integers `[N]`; those of −1 are left out.
-
-    Returns:
-      ClassMeans(mean, per_class).
-
-    Raises:
-      UserError: for different shapes, or no example with a class.
-    """
-    return class_means(iou(intersection, union), label)
-
-
 def class_means(values: ArrayLike, label: ArrayLike) -> ClassMeans:
     """Mean of a measure over the examples of every class, and the mean of these means.
 
     Args:
-      values: a number for every example, `[N]`.
+      values: a number for every example, such as its `iou`, `[N]`.
       label: its class, integers `[N]`; examples of −1 are left out.
 
     Returns:
@@ -224,33 +181,6 @@ def class_means(values: ArrayLike, label: ArrayLike) -> ClassMeans:
         raise UserError("A mean over classes needs an example with a label, got none.")
     means = {index: float(values[label == index].mean()) for index in classes}
     return ClassMeans(float(np.mean(list(means.values()))), means)
-
-
-def iou_sweep(intersection: ArrayLike, union: ArrayLike, thresholds: Sequence[float]) -> Sweep:
-    """Mean over examples of the IoU at every threshold, and the best threshold.
-
-    The best value is one to report only for a threshold chosen on other data.
-
-    Args:
-      intersection: `[N, T]`.
-      union: `[N, T]`.
-      thresholds: the T numbers that `occupancy_counts` was given.
-
-    Returns:
-      Sweep(iou, best_iou, best_threshold); of equal values the first is the best.
-
-    Raises:
-      UserError: for shapes that do not fit, or no example.
-    """
-    values = iou(intersection, union)
-    if values.shape[1:] != (len(thresholds),):
-        raise UserError(
-            f"The counts must be [N, {len(thresholds)}], a column per threshold, got the shape "
-            f"{values.shape}."
-        )
-    means = values.mean(axis=0)
-    best = int(means.argmax())
-    return Sweep(means, float(means[best]), float(thresholds[best]))
 
 
 def mean_iou(

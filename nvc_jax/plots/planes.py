@@ -1,6 +1,6 @@
 """Pictures of planes and depth, and the curve of recall, for the figures of a task or a user.
 
-Records are those that `PlanarReconstructionTask.present` gives: `planes`, `segmentation`, `depth`, `camera`.
+Records are those of `PlanarReconstructionTask.postprocess`: `planes`, `segmentation`, `depth`, `camera`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,14 +136,12 @@ def recall_curves(methods: Mapping[str, Sequence[plane_metrics.PlaneOverlaps]]) 
       A figure of two panels.
     """
     figure = draw.new_figure(9.0, 3.6)
-    panels = (
-        (plane_metrics.depth_recall, plane_metrics.DEPTH_THRESHOLDS, "mean depth error ≤ … m"),
-        (plane_metrics.normal_recall, plane_metrics.NORMAL_THRESHOLDS, "angle of normals ≤ … °"),
-    )
-    for position, (measure, thresholds, label) in enumerate(panels):
-        axes = figure.add_subplot(1, 2, position + 1)
+    panels = {"depth": "mean depth error ≤ … m", "normal": "angle of normals ≤ … °"}
+    for position, (by, label) in enumerate(panels.items()):
+        axes, thresholds = figure.add_subplot(1, 2, position + 1), plane_metrics.THRESHOLDS[by]
         for index, (name, overlaps) in enumerate(methods.items()):
-            recall, color = measure(overlaps), draw.COLORS[index % len(draw.COLORS)]
+            color = draw.COLORS[index % len(draw.COLORS)]
+            recall = plane_metrics.recall(overlaps, by)
             axes.plot(thresholds, recall.planes, color=color, label=f"{draw.plain(name)}: planes")
             axes.plot(thresholds, recall.pixels, "--", color=color, label="… pixels")
         axes.set_xlabel(label)

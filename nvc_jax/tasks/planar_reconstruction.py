@@ -308,14 +308,12 @@ def summarize(examples: Any) -> dict[str, float]:
             }
         )
     values: dict[str, float] = {name: _mean([row[name] for row in rows]) for name in rows[0]}
-    for suffix, recall, thresholds in (
-        ("", plane_metrics.depth_recall(overlaps), plane_metrics.DEPTH_THRESHOLDS),
-        ("_normal", plane_metrics.normal_recall(overlaps), plane_metrics.NORMAL_THRESHOLDS),
-    ):
+    for suffix, by in (("", "depth"), ("_normal", "normal")):
+        recall = plane_metrics.recall(overlaps, by)
         for name, series in zip(("plane", "pixel"), recall, strict=True):
             values |= {
                 f"{name}_recall{suffix}/{level:g}": float(value)
-                for level, value in zip(thresholds, series, strict=True)
+                for level, value in zip(plane_metrics.THRESHOLDS[by], series, strict=True)
             }
     return values
 
@@ -323,8 +321,8 @@ def summarize(examples: Any) -> dict[str, float]:
 def _agreement(segmentation: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """RI, VOI and SC on pixels of true planes; with what is non-planar as a segment, `…_all`."""
     values: dict[str, float] = {}
-    for suffix, treatment in (("", "ignore"), ("_all", "segment")):
-        table = plane_metrics.contingency(segmentation, predicted, treatment)
+    for suffix, with_non_planar in (("", False), ("_all", True)):
+        table = plane_metrics.contingency(segmentation, predicted, with_non_planar=with_non_planar)
         values |= {
             f"rand_index{suffix}": plane_metrics.rand_index(table),
             f"voi_bits{suffix}": plane_metrics.variation_of_information(table, 2.0),

@@ -159,8 +159,7 @@ class PointSegmentationTask(Task):
             return values | labels.class_iou(*counts, point_class_names_of(source))
         if not ((label >= 0) & (counts[1].sum(axis=1) > 0)).any():
             return values
-        categories = segmentation.class_miou(*counts, label, self.parts)
-        values["instance_miou"] = segmentation.instance_miou(*counts, label, self.parts)
+        values["instance_miou"], categories = segmentation.part_mious(*counts, label, self.parts)
         values["class_miou"] = categories.mean
         return values | labels.named("miou_category", categories.per_class, class_names_of(source))
 

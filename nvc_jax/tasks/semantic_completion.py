@@ -46,12 +46,9 @@ class SemanticCompletionTask(VolumeTask):
         """Counts of voxels of every class, and of those that are not empty."""
         predicted = jnp.argmax(self.with_known(outputs, batch), axis=-1)
         intersection, union = volumes.class_counts(predicted, batch["target"], self.outputs)
-        occupied = volumes.geometric_counts(predicted, batch["target"])
-        return {
-            "intersection": intersection,
-            "union": union,
-            "geometry": jnp.stack(occupied, axis=-1),
-        }
+        occupied = volumes.occupancy_counts(predicted > 0, batch["target"], (0.5,))
+        geometry = jnp.concatenate(occupied, axis=-1)
+        return {"intersection": intersection, "union": union, "geometry": geometry}
 
     def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The logits; with `eval.keep_observed` what was seen cannot be empty."""

@@ -185,14 +185,12 @@ class VoxelCompletionTask(VolumeTask):
         intersection, union = encoded["intersection"], encoded["union"]
         first = intersection[:, 0], union[:, 0]
         values = {"iou": volumes.iou_mean(*first), "iou_pooled": volumes.iou_pooled(*first)}
-        if self.thresholds:
-            sweep = volumes.iou_sweep(intersection[:, 1:], union[:, 1:], self.thresholds)
-            values |= {
-                f"iou_at/{threshold:g}": float(value)
-                for threshold, value in zip(self.thresholds, sweep.iou, strict=True)
-            }
+        values |= {
+            f"iou_at/{threshold:g}": volumes.iou_mean(intersection[:, i], union[:, i])
+            for i, threshold in enumerate(self.thresholds, 1)
+        }
         if (encoded["label"] >= 0).any():
-            classes = volumes.iou_per_class(*first, encoded["label"])
+            classes = volumes.class_means(volumes.iou(*first), encoded["label"])
             values["iou_class_mean"] = classes.mean
             values |= named("iou_class", classes.per_class, class_names_of(source))
         return values

@@ -50,9 +50,9 @@ def test_an_absent_part_counts_as_one_unless_it_is_predicted():
     counts = counts_of([[2, 2, 3, 2]], label, category)
     np.testing.assert_array_equal(counts[0], [[0, 0, 2, 1, 0]])
     np.testing.assert_array_equal(counts[1], [[0, 0, 3, 2, 0]])
-    assert metrics.instance_miou(*counts, category, PARTS) == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert metrics.part_mious(*counts, category, PARTS)[0] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
     counts = counts_of([[2, 2, 3, 4]], label, category)
-    assert metrics.instance_miou(*counts, category, PARTS) == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert metrics.part_mious(*counts, category, PARTS)[0] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert metrics.mean_iou(*counts) == pytest.approx((1 + 1 / 2 + 0) / 3)  # no absent part here
     assert metrics.pooled_accuracy(*counts) == 0.75
 
@@ -72,8 +72,8 @@ def test_instances_and_categories_weigh_differently():
     label = [[0, 0, 1, 1], [0, 0, 0, 0], [2, 2, 2, 2]]
     predicted, category = [[0, 0, 1, 1], [0, 0, 0, 0], [2, 3, 3, 3]], [0, 0, 1]
     counts = counts_of(predicted, label, category)
-    assert metrics.instance_miou(*counts, category, PARTS) == pytest.approx((2 + 5 / 12) / 3)
-    found = metrics.class_miou(*counts, category, PARTS)
+    instances, found = metrics.part_mious(*counts, category, PARTS)
+    assert instances == pytest.approx((2 + 5 / 12) / 3)
     assert found.per_class == pytest.approx({0: 1.0, 1: 5 / 12})
     assert found.mean == pytest.approx((1 + 5 / 12) / 2)
 
@@ -90,10 +90,9 @@ def test_mious_equal_brute_force(dtype):
     expected = brute_force(logits, label, category)
     assert len(expected) == 4
     values = [value for _, value in expected]
-    found = metrics.instance_miou(*counts, category, PARTS)
+    found, per_class = metrics.part_mious(*counts, category, PARTS)
     assert found == pytest.approx(np.mean(values), abs=1e-12)
     means = {k: np.mean([v for c, v in expected if c == k]) for k in (0, 1)}
-    per_class = metrics.class_miou(*counts, category, PARTS)
     assert per_class.per_class == pytest.approx(means, abs=1e-12)
     assert per_class.mean == pytest.approx(np.mean(list(means.values())), abs=1e-12)
 
@@ -114,14 +113,14 @@ def test_no_known_point():
     counts = counts_of([[0, 1]], [[255, 255]], [0])
     np.testing.assert_array_equal(counts, np.zeros((2, 1, 5)))
     assert metrics.pooled_accuracy(*counts) == 1.0
-    refused("none to score", metrics.instance_miou, *counts, [0], PARTS)
+    refused("none to score", metrics.part_mious, *counts, [0], PARTS)
 
 
 def test_mistakes_are_named():
     ones = np.ones((2, 5))
-    refused("Category 2 has no part", metrics.instance_miou, ones, ones, [0, 2], PARTS)
+    refused("Category 2 has no part", metrics.part_mious, ones, ones, [0, 2], PARTS)
     message = "Category 1 has no part"
-    refused(message, metrics.class_miou, ones, ones, [0, 1], PARTS & [[True], [False]])
-    refused(r"\(2, 5\), \(3,\) and \(2, 5\)", metrics.instance_miou, ones, ones, [0, 1, 1], PARTS)
+    refused(message, metrics.part_mious, ones, ones, [0, 1], PARTS & [[True], [False]])
+    refused(r"\(2, 5\), \(3,\) and \(2, 5\)", metrics.part_mious, ones, ones, [0, 1, 1], PARTS)
     refused("one shape", counts_of, [[0, 1]], [[0, 0, 0]], [0])
     refused("at least one example", metrics.pooled_accuracy, ones[:0], ones[:0])

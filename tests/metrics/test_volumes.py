@@ -81,9 +81,9 @@ def test_points_are_counted_like_voxels():
 def test_geometry_ignores_the_class_but_not_what_is_empty():
     predicted = np.array([[0, 0, 1, 2, 3, 1]], np.int32).reshape(1, 6, 1, 1)
     target = np.array([[0, 1, 2, 2, 0, 255]], np.uint8).reshape(1, 6, 1, 1)
-    intersection, union = jax.jit(metrics.geometric_counts)(predicted, target)
-    np.testing.assert_array_equal(intersection, [2])
-    np.testing.assert_array_equal(union, [4])
+    intersection, union = occupancy_counts(predicted > 0, target, (0.5,))
+    np.testing.assert_array_equal(intersection, [[2]])
+    np.testing.assert_array_equal(union, [[4]])
 
 
 def test_shapes_that_differ_are_refused():
@@ -123,8 +123,6 @@ def test_nothing_to_find_and_nothing_found_is_one():
     counts = occupancy_counts(empty.astype(np.float32), empty.astype(np.uint8), (0.5,))
     assert metrics.iou_mean(*counts) == metrics.iou_pooled(*counts) == 1.0
     assert metrics.iou_mean([0], [0], 0.1) == 1.0
-    assert metrics.iou_per_class([0], [0], [3]) == (1.0, {3: 1.0})
-    assert metrics.iou_sweep([[0]], [[0]], [0.5]).best_iou == 1.0
     assert metrics.mean_iou([[0, 0]], [[0, 0]]) == 1.0
     assert metrics.mean_iou([[8, 0]], [[8, 0]], classes=[1]) == 1.0
 
@@ -136,18 +134,12 @@ def test_forknet_smooths_and_leaves_the_empty_class_out():
 
 
 def test_classes_weigh_the_same_and_examples_without_one_are_left_out():
-    found = metrics.iou_per_class([1, 3, 2, 5], [2, 4, 8, 5], [0, 0, 7, -1])
+    ratios = metrics.iou([1, 3, 2, 5], [2, 4, 8, 5])
+    found = metrics.class_means(ratios, [0, 0, 7, -1])
     assert found.per_class == {0: 0.625, 7: 0.25}
     assert found.mean == 0.4375
-    refused("an example with a label", metrics.iou_per_class, [1], [2], [-1])
-    refused(r"\(2,\) and \(1,\)", metrics.iou_per_class, [1, 1], [2, 2], [0])
-
-
-def test_sweep_by_hand():
-    found = metrics.iou_sweep([[1, 2, 2], [1, 3, 3]], [[4, 4, 4], [4, 4, 4]], [0.3, 0.4, 0.5])
-    np.testing.assert_allclose(found.iou, [0.25, 0.625, 0.625])
-    assert (found.best_iou, found.best_threshold) == (0.625, 0.4)
-    refused("a column per threshold", metrics.iou_sweep, [[1, 2]], [[4, 4]], [0.5])
+    refused("an example with a label", metrics.class_means, [0.5], [-1])
+    refused(r"\(2,\) and \(1,\)", metrics.class_means, [0.5, 0.5], [0])
 
 
 def test_semantic_completion_equals_scikit_learn():
