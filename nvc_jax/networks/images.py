@@ -24,8 +24,7 @@ from nvc_jax.networks.layers import (
 )
 
 IMAGE_NETWORKS: Networks = dict.fromkeys(("mlp", "conv", "fire"), (HIDDEN, *LAYER_OPTIONS))
-CONV_CHANNELS = (32, 64)
-FIRE_CHANNELS = (32, 64)
+STAGE_CHANNELS = (32, 64)  # of the convolutional kinds
 
 
 class Fire(nn.Module):
@@ -61,7 +60,7 @@ class ConvEncoder(Network):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, features]`."""
         x = x.astype(self.dtype)
-        for channels in FIRE_CHANNELS if self.fire else CONV_CHANNELS:
+        for channels in STAGE_CHANNELS:
             x = apply_stage(ConvEncoder._halve, self, x, channels, train)
         return MLP((self.features,), **inherited(self))(x, train)
 
@@ -83,7 +82,7 @@ class ConvDecoder(Network):
     @nn.compact
     def __call__(self, code: jax.Array, train: bool) -> jax.Array:
         """Maps `[B, D]` to `[B, H, W, C]`, without an activation."""
-        channels = (FIRE_CHANNELS if self.fire else CONV_CHANNELS)[::-1]
+        channels = STAGE_CHANNELS[::-1]
         height, width, depth = self.image_shape
         factor = 2 ** len(channels)
         low = (math.ceil(height / factor), math.ceil(width / factor))

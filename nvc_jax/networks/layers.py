@@ -1,6 +1,6 @@
 """Layers that networks of every kind of data share: precision of biases, normalization, remat."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -29,6 +29,8 @@ LAYER_OPTIONS = (
     ),
 )
 """What every network of these layers reads."""
+
+PATCH = 4  # side of the squares or cubes that the first stage of patch2d and patch3d folds
 
 Networks = Mapping[str, tuple[Option, ...]]
 """The networks of a kind of data by the name in `model.network`, the default first, with their options."""
@@ -184,6 +186,29 @@ def check_widths(options: Any, *names: str) -> None:
     for name in names:
         if not options[name]:
             raise UserError(f"model.{name} is empty: give at least one number.")
+
+
+def shrink_factor(options: Any, sides: Sequence[int], first: int) -> int:
+    """What the stages of a network shrink its inputs by: `first`, and by 2 in every further one.
+
+    Args:
+      options: `config.model`; `network` and `channels`, one for every stage, are used.
+      sides: of the inputs.
+      first: what the first stage shrinks them by.
+
+    Raises:
+      UserError: if there are no stages, or they cannot divide the inputs.
+    """
+    check_widths(options, "channels")
+    stages = len(options.channels)
+    factor = first * 2 ** (stages - 1)
+    if any(side % factor for side in sides):
+        raise UserError(
+            f"Inputs of {list(sides)} do not divide by {factor}, which model.network = "
+            f"{options.network!r} with {stages} model.channels shrinks them by: use fewer or more "
+            "channels, or data of another size."
+        )
+    return factor
 
 
 def module_options(options: Any, axis_name: str | None) -> dict[str, Any]:

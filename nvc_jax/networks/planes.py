@@ -12,27 +12,26 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.networks.layers import (
     BLOCKS,
     CHANNELS,
     LAYER_OPTIONS,
+    PATCH,
     Block,
     Dense,
     Network,
     Networks,
     Residual,
     apply_stage,
-    check_widths,
     depth_to_space,
     inherited,
     module_options,
+    shrink_factor,
     space_to_depth,
 )
 
 PLANE_NETWORKS: Networks = {"patch2d": (CHANNELS, BLOCKS, *LAYER_OPTIONS)}
 PLANE_LATENTS = ("image", "pixel")
-PATCH = 4  # side of the squares that the first stage folds
 SQUARE_PLANES = 3  # that a square chooses from
 _FACING = (0.0, 0.0, 0.3, 0.0)  # first bias of the outputs: a wall 3 m away
 
@@ -113,14 +112,18 @@ class ImageEncoder(_Network):
         return maps[-1].reshape(x.shape[0], -1), maps
 
 
-class ImageDecoder(_Network):
-    """From the code of the whole image to outputs of every pixel.
+class _Decoder(_Network):
+    """What decoders have beside.
 
     Attributes:
-      low: height and width of the innermost map.
+      low: height and width of the map that the code becomes.
     """
 
     low: tuple[int, int] = (1, 1)
+
+
+class ImageDecoder(_Decoder):
+    """From the code of the whole image to outputs of every pixel."""
 
     @nn.compact
     def __call__(
@@ -145,14 +148,8 @@ class PixelEncoder(_Network):
         return x.reshape(x.shape[0], -1, x.shape[-1]), maps[:1]
 
 
-class PixelDecoder(_Network):
-    """From the code of every square to outputs of its pixels.
-
-    Attributes:
-      low: height and width of the map of squares.
-    """
-
-    low: tuple[int, int] = (1, 1)
+class PixelDecoder(_Decoder):
+    """From the code of every square to outputs of its pixels."""
 
     @nn.compact
     def __call__(
@@ -189,23 +186,13 @@ def make_plane_autoencoder(
     Raises:
       UserError: if there are no stages, or they cannot divide the image.
     """
-    check_widths(options, "channels")
-    channels = tuple(options.channels)
-    factor = PATCH * 2 ** (len(channels) - 1)
-    if any(side % factor for side in image_size):
-        raise UserError(
-            f"An image of {list(image_size)} pixels does not divide by {factor}, which "
-            f"{len(channels)} model.channels shrink it by: use fewer channels, or set "
-            "data.image_size."
-        )
+    factor = shrink_factor(options, image_size, PATCH)
     shared: Any = {
-        "channels": channels,
+        "channels": tuple(options.channels),
         "blocks": options.blocks,
         **module_options(options, axis_name),
     }
-    height, width = image_size
-    if options.latent == "image":
-        low = (height // factor, width // factor)
-        return ImageEncoder(**shared), ImageDecoder(**shared, low=low)
-    low = (height // PATCH, width // PATCH)
-    return PixelEncoder(**shared), PixelDecoder(**shared, low=low)
+    of_image = options.latent == "image"
+    height, width = (side // (factor if of_image else PATCH) for side in image_size)
+    encoder, decoder = (ImageEncoder, ImageDecoder) if of_image else (PixelEncoder, PixelDecoder)
+    return encoder(**shared), decoder(**shared, low=(height, width))

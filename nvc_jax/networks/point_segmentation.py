@@ -231,11 +231,7 @@ class SegmentationHead(Network):
 
     @nn.compact
     def __call__(
-        self,
-        code: jax.Array,
-        point_features: jax.Array,
-        train: bool,
-        category: jax.Array | None = None,
+        self, code: jax.Array, point_features: jax.Array, train: bool, category: jax.Array
     ) -> jax.Array:
         """Labels every point.
 
@@ -243,22 +239,13 @@ class SegmentationHead(Network):
           code: `[B, D]`.
           point_features: `[B, N, F]`.
           train: use the statistics of the batch.
-          category: int `[B]`, kind of the object, −1 where it is not known; needed with
-            `num_categories`.
+          category: int `[B]`, kind of the object, −1 where it is not known.
 
         Returns:
           Logits float32 `[B, N, C]`.
-
-        Raises:
-          UserError: without the category where it is needed.
         """
         inputs = [point_features, code[:, None]]
         if self.num_categories:
-            if category is None:
-                raise UserError(
-                    f"The segmentation head knows {self.num_categories} categories and got none: "
-                    "give every cloud its category, or set num_categories to 0."
-                )
             inputs.append(jax.nn.one_hot(category, self.num_categories)[:, None])
         shared = inherited(self)
         x = JoinedLayer(self.hidden[0], **shared)(tuple(inputs), train)

@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.geometry.joints import NUM_JOINTS
 from nvc_jax.networks.layers import (
     BLOCKS,
@@ -15,11 +14,13 @@ from nvc_jax.networks.layers import (
     HIDDEN,
     LAYER_OPTIONS,
     MLP,
+    PATCH,
     Dense,
     Networks,
     module_options,
+    shrink_factor,
 )
-from nvc_jax.networks.planes import PATCH, ImageEncoder
+from nvc_jax.networks.planes import ImageEncoder
 
 POSE_NETWORKS: Networks = {"patch2d": (CHANNELS, BLOCKS, HIDDEN, DECODER_HIDDEN, *LAYER_OPTIONS)}
 
@@ -77,17 +78,10 @@ def make_pose_network(
     Raises:
       UserError: if there are no stages, or the images cannot be halved so often.
     """
-    channels = tuple(options.channels)
-    factor = PATCH * 2 ** (len(channels) - 1)
-    if not channels or side % factor:
-        raise UserError(
-            f"model.channels has {len(channels)} stages: use one or more, such that the side of the "
-            f"images, {side}, is a multiple of 4, 8 for two stages, 16 for three, and so on."
-        )
+    shrink_factor(options, (side, side), PATCH)
     shared = module_options(options, axis_name)
+    stages = ImageEncoder(tuple(options.channels), options.blocks, **shared)
     return (
-        PoseEncoder(
-            ImageEncoder(channels, options.blocks, **shared), MLP(tuple(options.hidden), **shared)
-        ),
+        PoseEncoder(stages, MLP(tuple(options.hidden), **shared)),
         JointHead(MLP(tuple(options.decoder_hidden), **shared), shared["dtype"]),
     )

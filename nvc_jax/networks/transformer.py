@@ -14,7 +14,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
-from nvc_jax.networks.layers import LAYER_OPTIONS, Dense, Networks, apply_stage, module_options
+from nvc_jax.networks.layers import LAYER_OPTIONS, Dense, Networks, apply_stage
 
 TRANSFORMER_NETWORKS: Networks = {
     "transformer": (
@@ -391,17 +391,7 @@ class TransformerDecoder(_Stack):
         memory_mask: jax.Array,
         keys: jax.Array | None = None,
     ) -> jax.Array:
-        """The logits of `hidden`, float32 `[B, T, V]`."""
-        return self.logits(self.hidden(tokens, memory, memory_mask, keys))
-
-    def hidden(
-        self,
-        tokens: jax.Array,
-        memory: jax.Array,
-        memory_mask: jax.Array,
-        keys: jax.Array | None = None,
-    ) -> jax.Array:
-        """States before the output layer; that of a position depends on no later token.
+        """Logits of what follows each position, which depend on no later token.
 
         Args:
           tokens: int32 `[B, T]`: begin, then the target without its last token; padded behind.
@@ -410,7 +400,7 @@ class TransformerDecoder(_Stack):
           keys: JAX keys `[B]` of the dropout; None: none.
 
         Returns:
-          float32 `[B, T, W]`.
+          float32 `[B, T, V]`.
         """
         length = tokens.shape[1]
         mask = jnp.tril(jnp.ones((1, 1, length, length), bool))
@@ -418,11 +408,7 @@ class TransformerDecoder(_Stack):
         x = self.first(self.embedding(tokens), keys)
         for layer in self.layers:
             x = layer(x, mask, memory, memory_mask, keys)
-        return self.last(x)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """The output layer: `[..., W]` to float32 `[..., V]`."""
-        return self.embedding.logits(hidden)
+        return self.embedding.logits(self.last(x))
 
     def start(
         self, memory: jax.Array, memory_mask: jax.Array, max_length: int
@@ -460,7 +446,7 @@ class TransformerDecoder(_Stack):
         for layer, cached, memory in zip(self.layers, cache, context.layers, strict=True):
             x, cached = layer.step(x, cached, memory, context.mask, index)
             new.append(cached)
-        return self.logits(self.last(x)[:, 0]), new
+        return self.embedding.logits(self.last(x)[:, 0]), new
 
 
 class Transformer(nn.Module):
@@ -514,17 +500,14 @@ def make_transformer(options: Any, vocab_size: int) -> Transformer:
     Raises:
       UserError: if the heads do not divide the width.
     """
-    sizes = ("width", "num_heads", "feedforward", "encoder_layers", "decoder_layers")
+    names = ("width", "num_heads", "feedforward", "encoder_layers", "decoder_layers", "dropout")
     if options.width % 2 or options.width % options.num_heads:
         raise UserError(
             f"model.width is {options.width}: give an even number that model.num_heads = "
             f"{options.num_heads} divides."
         )
-    shared = module_options(options, None)
     return Transformer(
         vocab_size,
-        dropout=options.dropout,
-        dtype=shared["dtype"],
-        remat=shared["remat"],
-        **{name: options[name] for name in sizes},
+        dtype=jnp.dtype(options.dtype),
+        **{name: options[name] for name in (*names, "remat")},
     )

@@ -8,11 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.networks.layers import (
     BLOCKS,
     CHANNELS,
     LAYER_OPTIONS,
+    PATCH,
     Block,
     Conv,
     ConvTranspose,
@@ -21,15 +21,14 @@ from nvc_jax.networks.layers import (
     Networks,
     Residual,
     apply_stage,
-    check_widths,
     depth_to_space,
     inherited,
     module_options,
+    shrink_factor,
     space_to_depth,
 )
 
 VOLUME_NETWORKS: Networks = dict.fromkeys(("patch3d", "conv3d"), (CHANNELS, BLOCKS, *LAYER_OPTIONS))
-PATCH = 4  # side of the cubes that the first stage of patch3d folds
 _SPARSE = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")  # few inputs are 1
 
 
@@ -116,7 +115,7 @@ class VolumeDecoder(Network):
         self, code: jax.Array, train: bool, maps: Sequence[jax.Array] | None = None
     ) -> jax.Array:
         """Maps a code `[B, D]`, with the encoder's maps or alone, to `[B, X, Y, Z, outputs]`."""
-        factor = shrink_factor(len(self.channels), self.strided)
+        factor = (2 if self.strided else PATCH) * 2 ** (len(self.channels) - 1)
         low = [side // factor for side in self.shape]
         x = Dense(math.prod(low) * self.channels[-1], dtype=self.dtype)(code.astype(self.dtype))
         x = x.reshape(-1, *low, self.channels[-1])
@@ -146,11 +145,6 @@ def _block(module: VolumeEncoder | VolumeDecoder) -> nn.Module:
     return (Residual if module.strided else _AxialResidual)(**inherited(module))
 
 
-def shrink_factor(stages: int, strided: bool) -> int:
-    """Side of a volume over the side of the innermost feature map."""
-    return 2**stages if strided else PATCH * 2 ** (stages - 1)
-
-
 def make_volume_autoencoder(
     options: Any, shape: tuple[int, int, int], outputs: int, axis_name: str | None
 ) -> tuple[nn.Module, nn.Module]:
@@ -170,17 +164,10 @@ def make_volume_autoencoder(
     Raises:
       UserError: if there are no stages, or they cannot divide the volume.
     """
-    check_widths(options, "channels")
-    channels, strided = tuple(options.channels), options.network == "conv3d"
-    factor = shrink_factor(len(channels), strided)
-    if any(side % factor for side in shape):
-        raise UserError(
-            f"A volume of {list(shape)} voxels does not divide by {factor}, which "
-            f"model.network = {options.network!r} with {len(channels)} model.channels shrinks it "
-            "by: use fewer or more channels, or another volume."
-        )
+    strided = options.network == "conv3d"
+    shrink_factor(options, shape, 2 if strided else PATCH)
     shared: Any = {
-        "channels": channels,
+        "channels": tuple(options.channels),
         "strided": strided,
         "blocks": options.blocks,
         **module_options(options, axis_name),

@@ -23,7 +23,8 @@ from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, assumed_camera, pixe
 from nvc_jax.metrics import planes as plane_metrics
 from nvc_jax.model.anchors import assign
 from nvc_jax.model.autoencoder import SkipModel, content_keys, draw_positions, make_bottleneck
-from nvc_jax.networks.planes import PATCH, PLANE_LATENTS, PLANE_NETWORKS, make_plane_autoencoder
+from nvc_jax.networks.layers import PATCH
+from nvc_jax.networks.planes import PLANE_LATENTS, PLANE_NETWORKS, make_plane_autoencoder
 from nvc_jax.tasks.augment import MIRROR
 from nvc_jax.tasks.base import Outputs, Task, unit_pixels
 from nvc_jax.tasks.options import NUM_POSITIONS, SKIP_OPTIONS

@@ -34,13 +34,7 @@ class PointLogits:
 
 
 class SegmentationModel(LatentModel):
-    """The bottleneck on the global feature; the head labels points by their own and the code.
-
-    Attributes:
-      know_category: the head is told the category of every cloud.
-    """
-
-    know_category: bool = False
+    """The bottleneck on the global feature; the head labels points by their own and the code."""
 
     def features(self, batch: Mapping[str, jax.Array], train: bool) -> tuple[jax.Array, Any]:
         """The global feature, and what the head gets beside the code."""
@@ -53,8 +47,7 @@ class SegmentationModel(LatentModel):
         """`PointLogits`."""
         del example_index
         points, category = context
-        logits = self.decoder(code, points, train, category if self.know_category else None)
-        return PointLogits(logits, category)
+        return PointLogits(self.decoder(code, points, train, category), category)
 
 
 class PointSegmentationTask(Task):
@@ -100,16 +93,12 @@ class PointSegmentationTask(Task):
 
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`."""
-        know = self.config.model.know_category
+        options, parts = self.config.model, self.parts
+        num_categories = len(parts) if options.know_category and parts is not None else 0
         encoder, head = make_point_segmentation(
-            self.config.model,
-            self.num_classes,
-            len(self.parts) if know and self.parts is not None else 0,
-            axis_name,
+            options, self.num_classes, num_categories, axis_name
         )
-        return SegmentationModel(
-            encoder, make_bottleneck(self.config), head, field="points", know_category=know
-        )
+        return SegmentationModel(encoder, make_bottleneck(self.config), head, field="points")
 
     def prepare(
         self, batch: dict[str, jax.Array], keys: jax.Array | None = None

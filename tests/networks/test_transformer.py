@@ -257,16 +257,6 @@ def test_bfloat16():
     chex.assert_trees_all_equal_dtypes(gradient, variables())
 
 
-def test_logits_of_parts_are_those_of_the_whole():
-    def parts(model):
-        hidden = model.decoder.hidden(jnp.asarray(TARGET), *model.encoder(jnp.asarray(SOURCE)))
-        assert hidden.shape == (5, 4, 8)
-        return jnp.concatenate([model.decoder.logits(hidden[:, i : i + 2]) for i in (0, 2)], 1)
-
-    found = jax.jit(lambda: make().apply(variables(), method=parts))()
-    np.testing.assert_allclose(found, outputs(SOURCE, TARGET)[2], atol=1e-5)
-
-
 def draws(rate, keys, *shape):
     return Dropout(rate).apply({}, jnp.ones((len(keys), *shape)), keys)
 

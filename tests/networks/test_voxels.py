@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.networks.voxels import VOLUME_NETWORKS, make_volume_autoencoder, shrink_factor
+from nvc_jax.networks.layers import shrink_factor
+from nvc_jax.networks.voxels import VOLUME_NETWORKS, make_volume_autoencoder
 from tests.networks.test_images import fill
 from tests.numeric import normal
 from tests.settings import model_options
@@ -140,5 +141,6 @@ def test_bfloat16_is_near_float32():
 
 
 def test_shrinking_is_four_then_two_or_always_two():
-    assert [shrink_factor(n, strided=False) for n in (1, 2, 3)] == [4, 8, 16]
-    assert [shrink_factor(n, strided=True) for n in (1, 2, 3)] == [2, 4, 8]
+    for first, expected in ((4, [4, 8, 16]), (2, [2, 4, 8])):
+        options = (model_options("voxel_completion", channels=(1,) * n) for n in (1, 2, 3))
+        assert [shrink_factor(o, (16, 32), first) for o in options] == expected
