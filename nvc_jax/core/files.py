@@ -8,14 +8,16 @@ from pathlib import Path
 from nvc_jax.core.errors import UserError
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file so that it is whole or as before.
+def replace_file(path: Path, content: bytes, *, make_folders: bool = False) -> None:
+    """Writes a file in one piece: a reader sees the old file or the new one.
 
     Raises:
       UserError: if the system refuses.
     """
     partial = path.with_name(f"partial.{path.name}")
     with explained(path):
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.write_bytes(content)
             os.replace(partial, path)
@@ -32,6 +34,6 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{path} could not be written ({error.strerror or error}): checkpoints are untouched; "
+            f"{path} could not be written ({error.strerror or error}): other files are untouched; "
             "check space and permissions."
         ) from error

@@ -5,8 +5,8 @@ from nvc_jax.plots.figures import (
     anchor_usage,
     example_grid,
     latent_covariance,
+    render,
     save,
-    to_png,
     training_curves,
 )
 
@@ -16,6 +16,6 @@ __all__ = [
     "example_grid",
     "latent_covariance",
     "save",
-    "to_png",
+    "render",
     "training_curves",
 ]

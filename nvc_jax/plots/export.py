@@ -1,7 +1,5 @@
 """Volumes and point clouds as files that 3D programs open."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
+from nvc_jax.core.files import replace_file
 
 # Corners of the face of a unit cube that looks along an axis, counterclockwise from outside, on the
 # axis after it and the one after that.
@@ -51,7 +50,9 @@ def export_voxels(path: str | Path, occupancy: ArrayLike, *, threshold: float = 
     centered = (vertices - np.array(occupied.shape) / 2) / max(occupied.shape)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     content: Any = trimesh.Trimesh(centered, triangles, process=False).export(file_type=kind)
-    return _write(path, content.encode() if isinstance(content, str) else content)
+    content = content.encode() if isinstance(content, str) else content
+    replace_file(path, content, make_folders=True)
+    return path
 
 
 def export_points(
@@ -89,7 +90,8 @@ def export_points(
         raise UserError(f"Points, normals and colors to export are [P, 3] each, got {shapes}.")
     if "colors" in fields and fields["colors"].dtype != np.uint8:
         fields["colors"] = np.rint(fields["colors"].clip(0, 1) * 255).astype(np.uint8)
-    return _write(path, (_ply if kind == "ply" else _obj)(**fields))
+    replace_file(path, (_ply if kind == "ply" else _obj)(**fields), make_folders=True)
+    return path
 
 
 def _outer_faces(occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,18 +154,3 @@ def _checked(path: str | Path, kinds: tuple[str, ...]) -> tuple[Path, str]:
     if kind not in kinds:
         raise UserError(f"Cannot export to {path}: use a name that ends in .{' or .'.join(kinds)}.")
     return path, kind
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Writes a file in one piece: a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return path

@@ -21,6 +21,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.files import replace_file
 from nvc_jax.plots import drawing as draw
 
 
@@ -266,10 +267,10 @@ def training_curves(
     return figure
 
 
-def to_png(figure: Figure, dpi: int = 120) -> bytes:
-    """Render a figure to the bytes of a PNG file, for an event log."""
+def render(figure: Figure, kind: str = "png", dpi: int = 120) -> bytes:
+    """Draw a figure: the bytes of a file of that kind."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format=kind, dpi=dpi)
     return buffer.getvalue()
 
 
@@ -285,17 +286,11 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> Path:
       The path.
 
     Raises:
-      UserError: a format matplotlib cannot write.
+      UserError: a format matplotlib cannot write, or a system that refuses.
     """
     path = Path(path)
-    suffix = path.suffix.lstrip(".").lower()
-    if suffix not in figure.canvas.get_supported_filetypes():
+    kind = path.suffix.lstrip(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
         raise UserError(f"Cannot write a figure to {path}: use a name that ends in .png or .pdf.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format=suffix, dpi=dpi)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, render(figure, kind, dpi), make_folders=True)
     return path

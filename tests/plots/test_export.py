@@ -108,7 +108,7 @@ def test_mistakes_with_voxels(tmp_path):
         ("a.ply", np.zeros((2, 2, 2)), "nothing to export"),
         ("a.ply", np.zeros((0, 2, 2)), "nothing to export"),
         ("a.ply", np.ones((2, 2)), r"\[X, Y, Z\], got shape \(2, 2\)"),
-        ("file/a.ply", np.ones((2, 2, 2)), "cannot be written"),
+        ("file/a.ply", np.ones((2, 2, 2)), "could not be written"),
     ]:
         (tmp_path / "file").touch()
         refused(message, export_voxels, tmp_path / name, volume)

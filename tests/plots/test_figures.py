@@ -51,7 +51,7 @@ from nvc_jax.plots.latents import latent_scatter
 mean = np.random.default_rng(0).normal(size=(20, 3))
 for _ in range(3):
     plots.save(latent_scatter(mean, np.arange(20) % 3), sys.argv[1], dpi=20)
-    plots.to_png(plots.anchor_usage([3, 0, 5]), dpi=20)
+    plots.render(plots.anchor_usage([3, 0, 5]), dpi=20)
 assert "matplotlib.pyplot" not in sys.modules
 import matplotlib.pyplot
 assert matplotlib.pyplot.get_fignums() == []
@@ -217,7 +217,7 @@ def test_covariance_is_symmetric_about_white():
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 1)])
 @pytest.mark.filterwarnings("error")
 def test_covariance_of_collapsed_latents(shape):
-    assert plots.to_png(plots.latent_covariance(np.ones(shape)))
+    assert plots.render(plots.latent_covariance(np.ones(shape)))
 
 
 def test_usage_stacks_labels_and_marks_unused_anchors():
@@ -286,12 +286,12 @@ def test_save_makes_folders_and_replaces_in_one_piece(tmp_path, monkeypatch):
     assert before.startswith(b"\x89PNG")
     figure = plots.anchor_usage([2, 1])
 
-    def fail(file, **kwargs):
-        Path(file).write_bytes(b"half")
+    def fail(file, content):
+        file.open("wb").write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(UserError, match="disk full"):
         plots.save(figure, path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["usage.png"]

@@ -60,4 +60,4 @@ def test_curve_of_correct_keypoints():
     about_wrist, _, absolute, _ = figure.axes[0].get_lines()
     assert np.all(about_wrist.get_ydata() == 1)
     np.testing.assert_array_equal(absolute.get_ydata(), np.arange(61) >= 30)
-    assert plots.to_png(figure)[:4] == b"\x89PNG"
+    assert plots.render(figure)[:4] == b"\x89PNG"

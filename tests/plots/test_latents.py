@@ -34,7 +34,7 @@ def test_a_million_latents_are_subsampled_and_counted():
     mean = RNG.normal(size=(1_000_000, 8)).astype(np.float32)
     assignment = np.arange(1_000_000) % 10
     figure = latent_scatter(mean, assignment, anchors=mean[:10])
-    plots.to_png(figure)
+    plots.render(figure)
     assert time.perf_counter() - start < 60
     assert "10,000 of 1,000,000 examples shown" in texts(figure)
     assert "3 (100,000)" in legend(figure)
@@ -49,7 +49,7 @@ def test_scatter_counts_groups_and_names_them():
     )
     assert legend(figure) == ["unlabeled (1)", r"a\$b (2)", "_cat (3)", "anchors"]
     assert figure.legends[0].get_title().get_text() == "label (examples)"
-    assert plots.to_png(figure).startswith(b"\x89PNG")
+    assert plots.render(figure).startswith(b"\x89PNG")
 
 
 def test_scatter_projects_points_and_anchors_alike():
@@ -104,7 +104,7 @@ def test_far_anchors_do_not_squash_the_points():
 def test_scatter_of_almost_nothing(method, shape):
     mean = np.ones(shape)
     figure = latent_scatter(mean, np.zeros(len(mean), int), anchors=mean, method=method)
-    assert plots.to_png(figure)
+    assert plots.render(figure)
 
 
 def test_tsne_keeps_clusters_apart_and_anchors_in_theirs():

@@ -249,4 +249,4 @@ def test_the_figures_take_the_pictures():
     grid = plots.example_grid({"input": render_volumes(volumes), "output": render_volumes(volumes)})
     gallery = plots.anchor_gallery(render_volumes(volumes), render_volumes(samples), [4, 0, 1])
     for figure in (grid, gallery):
-        assert plots.to_png(figure, dpi=20).startswith(b"\x89PNG")
+        assert plots.render(figure, dpi=20).startswith(b"\x89PNG")

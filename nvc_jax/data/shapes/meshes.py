@@ -155,18 +155,15 @@ def convert_meshes(
         raise UserError(f"None of the {len(files)} meshes can be read; {name} {reason}")
     voxels, points, normals = (np.stack(values) for values in zip(*shapes, strict=True))
     label = [class_names.index(n.split("/")[0]) if "/" in n else -1 for n in names]
-    try:
-        write_shapes(
-            path,
-            voxels=voxels,
-            points=points,
-            normals=normals,
-            label=np.array(label, np.int32),
-            class_names=class_names,
-            name=names,
-        )
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
+    write_shapes(
+        path,
+        voxels=voxels,
+        points=points,
+        normals=normals,
+        label=np.array(label, np.int32),
+        class_names=class_names,
+        name=names,
+    )
     return failures
 
 

@@ -1,6 +1,6 @@
 """Shapes and completion pairs in npz files: volumes and point clouds."""
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.files import replace_file
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import read_fields
@@ -76,7 +77,7 @@ def write_shapes(
       name: what each example is called, for people.
 
     Raises:
-      UserError: for what `read_shapes` would refuse.
+      UserError: for what `read_shapes` would refuse, or where the system refuses.
     """
     path = Path(path)
     given = {"voxels": voxels, "points": points, "normals": normals, "point_label": point_label}
@@ -96,14 +97,9 @@ def write_shapes(
         fields[_NAMES] = stored[_NAMES]
     if name is not None:
         fields["name"] = np.array(name, str)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **fields)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez_compressed(content, **fields)
+    replace_file(path, content.getvalue(), make_folders=True)
 
 
 def read_pairs(options: Any, split: str) -> Source:
