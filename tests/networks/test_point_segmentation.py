@@ -19,7 +19,6 @@ from nvc_jax.networks.point_segmentation import (
 )
 from tests.networks.test_images import fill
 from tests.numeric import blocks_of, normal, temporary_bytes
-from tests.refusals import refused
 from tests.settings import model_options
 
 OPTIONS = {"hidden": (5, 6, 7, 8), "decoder_hidden": (9, 10)}

@@ -291,8 +291,7 @@ def test_save_makes_folders_and_replaces_in_one_piece(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(UserError, match="disk full"):
-        plots.save(figure, path)
+    refused("disk full", plots.save, figure, path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["usage.png"]
 
