@@ -16,13 +16,15 @@ of a study is written; `python -m benchmarks.print --write` puts the other table
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks import baselines, estimator, measures
 from benchmarks.print import STUDIES, TABLES, layouts, provenance, render, whole
-from benchmarks.table import Changes, Grid, Rows, train_and_evaluate
+from benchmarks.table import Changes, Grid, Measure, Rows, train_and_evaluate
 from nvc_jax.config import changed, load_config
 from nvc_jax.data import open_source, random_subset
 from nvc_jax.programs import cli
@@ -182,6 +184,16 @@ def _short(steps: int) -> Changes:
     return {"train.num_steps": steps, "train.eval_every": 0, "train.checkpoint_every": 0}
 
 
+def _of_shapes(
+    recipe: str,
+    columns: tuple[str, ...],
+    without_training: Callable[[Any], baselines.Rows],
+    measure: Measure = train_and_evaluate,
+) -> Grid:
+    """The three methods, and baselines, on a file of shapes."""
+    return Grid(columns, THREE, measure, recipe, baselines=without_training, data=SHAPES)
+
+
 GRIDS: dict[str, Grid] = {
     "mnist": Grid(
         (
@@ -251,37 +263,23 @@ GRIDS: dict[str, Grid] = {
         PEERS,
         700,
     )._replace(measure=measures.PEERS),
-    "voxels": Grid(
-        ("iou", "threshold", *CLUSTERING[:-1]),
-        THREE,
-        measures.of_voxels,
+    "voxels": _of_shapes(
         "cad:voxels",
-        baselines=baselines.voxel_baselines,
-        data=SHAPES,
+        ("iou", "threshold", *CLUSTERING[:-1]),
+        baselines.voxel_baselines,
+        measures.of_voxels,
     ),
-    "semantic": Grid(
-        ("miou", "iou_geometric", "anchors_used"),
-        THREE,
-        train_and_evaluate,
-        "cad:semantic",
-        baselines=baselines.semantic_baselines,
-        data=SHAPES,
+    "semantic": _of_shapes(
+        "cad:semantic", ("miou", "iou_geometric", "anchors_used"), baselines.semantic_baselines
     ),
-    "points": Grid(
-        ("chamfer_l1", "f_score", "anchors_used"),
-        THREE,
-        measures.of_points,
+    "points": _of_shapes(
         "cad:points",
-        baselines=baselines.point_baselines,
-        data=SHAPES,
+        ("chamfer_l1", "f_score", "anchors_used"),
+        baselines.point_baselines,
+        measures.of_points,
     ),
-    "scenes": Grid(
-        ("miou", "accuracy", "anchors_used"),
-        THREE,
-        train_and_evaluate,
-        "cad:scenes",
-        baselines=baselines.scene_baselines,
-        data=SHAPES,
+    "scenes": _of_shapes(
+        "cad:scenes", ("miou", "accuracy", "anchors_used"), baselines.scene_baselines
     ),
     "hands": Grid(
         (

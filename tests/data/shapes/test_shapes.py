@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.data.base.source import class_names_of
-from nvc_jax.data.shapes.shapes import read_shapes, write_shapes
+from nvc_jax.data.shapes.shapes import write_shapes
 from tests.refusals import refused
 from tests.sources import everything
 
@@ -15,15 +15,18 @@ SPLITS = ("train", "validation", "test")
 
 
 @pytest.fixture
-def shape_options(options, tmp_path):
-    """Makes `config.data` for one file."""
+def shapes(read, tmp_path):
+    """Reads a split of one file."""
+    settings = {"dir": str(tmp_path / "shapes.npz"), "holdout_every": 3}
+    return lambda split, **changes: read("shapes", split, **{**settings, **changes})
 
-    def make(**changes):
-        return options(
-            "shapes", **{"dir": str(tmp_path / "shapes.npz"), "holdout_every": 3, **changes}
-        )
 
-    return make
+def assert_fields(found, **expected):
+    """What is read is equal, in the dtypes of the schema."""
+    dtypes = {"voxels": "u1", "points": "f4", "normals": "f4", "point_label": "u1", "label": "i4"}
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], np.asarray(values, dtypes[name]), strict=True)
 
 
 def packed_by_hand(volumes):
@@ -39,7 +42,7 @@ def volumes(count=6, shape=(4, 4, 4)):
     return np.random.default_rng(0).integers(0, 2, (count, *shape), dtype=np.uint8)
 
 
-def test_packed_shapes_come_whole_with_points_and_labels(tmp_path, shape_options):
+def test_packed_shapes_come_whole_with_points_and_labels(tmp_path, shapes):
     rng = np.random.default_rng(1)
     points = rng.normal(size=(6, 5, 3)).astype(np.float16)
     normals = rng.normal(size=(6, 5, 3))
@@ -54,42 +57,34 @@ def test_packed_shapes_come_whole_with_points_and_labels(tmp_path, shape_options
         label_names=NAMES,
         name=np.array([{"never": "opened"}] * 6, object),
     )
-    train = read_shapes(shape_options(), "train")  # i % 3 is 2
+    train = shapes("train")  # i % 3 is 2
     assert class_names_of(train) == ("bed", "chair", "other")
-    fields = everything(train)
-    assert set(fields) == {"voxels", "points", "normals", "point_label", "label"}
-    np.testing.assert_array_equal(fields["voxels"], volumes()[[2, 5]])
-    np.testing.assert_array_equal(fields["points"], points[[2, 5]].astype(np.float32))
-    np.testing.assert_array_equal(fields["normals"], normals[[2, 5]].astype(np.float32))
-    np.testing.assert_array_equal(fields["point_label"], part[[2, 5]])
-    names = ("voxels", "points", "normals", "point_label", "label")
-    assert [fields[k].dtype for k in names] == ["u1", "f4", "f4", "u1", "i4"]
-    labels = {s: everything(read_shapes(shape_options(), s))["label"].tolist() for s in SPLITS}
+    own = {"points": points[[2, 5]], "normals": normals[[2, 5]], "point_label": part[[2, 5]]}
+    assert_fields(everything(train), voxels=volumes()[[2, 5]], **own, label=[2, 2])
+    labels = {split: everything(shapes(split))["label"].tolist() for split in SPLITS}
     assert labels == {"train": [2, 2], "validation": [1, -1], "test": [0, 1]}
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
-def test_plain_volumes_need_no_cube_and_no_labels(tmp_path, shape_options, dtype):
+def test_plain_volumes_need_no_cube_and_no_labels(tmp_path, shapes, dtype):
     stored = volumes(3, (2, 3, 4))
     np.savez(tmp_path / "shapes.npz", voxels=stored.astype(dtype))
-    fields = everything(read_shapes(shape_options(), "test"))
-    np.testing.assert_array_equal(fields["voxels"], stored[:1])
-    assert fields["voxels"].dtype == np.uint8 and fields["label"].tolist() == [-1]
+    assert_fields(everything(shapes("test")), voxels=stored[:1], label=[-1])
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8])
-def test_one_class_can_count_as_unlabeled_and_keeps_its_number(tmp_path, shape_options, dtype):
+def test_one_class_can_count_as_unlabeled_and_keeps_its_number(tmp_path, shapes, dtype):
     label = np.array([1, 1, 0, 2, 2, 1], dtype)
     np.savez(tmp_path / "shapes.npz", voxels=volumes(), label=label, label_names=NAMES)
     for name, expected in (("chair", [-1, 2]), ("bed", [1, 2]), ("", [1, 2])):
-        source = read_shapes(shape_options(unlabeled_class=name), "test")
+        source = shapes("test", unlabeled_class=name)
         assert everything(source)["label"].tolist() == expected
         assert class_names_of(source) == tuple(NAMES)
     message = r"unlabeled_class is 'sofa'.*bed, chair, other"
-    refused(message, read_shapes, shape_options(unlabeled_class="sofa"), "test")
+    refused(message, shapes, "test", unlabeled_class="sofa")
 
 
-def test_written_shapes_read_back_and_are_packed(tmp_path, shape_options):
+def test_written_shapes_read_back_and_are_packed(tmp_path, shapes):
     path = tmp_path / "new" / "shapes.npz"
     points = np.random.default_rng(2).normal(size=(3, 4, 3))
     part = np.array([[0, 1, 255, 2]] * 3)
@@ -107,21 +102,18 @@ def test_written_shapes_read_back_and_are_packed(tmp_path, shape_options):
     with np.load(path) as archive:
         np.testing.assert_array_equal(archive["voxels"], packed_by_hand(volumes(3)))
         assert archive["name"].tolist() == ["a", "b", "c"]
-    fields = everything(read_shapes(shape_options(dir=str(path)), "validation"))
-    np.testing.assert_array_equal(fields["voxels"], volumes(3)[[1]])
-    np.testing.assert_array_equal(fields["points"], points[[1]].astype(np.float32))
-    np.testing.assert_array_equal(fields["normals"], -points[[1]].astype(np.float32))
-    np.testing.assert_array_equal(fields["point_label"], part[[1]])
-    assert fields["label"].tolist() == [0]
+    own = {"points": points[[1]], "normals": -points[[1]], "point_label": part[[1]]}
+    fields = everything(shapes("validation", dir=str(path)))
+    assert_fields(fields, voxels=volumes(3)[[1]], **own, label=[0])
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 3), (2, 4, 8), (1, 1, 1)])
-def test_volumes_that_fill_no_bytes_are_written_plainly(tmp_path, shape_options, shape):
+def test_volumes_that_fill_no_bytes_are_written_plainly(tmp_path, shapes, shape):
     path = tmp_path / "shapes.npz"
     write_shapes(path, voxels=volumes(3, shape))
     with np.load(path) as archive:
         assert set(archive.files) == {"voxels"} and archive["voxels"].shape == (3, *shape)
-    fields = everything(read_shapes(shape_options(), "train"))
+    fields = everything(shapes("train"))
     np.testing.assert_array_equal(fields["voxels"], volumes(3, shape)[[2]])
 
 
@@ -135,7 +127,7 @@ def test_failed_write_leaves_the_old_file(tmp_path):
 POINTS = np.zeros((3, 4, 3), np.float32)
 
 
-def test_wrong_fields_are_told(tmp_path, shape_options):
+def test_wrong_fields_are_told(tmp_path, shapes):
     for fields, message in [
         ({}, "'voxels' or 'points'"),
         ({"normals": POINTS}, "'voxels' or 'points'"),
@@ -161,22 +153,22 @@ def test_wrong_fields_are_told(tmp_path, shape_options):
         ({"points": POINTS[:0]}, "no example"),
     ]:
         np.savez(tmp_path / "shapes.npz", **fields)
-        assert "shapes.npz" in refused(message, read_shapes, shape_options(), "train")
+        assert "shapes.npz" in refused(message, shapes, "train")
 
 
-def test_missing_and_damaged_files_are_told(tmp_path, shape_options, messages):
+def test_missing_and_damaged_files_are_told(tmp_path, shapes, messages):
     path = tmp_path / "shapes.npz"
-    refused(r"shapes\.npz is missing", read_shapes, shape_options(), "train")
+    refused(r"shapes\.npz is missing", shapes, "train")
     np.savez(path, points=np.array([[{}]], object))
-    refused("cannot be read", read_shapes, shape_options(), "train")
+    refused("cannot be read", shapes, "train")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("points", b"not an array")
-    refused("cannot be read", read_shapes, shape_options(), "train")
+    refused("cannot be read", shapes, "train")
     np.savez(path, points=POINTS[:, :1])
 
     def read(content):
         path.write_bytes(content)
-        read_shapes(shape_options(), "train")
+        shapes("train")
 
     told = messages(path.read_bytes(), read, every=7)
     assert len(told) > 50 and all(str(path) in message for message in told)
