@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from nvc_jax.networks.points import POINT_NETWORKS, FoldingDecoder, make_point_autoencoder
-from tests.networks.test_images import fill
+from tests.networks.test_images import (
+    assert_every_weight_counts,
+    compiled_pair,
+    relative_error,
+)
 from tests.numeric import normal, temporary_bytes
 from tests.settings import model_options
 
@@ -29,20 +33,7 @@ def make(network, axis_name=None, **changes):
 
 @functools.cache
 def compiled(network, train=False, axis_name=None, **changes):
-    """Variables of encoder and decoder, and the function of (variables, points, code)."""
-    encoder, decoder = make(network, axis_name, **changes)
-    mutable = ["batch_stats"] if train else False
-
-    def init():
-        key = jax.random.key(0)
-        points, code = jnp.zeros((1, 2, 3)), jnp.zeros((1, 3))
-        return encoder.init(key, points, False), decoder.init(key, code, False)
-
-    def apply(variables, points, code):
-        features = encoder.apply(variables[0], points, train, mutable=mutable)
-        return features, decoder.apply(variables[1], code, train, mutable=mutable)
-
-    return fill(jax.eval_shape(init)), jax.jit(apply)
+    return compiled_pair(*make(network, axis_name, **changes), (2, 3), train)
 
 
 def layers(tree):
@@ -138,8 +129,7 @@ def test_every_weight_counts_and_recomputing_changes_nothing():
 
         results.append(jax.jit(jax.value_and_grad(total))(variables))
     chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-5)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(results[0][1]):
-        assert np.any(leaf != 0), jax.tree_util.keystr(path)
+    assert_every_weight_counts(results[0][1])
 
 
 def test_devices_share_the_statistics_of_a_batch():
@@ -168,8 +158,7 @@ def test_bfloat16_is_near_float32_and_outputs_are_float32():
     assert half.dtype == jnp.bfloat16
     assert {decoded.coarse.dtype, decoded.fine.dtype} == {jnp.dtype("float32")}
     for full, low in ((features, half), (output.fine, decoded.fine)):
-        error = np.linalg.norm(low.astype(jnp.float32) - full) / np.linalg.norm(full)
-        assert 0 < error < 0.03
+        assert 0 < relative_error(low, full) < 0.03
 
 
 def test_the_code_is_not_copied_to_every_point():
