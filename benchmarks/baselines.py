@@ -381,10 +381,8 @@ def translation_baselines(config: ml_collections.ConfigDict) -> Rows:
         "source itself": queries,
         "translation memory": [translations[i] for i in nearest_sentences(queries, known)],
     }
+    scores = {"bleu": metrics.bleu, "chrf": metrics.chrf}
     return {
-        name: {
-            "bleu": metrics.bleu(hypotheses, references).value,
-            "chrf": metrics.chrf(hypotheses, references).value,
-        }
-        for name, hypotheses in answers.items()
+        name: {measure: score(said, references).value for measure, score in scores.items()}
+        for name, said in answers.items()
     }

@@ -184,19 +184,16 @@ def test_silhouette_subsample_is_seeded():
     assert first.value == pytest.approx(metrics.silhouette(x, clusters).value, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("x", "clusters", "reason"),
-    [
+def test_silhouette_gives_a_reason_where_it_does_not_exist():
+    for x, clusters, reason in [
         ([[0.0], [1.0], [2.0]], [0, 1, 2], "cluster of its own"),
         ([[0.0]], [3], "one cluster"),
         ([[0.0], [np.nan], [2.0]], [0, 0, 1], "not finite"),
         ([[0.0], [np.inf], [2.0]], [0, 0, 1], "not finite"),
-    ],
-)
-def test_silhouette_gives_a_reason_where_it_does_not_exist(x, clusters, reason):
-    score = metrics.silhouette(x, clusters)
-    assert score.value is None
-    assert reason in str(score.reason)
+    ]:
+        score = metrics.silhouette(x, clusters)
+        assert score.value is None
+        assert reason in str(score.reason)
 
 
 def test_silhouette_of_coincident_points_is_zero():

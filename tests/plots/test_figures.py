@@ -144,19 +144,16 @@ def test_example_grid_shows_rows_in_order():
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["y"]
 
 
-@pytest.mark.parametrize(
-    ("image", "shown"),
-    [
+def test_images_of_any_channels_and_range_are_displayable():
+    for image, shown in [
         (np.full((2, 2, 3), [0.1, 0.2, 0.3]), [0.1, 0.2, 0.3]),
         (np.full((2, 2, 2), [0.2, 0.4]), [0.3, 0.3, 0.3]),
         (np.full((2, 2, 1), 7.0), [1.0, 1.0, 1.0]),
         (np.full((2, 2, 1), np.nan), [1.0, 0.0, 1.0]),
         (np.full((2, 2, 1), 51, np.uint8), [0.2, 0.2, 0.2]),
-    ],
-)
-def test_images_of_any_channels_and_range_are_displayable(image, shown):
-    figure = plots.example_grid({"image": image[None]})
-    np.testing.assert_allclose(_image(figure.axes[0])[0, 0], shown)
+    ]:
+        figure = plots.example_grid({"image": image[None]})
+        np.testing.assert_allclose(_image(figure.axes[0])[0, 0], shown)
 
 
 def test_gallery_rows_are_anchor_then_samples():

@@ -44,9 +44,8 @@ def test_a_million_latents_are_subsampled_and_counted():
 def test_scatter_counts_groups_and_names_them():
     labels = np.array([0, 0, 1, -1, 1, 1])
     names = {0: "a$b", 1: "_cat"}
-    figure = latent_scatter(
-        RNG.normal(size=(6, 3)), labels, group="label", names=names, anchors=np.zeros((2, 3))
-    )
+    mean, anchors = RNG.normal(size=(6, 3)), np.zeros((2, 3))
+    figure = latent_scatter(mean, labels, group="label", names=names, anchors=anchors)
     assert legend(figure) == ["unlabeled (1)", r"a\$b (2)", "_cat (3)", "anchors"]
     assert figure.legends[0].get_title().get_text() == "label (examples)"
     assert plots.render(figure).startswith(b"\x89PNG")
@@ -110,9 +109,8 @@ def test_scatter_of_almost_nothing(method, shape):
 def test_tsne_keeps_clusters_apart_and_anchors_in_theirs():
     centers = np.array([[0.0, 0, 0], [50, 0, 0]])
     group = np.arange(24) % 2
-    figure = latent_scatter(
-        centers[group] + RNG.normal(size=(24, 3)), group, anchors=centers, method="tsne"
-    )
+    mean = centers[group] + RNG.normal(size=(24, 3))
+    figure = latent_scatter(mean, group, anchors=centers, method="tsne")
     assert figure.axes[0].get_xlabel() == "t-SNE 1"
     stars = _stars(figure)
     points, colors = _points(figure)

@@ -60,36 +60,30 @@ def test_overrides_in_both_spellings_and_the_last_one_counts():
     assert (flags.workdir, flags.config) == ("w", "mnist")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_wrong_flags_exit_with_2(capsys):
+    for arguments, message in [
         (["--workdir=w"], "--config"),
         (["--config=digits", "--config.seed"], "--config.seed needs a value"),
         (["--config=digits", "--work=w"], "--work"),
         (["--config=digits", "--confg.seed=1"], "--confg.seed"),
         (["--config=digits", "--config.=1"], "--config.=1"),
         (["--config=digits", "seed=1"], "seed=1"),
-    ],
-)
-def test_wrong_flags_exit_with_2(capsys, arguments, message):
-    with pytest.raises(SystemExit) as exit_:
-        parse(*arguments)
-    assert exit_.value.code == 2 and message in capsys.readouterr().err
+    ]:
+        with pytest.raises(SystemExit) as exit_:
+            parse(*arguments)
+        assert exit_.value.code == 2 and message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("argument", "parts"),
-    [
+def test_wrong_config_is_one_sentence_and_exit_code_2(run_train):
+    for argument, parts in [
         ("--config.optimizer.lerning_rate=1e-3", ["lerning_rate", "'optimizer.learning_rate'"]),
         ("--config.optimiser.learning_rate=1e-3", ["optimiser", "'optimizer.learning_rate'"]),
         ("--config.train.num_steps=abc", ["train.num_steps", "int", "'abc'"]),
         ("--config.model.batch_norm=maybe", ["model.batch_norm", "bool", "'maybe'"]),
         ("--config=nowhere.py", ["nowhere.py"]),
-    ],
-)
-def test_wrong_config_is_one_sentence_and_exit_code_2(run_train, argument, parts):
-    error = run_train(argument)
-    assert all(part in error for part in parts)
+    ]:
+        error = run_train(argument)
+        assert all(part in error for part in parts)
 
 
 OF_OTHERS = {
@@ -114,9 +108,8 @@ def test_keys_of_other_tasks_are_refused_with_the_nearest_that_is_read(run_train
         assert found and found[1] == key and found[2] in known
 
 
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
+def test_invalid_values_are_refused_before_anything_is_written(run_train):
+    for settings, reason in [
         (["loss.triplet_alpha=0"], "loss.triplet_alpha is 0.0: it must be greater than 0"),
         (["loss.anchor_scale=-1"], "loss.anchor_scale is -1.0: it must be greater than 0"),
         (["model.temperature=nan"], "config.model.temperature takes a value of type float"),
@@ -125,10 +118,8 @@ def test_keys_of_other_tasks_are_refused_with_the_nearest_that_is_read(run_train
         (["optimizer.name=adm"], "optimizer.name is 'adm': use one of adam"),
         (["data.source=mnist"], "data.source is 'mnist': use one of binvox"),
         (["task=imge"], "task is 'imge': use one of hand_pose"),
-    ],
-)
-def test_invalid_values_are_refused_before_anything_is_written(run_train, settings, reason):
-    assert reason in run_train(*(f"--config.{setting}" for setting in settings))
+    ]:
+        assert reason in run_train(*(f"--config.{setting}" for setting in settings))
 
 
 def test_help_lists_the_keys_that_a_run_reads_and_no_others(capsys):

@@ -90,18 +90,15 @@ def test_wrong_fields_are_told():
         refused(f"^here: .*{message}", clouds, **changes)
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
+def test_parts_of_a_source_keep_its_names():
+    for part in [
         lambda source: subset(source, np.array([1])),
         lambda source: select(subset(source, np.array([1])), ("label", "point_label")),
         lambda source: split_off(source, 0.5, held_out=True, name="share"),
-    ],
-)
-def test_parts_of_a_source_keep_its_names(part):
-    assert class_names_of(part(clouds())) == ("a", "b")
-    assert point_class_names_of(part(clouds())) == ("top", "leg")
-    assert is_in_memory(part(clouds()))
+    ]:
+        assert class_names_of(part(clouds())) == ("a", "b")
+        assert point_class_names_of(part(clouds())) == ("top", "leg")
+        assert is_in_memory(part(clouds()))
 
 
 def test_sources_of_other_programs_have_no_names_and_are_read_ahead():
@@ -127,20 +124,15 @@ def test_select_gives_the_fields_that_are_there():
     assert batch["label"].tolist() == [0] and batch["point_label"].tolist() == [[1, 0]]
 
 
-@pytest.mark.parametrize(
-    ("size", "every", "test", "validation", "train"),
-    [
+def test_every_nth_example_tests_and_the_next_validates(numbered):
+    for size, every, test, validation, train in [
         (11, 5, [0, 5, 10], [1, 6], [2, 3, 4, 7, 8, 9]),
         (7, 3, [0, 3, 6], [1, 4], [2, 5]),
         (3, 9, [0], [1], [2]),
-    ],
-)
-def test_every_nth_example_tests_and_the_next_validates(
-    numbered, size, every, test, validation, train
-):
-    expected = {"test": test, "validation": validation, "train": train}
-    parts = {split: every_nth(numbered(size), split, every) for split in expected}
-    assert {split: numbers(part) for split, part in parts.items()} == expected
+    ]:
+        expected = {"test": test, "validation": validation, "train": train}
+        parts = {split: every_nth(numbered(size), split, every) for split in expected}
+        assert {split: numbers(part) for split, part in parts.items()} == expected
 
 
 @pytest.mark.parametrize(("size", "split"), [(1, "validation"), (1, "train"), (2, "train")])

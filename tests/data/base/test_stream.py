@@ -93,16 +93,13 @@ def test_what_is_no_batch_is_told():
         refused(message, IterableSource, data)
 
 
-@pytest.mark.parametrize(
-    ("second", "got"),
-    [
+def test_later_batch_with_other_fields_is_told():
+    for second, got in [
         ({"img": batch(1)["image"]}, r"img \[b, 2, 3, 1\] float32"),
         ({"image": np.zeros((8, 3, 2, 1), np.float32)}, r"image \[b, 3, 2, 1\] float32"),
         (batch(1, dtype=np.uint8), r"image \[b, 2, 3, 1\] uint8"),
-    ],
-)
-def test_later_batch_with_other_fields_is_told(second, got):
-    source = IterableSource([batch(0), second])
-    expected = rf"expected image \[b, 2, 3, 1\] float32, label \[b\] int32; got {got}"
-    refused(expected, list, itertools.islice(source.batches(), 2))
-    refused(expected, source.collect)
+    ]:
+        source = IterableSource([batch(0), second])
+        expected = rf"expected image \[b, 2, 3, 1\] float32, label \[b\] int32; got {got}"
+        refused(expected, list, itertools.islice(source.batches(), 2))
+        refused(expected, source.collect)

@@ -92,23 +92,20 @@ def test_file_that_claims_a_huge_size_is_left_out(tmp_path):
     assert FolderSource(tmp_path).skipped == [str(tmp_path / "bomb.png")]
 
 
-@pytest.mark.parametrize(
-    ("pixels", "mode", "channels", "expected"),
-    [
+def test_channels(tmp_path):
+    for pixels, mode, channels, expected in [
         (7, None, 0, [7]),
         (7, None, 3, [7, 7, 7]),
         ((255, 0, 0), None, 1, [76]),  # 0.299 red + 0.587 green + 0.114 blue
         ((255, 0, 0), "P", 0, [255, 0, 0]),
         ((90, 128), None, 0, [45]),  # grey with half transparency
         (255, "1", 0, [255]),
-    ],
-)
-def test_channels(tmp_path, pixels, mode, channels, expected):
-    save(tmp_path / "a.png", pixels, mode)
-    source = FolderSource(tmp_path, channels=channels)
-    image = source.gather(np.array([0]))["image"]
-    assert image.shape == (1, 4, 6, len(expected)) and image.dtype == np.uint8
-    assert (image == expected).all()
+    ]:
+        save(tmp_path / "a.png", pixels, mode)
+        source = FolderSource(tmp_path, channels=channels)
+        image = source.gather(np.array([0]))["image"]
+        assert image.shape == (1, 4, 6, len(expected)) and image.dtype == np.uint8
+        assert (image == expected).all()
 
 
 def test_sixteen_bits_are_kept(tmp_path):

@@ -41,20 +41,17 @@ def test_box_as_voxels():
     np.testing.assert_array_equal(volume, expected)
 
 
-@pytest.mark.parametrize(
-    ("piece", "volume"),
-    [
+def test_volume_of_primitives():
+    for piece, volume in [
         (rod("a", (0, -0.4, 0), (0, 0.4, 0), 0.8, 0.6, kind="cylinder"), np.pi * 0.4 * 0.3 * 0.8),
         (rod("a", (0.1, 0, -0.4), (0.1, 0, 0.4), 0.5, kind="cylinder"), np.pi * 0.25**2 * 0.8),
         (ellipsoid("a", (0, 0.1, 0), (0.9, 0.6, 0.7)), np.pi / 6 * 0.9 * 0.6 * 0.7),
         (rod("a", (-0.3, -0.2, 0), (0.3, 0.2, 0.1), 0.2, 0.3), np.sqrt(0.53) * 0.2 * 0.3),
         # A frustum of a square pyramid: h (A + B + √(AB)) / 3.
         (rod("a", (0, 0.4, 0), (0, -0.4, 0), 0.8, ends=(0.5, 1)), 0.8 * (0.16 + 0.64 + 0.32) / 3),
-    ],
-)
-def test_volume_of_primitives(piece, volume):
-    assert np.linalg.det(piece.axes) > 0
-    assert voxelize([piece], 80).mean() == pytest.approx(volume, rel=0.02)
+    ]:
+        assert np.linalg.det(piece.axes) > 0
+        assert voxelize([piece], 80).mean() == pytest.approx(volume, rel=0.02)
 
 
 @pytest.mark.parametrize("place", [(0.0, 0.0), (0.06, 0.02), (-0.031, 0.01)])

@@ -1,4 +1,4 @@
-"""Parallel files: lines as counted elsewhere, and a cleaning that tells what it left out."""
+"""Parallel files: lines as counted elsewhere, a cleaning that tells what it left out, and pairs of TFDS."""
 
 import gzip
 import logging
@@ -11,6 +11,7 @@ from nvc_jax.data.text.parallel_text import (
     pair_source,
     read_text_lines,
 )
+from tests import tfrecords
 from tests.refusals import refused
 from tests.sources import take
 
@@ -131,3 +132,50 @@ def test_a_senseless_limit_is_told(options):
     source = pair_source(["a"], ["b"], where="here")
     short = options("parallel_text", max_length_ratio=0.5)
     refused("use 0 for no limit", clean_pairs, source, short, "train", where="here")
+
+
+OF_TFDS = [("Grüße", "Greetings"), ("", "empty"), ("eins zwei drei", "one two three")]
+
+
+def record_of(pair):
+    texts = {name: text.encode() for name, text in zip(("de", "en"), pair)}
+    return tfrecords.example({name: tfrecords.bytes_list(text) for name, text in texts.items()})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes `tiny/de-en` with three splits."""
+    languages = {"languages": ["de", "en"], "variableLanguagesPerExample": False}
+    features = tfrecords.feature("translation_feature.Translation", translation=languages)
+    rows = [record_of(pair) for pair in OF_TFDS]
+    splits = {"train": rows, "validation": rows[:1], "test": rows[:2]}
+    tfrecords.write_data_set(tmp_path, "tiny", features, splits, config="de-en")
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(folder, read):
+    """Reads a split of it."""
+    settings = {"name": "tiny/de-en", "max_words": 2}
+    return lambda split, **changes: read("tfds_text", split, **{**settings, **changes})
+
+
+def test_pairs_of_all_splits_of_tfds(tiny):
+    source = tiny("train", max_words=0)
+    assert list(iterate_pairs(source)) == [OF_TFDS[0], OF_TFDS[2]]
+    batch = take(source, 1, 0)
+    assert batch["target_text"].tolist() == ["one two three", "Greetings"]
+    assert list(iterate_pairs(tiny("train"))) == [OF_TFDS[0]]
+    turned = tiny("validation", source_language="en", target_language="de")
+    assert list(iterate_pairs(turned)) == [OF_TFDS[0][::-1]]
+    assert list(iterate_pairs(tiny("test", test_split="train"))) == [OF_TFDS[0], OF_TFDS[2]]
+
+
+def test_mistakes_with_tfds_are_told(tiny):
+    for changes, message in [
+        ({"name": ""}, "needs data.name"),
+        ({"name": "absent/de-en"}, "expected .*absent/de-en/VERSION/dataset_info.json"),
+        ({"train_split": "other"}, "split 'other' cannot be read"),
+        ({"target_language": "fr"}, "no feature 'fr', got de, en; set data.source_language"),
+    ]:
+        refused(message, tiny, "train", **changes)

@@ -70,21 +70,18 @@ def test_long_sentences_count():
     assert "4" in "".join(Vocabulary(train_vocabulary([text], 30)).decode([[i] for i in range(30)]))
 
 
-@pytest.mark.parametrize(
-    ("sentences", "size", "message"),
-    [
+def test_sizes_that_do_not_fit_are_told():
+    for sentences, size, message in [
         (SENTENCES, 1000, r"1000 pieces is too large for this text: use at most \d+\.$"),
         (SENTENCES, 20, r"20 pieces is too small .*: use at least \d+\.$"),
         (["a"], 100, "too large"),
         ([], 100, "no text"),
         (["", " "], 100, "no text"),
-    ],
-)
-def test_sizes_that_do_not_fit_are_told(sentences, size, message):
-    told = refused(message, train_vocabulary, sentences, size)
-    if sentences is SENTENCES:  # the limit that is told works
-        limit = int(told.rstrip(".").split()[-1])
-        assert Vocabulary(train_vocabulary(sentences, limit)).size == limit
+    ]:
+        told = refused(message, train_vocabulary, sentences, size)
+        if sentences is SENTENCES:  # the limit that is told works
+            limit = int(told.rstrip(".").split()[-1])
+            assert Vocabulary(train_vocabulary(sentences, limit)).size == limit
 
 
 def test_all_damage_is_told(model, damaged):
