@@ -409,14 +409,19 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
     }
 
 
+def _add(found: dict[str, Any], name: str, value: object) -> None:
+    """Adds what may have come before under the same name."""
+    while name in found:
+        name += " again"
+    found[name] = value
+
+
 def curves(workdir: Path) -> dict[str, str]:
     """Lines of `metrics.jsonl` without rates, by step, kind and number of times."""
     found: dict[str, str] = {}
     for record in read_metrics(workdir / METRICS_FILE):
         name = f"{record['step']} {'train' if 'loss' in record else 'validation'}"
-        while name in found:
-            name += " again"
-        found[name] = str({k: v for k, v in record.items() if k not in RATES})
+        _add(found, name, str({k: v for k, v in record.items() if k not in RATES}))
     return found
 
 
@@ -428,10 +433,7 @@ def events(workdir: Path) -> dict[str, float]:
     reader.Reload()
     for tag in reader.Tags()["scalars"]:
         for event in reader.Scalars(tag) if tag.rsplit("/", 1)[-1] not in RATES else []:
-            name = f"{tag} {event.step}"
-            while name in found:
-                name += " again"
-            found[name] = event.value
+            _add(found, f"{tag} {event.step}", event.value)
     return found
 
 

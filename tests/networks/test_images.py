@@ -53,7 +53,8 @@ def compiled_pair(encoder, decoder, shape, train):
 
 @functools.cache
 def compiled(network, shape, train=False, axis_name=None, **changes):
-    return compiled_pair(*make(network, shape, axis_name, **changes), shape, train)
+    encoder, decoder = make(network, shape, axis_name, **changes)
+    return compiled_pair(encoder, decoder, shape, train)
 
 
 def relative_error(low, full):

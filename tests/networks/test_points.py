@@ -33,7 +33,8 @@ def make(network, axis_name=None, **changes):
 
 @functools.cache
 def compiled(network, train=False, axis_name=None, **changes):
-    return compiled_pair(*make(network, axis_name, **changes), (2, 3), train)
+    encoder, decoder = make(network, axis_name, **changes)
+    return compiled_pair(encoder, decoder, (2, 3), train)
 
 
 def layers(tree):
