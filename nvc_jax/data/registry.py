@@ -55,7 +55,6 @@ class Reader(NamedTuple):
 
 def _refuse_python(options: Any, split: str) -> Source:
     """There is nothing to open."""
-    del options
     raise UserError(
         f"The model was trained on data given from Python, so that there is no {split} data to open: "
         "call nvc_jax.evaluation.evaluate with test_data and train_data, or name a source with "

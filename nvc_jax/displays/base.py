@@ -27,7 +27,6 @@ class Display:
           source: of the task's examples.
           ids: int `[n]`.
         """
-        del source, ids
         return None
 
     def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -39,7 +38,6 @@ class Display:
         Returns:
           `[n, H, W, C]` from 0 to 1; None: the task has none, and examples are not drawn.
         """
-        del batch
         return None
 
     def render(self, outputs: np.ndarray) -> np.ndarray | None:
@@ -51,7 +49,6 @@ class Display:
         Returns:
           `[..., H, W, C]` from 0 to 1; None: the task has none, and decoded anchors are not drawn.
         """
-        del outputs
         return None
 
     def export(self, output: np.ndarray, stem: Path) -> Path | None:
@@ -64,7 +61,6 @@ class Display:
         Returns:
           The file; None: there is nothing to write.
         """
-        del output, stem
         return None
 
     def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
@@ -77,5 +73,4 @@ class Display:
         Returns:
           matplotlib figures.
         """
-        del batch, outputs
         return {}

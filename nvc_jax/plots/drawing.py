@@ -1,6 +1,8 @@
 """The pieces that the figures of `plots` share: styles, legends, projections and mosaics."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -256,9 +258,19 @@ def perplexity(counts: NDArray) -> float:
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
-def panel_of(key: str) -> str:
-    """Return the panel of a quantity: its name without a prefix; the weights share one panel."""
-    return "weight" if key.startswith("weight/") else key.rsplit("/", 1)[-1]
+def panels_of(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict[int, float]]]:
+    """Return value by step by name by panel of the numbers in a log; `loss` is the first panel.
+
+    Names that differ in a prefix alone share a panel, and so do the weights. Of two records of a step
+    the later one counts.
+    """
+    panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for record in records:
+        for key, value in record.items():
+            if key != "step" and isinstance(value, Real) and "step" in record:
+                name = "weight" if key.startswith("weight/") else key.rsplit("/", 1)[-1]
+                panels[name][key][int(record["step"])] = float(value)
+    return {name: panels[name] for name in sorted(panels, key=lambda name: name != "loss")}
 
 
 def spans_decades(values: NDArray) -> bool:

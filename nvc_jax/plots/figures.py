@@ -7,9 +7,7 @@ figure is freed with its last reference.
 
 import io
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -248,20 +246,15 @@ def training_curves(
     Returns:
       A figure; `loss` is its first panel.
     """
-    panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        for key, value in record.items():
-            if key != "step" and isinstance(value, Real) and "step" in record:
-                panels[draw.panel_of(key)][key][int(record["step"])] = float(value)
+    panels = draw.panels_of(records)
     if not panels:
         return draw.message(title, "no records to show")
-    names = sorted(panels, key=lambda name: name != "loss")
-    columns = min(columns, len(names))
-    rows = -(-len(names) // columns)
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
     figure = draw.new_figure(0.4 + 3.6 * columns, 0.5 + 2.4 * rows)
-    for position, name in enumerate(names):
+    for position, (name, curves) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, position + 1)
-        draw.draw_curves(axes, name, panels[name])
+        draw.draw_curves(axes, name, curves)
     draw.set_title(figure, title, "")
     figure.supxlabel("step", fontsize=draw.FONT_SIZE)
     return figure

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nvc_jax.core.extras import require
+from nvc_jax.core.options import flatten
 from nvc_jax.report import pictures
 from nvc_jax.report.content import Report
 from nvc_jax.report.gallery import anchor_cards
@@ -206,19 +207,9 @@ def _metrics(report: Report) -> str:
 
 def _config(config: Mapping[str, Any]) -> str:
     """A table of all keys, closed at first."""
-    table = _table(("key", "value"), _flatten(config))
+    rows = [(name, json.dumps(value, default=str)) for name, value in flatten(config)]
+    table = _table(("key", "value"), rows)
     return f"<details><summary>Every key and its value</summary>{table}</details>" if table else ""
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """(dotted key, value as text) of nested mappings."""
-    rows: list[tuple[str, str]] = []
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            rows += _flatten(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", json.dumps(value, default=str)))
-    return rows
 
 
 def _facts(facts: Mapping[str, object]) -> str:

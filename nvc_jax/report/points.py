@@ -1,9 +1,7 @@
 """The part of a page that a script draws: points of the latent space and curves, as plain data."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -186,21 +184,18 @@ def _curves(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The training log as panels of lines, grouped and scaled as `plots.training_curves` does."""
     from nvc_jax.plots import drawing as draw
 
-    panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for record in records:
-        for key, value in record.items():
-            if key != "step" and isinstance(value, Real) and np.isfinite(float(value)):
-                panels[draw.panel_of(key)][key][int(record["step"])] = float(value)
     curves = []
-    for name in sorted(panels, key=lambda name: (name != "loss", name)):
+    for name, panel in draw.panels_of(records).items():
         lines = []
-        for key, curve in sorted(panels[name].items()):
-            steps = sorted(curve)
+        for key, curve in sorted(panel.items()):
+            steps = sorted(step for step, value in curve.items() if np.isfinite(value))
+            if not steps:
+                continue
             # Thinned from the end, so that the last value is there.
             kept = steps[:: -max(1, -(-len(steps) // MOST_STEPS))][::-1]
             values = [float(f"{curve[step]:.5g}") for step in kept]
             lines.append({"name": key.removeprefix(f"{name}/"), "x": kept, "y": values})
-        everything = np.concatenate([line["y"] for line in lines])
-        logarithmic = draw.spans_decades(everything)
-        curves.append({"name": name, "logarithmic": logarithmic, "lines": lines})
+        if lines:
+            logarithmic = draw.spans_decades(np.concatenate([line["y"] for line in lines]))
+            curves.append({"name": name, "logarithmic": logarithmic, "lines": lines})
     return curves

@@ -84,7 +84,6 @@ class Task(abc.ABC):
     measures_predictions = False
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
-        del learned
         check_fields(config, spec, self.fields)
         self.config = config
         self.batch_spec = dict(spec)
@@ -138,7 +137,6 @@ class Task(abc.ABC):
         Returns:
           float32 `[B]`, not negative; None: all count alike.
         """
-        del batch
         return None
 
     @abc.abstractmethod
@@ -152,7 +150,6 @@ class Task(abc.ABC):
           float32 `[B]`, which are averaged over a data set under their names, and others
           `[B, ...]`, which only `summary` sees.
         """
-        del outputs, batch
         return {}
 
     def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
@@ -162,7 +159,6 @@ class Task(abc.ABC):
           encoded: what `metrics` gave for every example, `[N, ...]`, and `label` `[N]`.
           source: the data set, which may have names of classes.
         """
-        del encoded, source
         return {}
 
     def predict(self, apply: Callable[..., Any], batch: Mapping[str, jax.Array]) -> Any:
@@ -184,7 +180,6 @@ class Task(abc.ABC):
         Returns:
           A structure like `outputs.output`, for `postprocess`.
         """
-        del batch
         return outputs.output
 
     @abc.abstractmethod
@@ -197,7 +192,6 @@ class Task(abc.ABC):
         Raises:
           UserError: if the task has none.
         """
-        del batch
         raise UserError(f"{type(self).__name__} gives no features of its inputs.")
 
 

@@ -173,7 +173,6 @@ class HandPoseTask(Task):
 
     def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
         """See `pose_measures` in nvc_jax/metrics/pose.py."""
-        del source
         return pose_metrics.pose_measures(
             encoded["predicted"], encoded["joints"], encoded["visible"]
         )

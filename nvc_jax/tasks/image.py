@@ -37,13 +37,6 @@ def to_range(image: jax.Array, value_range: tuple[float, float]) -> jax.Array:
     return jnp.where(level < top / 2, low + unit * level, high - unit * (top - level))
 
 
-def from_range(image: np.ndarray, value_range: tuple[float, float], dtype: Any) -> np.ndarray:
-    """Inverse of `to_range` on the host: values → integers of the dtype, rounded and clipped."""
-    low, high = value_range
-    top = np.iinfo(dtype).max
-    return np.clip(np.rint((np.asarray(image) - low) / (high - low) * top), 0, top).astype(dtype)
-
-
 class ImageTask(Task):
     """Reconstruction of images by squared error or binary cross-entropy, summed over pixels."""
 

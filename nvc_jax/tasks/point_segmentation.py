@@ -45,7 +45,6 @@ class SegmentationModel(LatentModel):
         self, code: jax.Array, context: Any, train: bool, example_index: jax.Array | None
     ) -> Any:
         """`PointLogits`."""
-        del example_index
         points, category = context
         return PointLogits(self.decoder(code, points, train, category), category)
 

@@ -163,7 +163,6 @@ class TranslationTask(Task):
 
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`."""
-        del axis_name
         return TranslationModel(
             make_transformer(self.config.model, self.vocabulary.size),
             make_bottleneck(self.config),

@@ -12,7 +12,7 @@ from nvc_jax import nvc_loss
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.tasks import Outputs, make_task
-from nvc_jax.tasks.image import from_range, to_range
+from nvc_jax.tasks.image import to_range
 from tests.settings import config_with
 
 SHAPE = (4, 3, 2)
@@ -46,13 +46,8 @@ def test_integers_fill_the_range_exactly_and_come_back(value_range, dtype):
         assert values[0] == low and values[-1] == high
         expected = low + (high - low) * (stored / np.iinfo(dtype).max)
         np.testing.assert_allclose(values, expected, atol=1.5e-7)
-        back = from_range(values, value_range, dtype)
-        assert back.dtype == dtype
+        back = np.rint((values - low) / (high - low) * np.iinfo(dtype).max)
         np.testing.assert_array_equal(back, stored)
-
-
-def test_values_outside_of_the_range_are_clipped_on_the_way_back():
-    np.testing.assert_array_equal(from_range([-0.5, 0.5, 2.0], (0.0, 1.0), np.uint8), [0, 128, 255])
 
 
 def test_prepared_images_are_what_the_network_sees_and_the_target():

@@ -39,7 +39,6 @@ class Examples:
         Returns:
           Contents of files by their names; the work directory keeps them.
         """
-        del source, config
         return {}
 
     @classmethod
@@ -52,7 +51,6 @@ class Examples:
           split: `train`, `validation` or `test`.
           learned: what `learn` gave.
         """
-        del config, split, learned
         return source
 
     @classmethod
@@ -67,7 +65,6 @@ class Examples:
         Raises:
           UserError: for inputs that do not fit, and where no single array makes an example.
         """
-        del learned
         names = [name for name in spec if name != "label"]
         if len(names) != 1:
             raise UserError(

@@ -100,6 +100,17 @@ def existing_folder(path: Path) -> Path:
     raise UserError(f"data.dir: the folder {str(path)!r} is missing.")
 
 
+@contextmanager
+def told(message: str) -> Iterator[None]:
+    """Raises a `UserError` with the message in place of whatever a library raises that reads a file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception:  # libraries raise many kinds
+        raise UserError(message) from None
+
+
 def read_content(path: Path, size: int = -1) -> bytes:
     """The first `size` bytes of a file; all of them for −1.
 
@@ -145,17 +156,14 @@ def read_fields(
     """
     if not zipfile.is_zipfile(existing(path, expected)):
         raise UserError(f"The file is not an npz archive: {path}; fetch or save it again.")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = {name: archive[name] for name in names if name in archive.files}
-            got = ", ".join(archive.files) or "none"
-    except Exception:  # zipfile, zlib and NumPy raise many kinds
-        raise no_arrays(path) from None
+    with told(no_arrays(path)), np.load(path, allow_pickle=False) as archive:
+        fields = {name: archive[name] for name in names if name in archive.files}
+        got = ", ".join(archive.files) or "none"
     for name in required:
         if name not in fields:
             raise UserError(f"{path} has no field {name!r}, got {got}; {remedy}.")
     if not all(isinstance(values, np.ndarray) for values in fields.values()):
-        raise no_arrays(path)  # a zip archive of other files
+        raise UserError(no_arrays(path))  # a zip archive of other files
     return fields
 
 
@@ -189,13 +197,9 @@ def read_pixels(path: Path, mode: str, size: tuple[int, int] | None = None) -> n
     """
     from PIL import Image  # slow to import
 
-    try:
-        with Image.open(existing(path)) as file:
-            stored, values = file.mode, np.asarray(file.convert(mode))
-    except UserError:
-        raise
-    except Exception:  # Pillow raises many kinds
-        raise UserError(f"{path} cannot be read as an image; fetch it again.") from None
+    unreadable = f"{path} cannot be read as an image; fetch it again."
+    with told(unreadable), Image.open(existing(path)) as file:
+        stored, values = file.mode, np.asarray(file.convert(mode))
     if not stored.startswith(mode) or (size and values.shape[:2] != size):
         raise UserError(
             f"{path} has mode {stored} and (height, width) {values.shape[:2]}, expected mode {mode}"
@@ -204,11 +208,9 @@ def read_pixels(path: Path, mode: str, size: tuple[int, int] | None = None) -> n
     return values
 
 
-def no_arrays(path: Path) -> UserError:
+def no_arrays(path: Path) -> str:
     """NumPy's own message is left out, since it may advise to load pickled objects."""
-    return UserError(
-        f"{path} cannot be read: it is damaged, or holds something else than arrays of numbers."
-    )
+    return f"{path} cannot be read: it is damaged, or holds something else than arrays of numbers."
 
 
 @contextmanager
@@ -228,24 +230,16 @@ def open_hdf5(path: Path, shapes: Shapes) -> Iterator[dict[str, Any]]:
     """
     h5py = require("h5py", extra="shapes", what="Reading HDF5 files")
 
-    existing(path)
-    try:
-        with h5py.File(path, "r") as file:
-            found = {name: file[name] for name in shapes if name in file}
-            numbers = {
-                name: data
-                for name, data in found.items()
-                if isinstance(data, h5py.Dataset) and data.dtype.kind in "fiu"
-            }
-            _check_data_sets(path, numbers, shapes, ", ".join(file) or "nothing")
-            yield numbers
-    except UserError:
-        raise
-    except Exception:  # h5py raises many kinds
-        raise UserError(
-            f"{path} cannot be read as HDF5: it is cut short, damaged or of another kind; fetch it "
-            "again."
-        ) from None
+    unreadable = f"{path} cannot be read as HDF5: it is cut short, damaged or of another kind; fetch it again."
+    with told(unreadable), h5py.File(existing(path), "r") as file:
+        found = {name: file[name] for name in shapes if name in file}
+        numbers = {
+            name: data
+            for name, data in found.items()
+            if isinstance(data, h5py.Dataset) and data.dtype.kind in "fiu"
+        }
+        _check_data_sets(path, numbers, shapes, ", ".join(file) or "nothing")
+        yield numbers
 
 
 def _check_data_sets(path: Path, data: Mapping[str, Any], shapes: Shapes, got: str) -> None:

@@ -138,7 +138,6 @@ def _read_in_processes(
 
 def _ignore_interrupt(worker: int, num_workers: int) -> None:
     """Leaves Ctrl-C to the main process, which still needs its readers when it stops in order."""
-    del worker, num_workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.files import read_content
+from nvc_jax.data.base.files import read_content, told
 
 _KINDS = "fiub"
 
@@ -90,19 +90,22 @@ class _Unpickler(pickle._Unpickler):
     The implementation in Python is used, since damaged bytes can make that in C fill all memory.
     """
 
+    def __init__(self, path: Path):
+        self._path = path
+        super().__init__(io.BytesIO(read_content(path)), encoding="latin1")
+
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for an admitted name."""
         if (module, name) not in _ADMITTED:
-            raise _RefusedError(f"{module}.{name}")
+            raise UserError(
+                f"{self._path} asks for {module}.{name}: only arrays of numbers are read from pickles; "
+                "fetch the file from its publisher."
+            )
         return _ADMITTED[module, name]
 
     def persistent_load(self, _: Any) -> NoReturn:
         """Nothing outside of the file is asked for."""
         raise pickle.UnpicklingError("a reference to something else")
-
-
-class _RefusedError(Exception):
-    """A name that is not admitted."""
 
 
 def read_pickled_arrays(path: Path) -> Any:
@@ -122,19 +125,11 @@ def read_pickled_arrays(path: Path) -> Any:
 
     Reference: Python's documentation of `pickle`, "Restricting Globals".
     """
-    content = read_content(path)
-    try:
-        return _unwrapped(_Unpickler(io.BytesIO(content), encoding="latin1").load())
-    except _RefusedError as error:
-        raise UserError(
-            f"{path} asks for {error}: only arrays of numbers are read from pickles; fetch the file "
-            "from its publisher."
-        ) from None
-    except Exception:  # pickle and NumPy raise many kinds
-        raise UserError(
-            f"{path} cannot be read as a pickle of arrays: it is cut short, damaged or of another "
-            "kind; fetch it again."
-        ) from None
+    with told(
+        f"{path} cannot be read as a pickle of arrays: it is cut short, damaged or of another kind; "
+        "fetch it again."
+    ):
+        return _unwrapped(_Unpickler(path).load())
 
 
 def _unwrapped(value: Any) -> Any:

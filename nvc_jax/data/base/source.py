@@ -190,26 +190,35 @@ def stack_examples(
 
 
 class DerivedSource:
-    """What a source that is made of another one takes from it: `in_memory` and names of classes."""
+    """What a source takes from the one it is made of: `in_memory` and names of classes.
 
-    def __init__(self, source: Source):
-        self._source, self.in_memory = source, is_in_memory(source)
+    Args:
+      source: the other one.
+      times: examples that are made of each of its examples.
+    """
+
+    def __init__(self, source: Source, times: int = 1):
+        self._source, self._times, self.in_memory = source, times, is_in_memory(source)
         self.class_names = class_names_of(source)
         self.point_class_names = point_class_names_of(source)
 
+    def __len__(self) -> int:
+        return self._times * len(self._source)
 
-class _Subset(DerivedSource):
-    """Some examples of another source."""
 
-    def __init__(self, source: Source, ids: np.ndarray):
+class _Part(DerivedSource):
+    """Some fields of some examples of another source."""
+
+    def __init__(self, source: Source, ids: np.ndarray, spec: dict[str, FieldSpec]):
         super().__init__(source)
-        self._ids, self.spec = ids, source.spec
+        self._ids, self.spec = ids, spec
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        return self._source.gather(self._ids[ids])
+        batch = self._source.gather(self._ids[ids])
+        return {name: batch[name] for name in self.spec}
 
 
 def is_in_memory(source: Source) -> bool:
@@ -229,27 +238,13 @@ def point_class_names_of(source: Source) -> tuple[str, ...]:
 
 def subset(source: Source, ids: np.ndarray) -> Source:
     """The examples `ids` (int64 `[n]`) of a source, as a source."""
-    return _Subset(source, np.asarray(ids, np.int64))
-
-
-class _Selected(DerivedSource):
-    """Some fields of another source."""
-
-    def __init__(self, source: Source, names: Sequence[str]):
-        super().__init__(source)
-        self.spec = {name: source.spec[name] for name in names if name in source.spec}
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        batch = self._source.gather(ids)
-        return {name: batch[name] for name in self.spec}
+    return _Part(source, np.asarray(ids, np.int64), source.spec)
 
 
 def select(source: Source, names: Sequence[str]) -> Source:
     """A source of only those fields of another one, as far as it has them."""
-    return _Selected(source, names)
+    spec = {name: source.spec[name] for name in names if name in source.spec}
+    return _Part(source, np.arange(len(source)), spec)
 
 
 def random_subset(source: Source, limit: int, seed: int) -> Source:

@@ -43,7 +43,6 @@ class IterableSource:
           UserError: for a batch with other fields than the first, or at the end of a one-shot
             iterator.
         """
-        del process_index, process_count
         skip = start_step
         while True:
             count = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.files import existing
+from nvc_jax.data.base.files import existing, told
 
 Values = list[bytes] | np.ndarray
 """What a feature holds: byte strings, float32 `[n]` or int64 `[n]`."""
@@ -157,13 +157,11 @@ def parse_example(content: bytes, names: Sequence[str], where: str) -> dict[str,
 
     Reference: TensorFlow's `example.proto` and `feature.proto`; protobuf.dev, "Encoding".
     """
-    try:
+    with told(
+        f"{where} is no tf.train.Example message: it is damaged or of another kind; fetch it again."
+    ):
         features = dict(_features(memoryview(content)))
         values = {name: _values(features[name]) for name in names if name in features}
-    except ValueError:
-        raise UserError(
-            f"{where} is no tf.train.Example message: it is damaged or of another kind; fetch it again."
-        ) from None
     for name in names:
         if name not in values:
             raise UserError(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.data.base.files import FileSource, existing
+from nvc_jax.data.base.files import FileSource, existing, told
 
 HALF_CUBE = 150.0
 """Half an edge of the cube that a crop shows, mm."""
@@ -222,12 +222,8 @@ def read_mat(path: Path, name: str, shape: tuple[int | None, ...]) -> np.ndarray
     """
     from scipy.io import loadmat  # slow to import
 
-    try:
+    with told(f"{path} cannot be read as a MATLAB file; fetch it again."):
         values = loadmat(existing(path), variable_names=[name]).get(name)
-    except UserError:
-        raise
-    except Exception:  # SciPy raises many kinds
-        raise UserError(f"{path} cannot be read as a MATLAB file; fetch it again.") from None
     got = getattr(values, "shape", None)
     if (
         not isinstance(values, np.ndarray)

@@ -19,7 +19,6 @@ class HandExamples(Examples):
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
         """Images uint8 `[N, S, S, C]` as a source, of hands at the assumed place."""
-        del learned
         image = check_images(inputs, spec["image"].shape)
         number, center = len(image), np.array(ASSUMED_CENTER, np.float32)
         camera = crop_camera(center, image.shape[1]).astype(np.float32)

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, read_lines, read_pixels
+from nvc_jax.data.base.files import FileSource, read_lines, read_pixels, told
 from nvc_jax.data.hands.crops import depth_source
 
 OPTIONS = (shared.DIR, shared.IMAGE_SIZE)
@@ -65,16 +64,12 @@ def read_icvl(options: Any, split: str) -> FileSource:
 def _annotations(path: Path) -> list[tuple[str, np.ndarray]]:
     """(file, joints `[21, 3]` in mm) of all lines."""
     lines = [line.split() for line in read_lines(path)]
-    try:
+    with told(
+        f"{path} is no list of joints: expected lines of a file's name and 48 numbers; fetch it again."
+    ):
         uvd = np.array([line[1:] for line in lines], np.float64).reshape(len(lines), 16, 3)
-        valid = len(lines) > 0 and not any(".." in Path(line[0]).parts for line in lines)
-    except (IndexError, ValueError):
-        valid = False
-    if not valid:
-        raise UserError(
-            f"{path} is no list of joints: expected lines of a file's name and 48 numbers; fetch it "
-            "again."
-        )
+        if not lines or any(".." in Path(line[0]).parts for line in lines):
+            raise ValueError
     fx, fy, cx, cy = _CAMERA
     u, v, d = np.moveaxis(uvd, -1, 0)
     joints = np.full((len(lines), 21, 3), np.nan, np.float32)

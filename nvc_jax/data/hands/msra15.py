@@ -8,7 +8,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, read_content, read_lines
+from nvc_jax.data.base.files import FileSource, read_content, read_lines, told
 from nvc_jax.data.hands.crops import depth_source
 
 OPTIONS = (
@@ -83,18 +83,15 @@ def read_msra15(options: Any, split: str) -> FileSource:
 def _joints(path: Path) -> np.ndarray:
     """The joints of all frames in our axes and order, `[N, 21, 3]`, mm."""
     lines = read_lines(path)
-    try:
-        count = int(lines[0])
-        rows = np.array([line.split() for line in lines[1:]], np.float64).reshape(count, 63)
-        valid = count > 0
-    except (IndexError, ValueError):
-        valid = False
-    if not valid:
-        raise UserError(
-            f"{path} is no list of joints: expected the number of frames, then a line of 63 numbers for "
-            "each; fetch it again."
-        )
-    return rows.reshape(-1, 21, 3)[:, _ORDER] * [1, -1, -1]
+    with told(
+        f"{path} is no list of joints: expected the number of frames, then a line of 63 numbers for "
+        "each; fetch it again."
+    ):
+        numbers = np.array([line.split() for line in lines[1:]], np.float64)
+        joints = numbers.reshape(int(lines[0]), 21, 3)
+        if not len(joints):
+            raise ValueError
+    return joints[:, _ORDER] * [1, -1, -1]
 
 
 def _read_depth(path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import existing, no_arrays, read_fields
+from nvc_jax.data.base.files import existing, no_arrays, read_fields, told
 from nvc_jax.data.base.source import ArraySource, Source, split_off
 
 OPTIONS = (shared.DIR, shared.IMAGE_KEY, shared.LABEL_KEY)
@@ -80,10 +80,8 @@ def _map(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise UserError(f"The file is not an npy array: {path}; fetch or save it again.")
-    try:
+    with told(no_arrays(path)):
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception:  # NumPy raises many kinds
-        raise no_arrays(path) from None
 
 
 _PREFIX = {"train": "train", "test": "t10k"}

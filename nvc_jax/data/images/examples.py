@@ -14,5 +14,4 @@ class ImageExamples(Examples):
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
         """Images `[N, H, W, C]` or `[N, H, W]` as a source."""
-        del spec, learned
         return ArraySource(np.asarray(inputs))

@@ -16,7 +16,6 @@ class PlaneExamples(Examples):
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
         """Images uint8 `[N, H, W, 3]` as a source, with the assumed camera and nothing else known."""
-        del learned
         image = check_images(inputs, spec["image"].shape)
         number, height, width, _ = image.shape
         return FieldSource(

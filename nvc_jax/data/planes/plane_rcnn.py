@@ -17,6 +17,7 @@ from nvc_jax.data.base.files import (
     read_content,
     read_lines,
     read_pixels,
+    told,
 )
 from nvc_jax.data.planes.frames import UNKNOWN_PLANE, UNLABELED, plane_frame
 from nvc_jax.geometry.planes import MAX_PLANES, transform_planes
@@ -98,12 +99,8 @@ def _scenes(root: Path, split: str) -> list[Path]:
 def _invalid_frames(path: Path) -> set[tuple[int, int]]:
     """(scene, frame) of the lines of three words."""
     lines = [line.split() for line in read_lines(path)]
-    try:
+    with told(f"{path} is no list of frames: expected a word and two numbers; fetch it again."):
         return {(int(line[1]), int(line[2])) for line in lines if len(line) == 3}
-    except ValueError:
-        raise UserError(
-            f"{path} is no list of frames: expected lines of a word and two numbers; fetch it again."
-        ) from None
 
 
 def _frames(scene: Path) -> list[int]:
@@ -135,12 +132,8 @@ def _planes(scene: Path) -> np.ndarray:
 
 def _load(path: Path, kinds: str, rank: int) -> np.ndarray:
     """An array of a kind and a rank."""
-    try:
+    with told(no_arrays(path)):
         values = np.load(existing(path), allow_pickle=False)
-    except UserError:
-        raise
-    except Exception:  # NumPy raises many kinds
-        raise no_arrays(path) from None
     if not isinstance(values, np.ndarray) or values.ndim != rank or values.dtype.kind not in kinds:
         raise UserError(f"{path} does not hold what its name tells; fetch it again.")
     return values
@@ -150,14 +143,12 @@ def _camera(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     """(fx, fy, cx, cy), (height, width) of depth images, from lines `name = value`."""
     values = dict(line.partition("=")[::2] for line in read_lines(path))
     stripped = {name.strip(): value.strip() for name, value in values.items()}
-    try:
+    with told(
+        f"{path} tells no camera: expected lines 'name = number' with {', '.join(_CAMERA)}, "
+        f"{', '.join(_SIZE)}; fetch it again."
+    ):
         camera = np.array([float(stripped[name]) for name in _CAMERA])
         height, width = (int(stripped[name]) for name in _SIZE)
-    except (KeyError, ValueError):
-        raise UserError(
-            f"{path} tells no camera: expected lines 'name = number' with {', '.join(_CAMERA)}, "
-            f"{', '.join(_SIZE)}; fetch it again."
-        ) from None
     return camera, (height, width)
 
 
@@ -206,14 +197,8 @@ def _tell_dropped(path: str, count: int) -> None:
 
 def _pose(path: Path) -> np.ndarray | None:
     """From world to camera, `[3, 4]`; None where the file tells that the pose was lost."""
-    try:
+    with told(f"{path} is no pose: expected 4 rows of 4 numbers; fetch it again."):
         values = np.array(read_content(path).split(), float).reshape(4, 4)
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{path} is no pose: expected 4 rows of 4 numbers; fetch it again."
-        ) from None
     if not np.isfinite(values).all():
         return None
     rotation, center = values[:3, :3], values[:3, 3]

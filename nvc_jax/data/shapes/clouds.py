@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.data.base.files import told
 
 
 def normalize(points: np.ndarray, where: str = "the cloud") -> np.ndarray:
@@ -82,13 +83,10 @@ def parse_table(content: bytes, columns: int, where: str) -> np.ndarray:
     """Numbers separated by spaces, float64 `[lines, columns]`; else a `UserError`."""
     if not content.strip():
         return np.empty((0, columns))
-    try:
+    with told(
+        f"{where} is cut short or damaged: expected {columns} numbers on every line; fetch it again."
+    ):
         table = np.loadtxt(io.BytesIO(content), ndmin=2, comments=None)
-    except ValueError:
-        raise UserError(
-            f"{where} is cut short or damaged: expected {columns} numbers on every line; fetch it "
-            "again."
-        ) from None
     if table.shape[1] != columns:
         raise UserError(f"{where} has {table.shape[1]} numbers a line, expected {columns}.")
     return table

@@ -9,7 +9,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, existing, read_content, read_hdf5
+from nvc_jax.data.base.files import FileSource, existing, read_content, read_hdf5, told
 from nvc_jax.data.shapes.clouds import generator_of, parse_table, resample
 
 OPTIONS = (shared.DIR, shared.NUM_POINTS)
@@ -74,7 +74,10 @@ def parse_pcd(content: bytes, where: str) -> np.ndarray:
     """
     header, body = _split_header(content, where)
     names = header.get("FIELDS", [])
-    try:
+    with told(
+        f"{where} is not a PCD file of points: expected FIELDS with x, y, z, and as many of SIZE, "
+        "TYPE and COUNT, and POINTS; fetch it again."
+    ):
         points = int(header["POINTS"][0])
         counts = [int(count) for count in header.get("COUNT", ["1"] * len(names))]
         kinds = [
@@ -84,14 +87,8 @@ def parse_pcd(content: bytes, where: str) -> np.ndarray:
         columns = list(zip(names, kinds, counts, strict=True))
         first = {name: sum(counts[:i]) for i, (name, _, count) in enumerate(columns) if count == 1}
         xyz = [first[name] for name in "xyz"]
-        valid = points >= 0 and min(counts) > 0 and all(kind.kind in "fiu" for kind in kinds)
-    except (KeyError, IndexError, ValueError, TypeError):
-        valid = False
-    if not valid:
-        raise UserError(
-            f"{where} is not a PCD file of points: expected FIELDS with x, y, z, and as many of SIZE, "
-            "TYPE and COUNT, and POINTS; fetch it again."
-        )
+        if points < 0 or min(counts) < 1 or not all(kind.kind in "fiu" for kind in kinds):
+            raise ValueError
     storage = " ".join(header["DATA"])
     if storage == "ascii":
         table = parse_table(body, sum(counts), where)

@@ -1,6 +1,6 @@
 """Examples made of stored shapes: what is seen of them, and scenes composed of them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,32 +22,49 @@ from nvc_jax.data.shapes.views import (
 from nvc_jax.geometry.labels import UNKNOWN
 
 
-class _VolumeExamples(Examples):
+class _MadeOfShapes(Examples):
+    """Examples made of stored shapes and their stretched copies; completion pairs are taken as they are.
+
+    Attributes:
+      stored: the field of shapes that they are made of.
+    """
+
+    stored: ClassVar = "voxels"
+
+    @classmethod
+    def make(cls, source: Source, config: Any, split: str, learned: Learned = NOTHING) -> Source:
+        """See `Examples`."""
+        if "partial" in source.spec:
+            return source
+        shapes = select(source, (cls.stored, "label"))
+        return cls._made(with_stretched_copies(shapes, config.data, split), config.data, split)
+
+    @classmethod
+    def _made(cls, shapes: Source, data: Any, split: str) -> Source:
+        """The examples; `data` is `config.data`."""
+        raise NotImplementedError
+
+
+class _VolumeExamples(_MadeOfShapes):
     """Partial and complete volumes."""
 
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
         """Partial volumes `[N, X, Y, Z]` as a source, with everything else unknown."""
-        del spec, learned
         partial = np.asarray(inputs)
         complete = np.full(partial.shape, UNKNOWN, np.uint8)
         return FieldSource({"partial": (partial != 0).astype(np.uint8), "complete": complete})
 
 
 class VoxelViews(_VolumeExamples):
-    """Views of stored volumes; pairs are taken as they are."""
+    """Views of stored volumes."""
 
     options = (*VIEW_OPTIONS, *STRETCH_OPTIONS)
 
     @classmethod
-    def make(cls, source: Source, config: Any, split: str, learned: Learned = NOTHING) -> Source:
-        """See `Examples`."""
-        del learned
-        if "partial" in source.spec:
-            return source
-        data = config.data
+    def _made(cls, shapes: Source, data: Any, split: str) -> Source:
         return PartialVolumes(
-            with_stretched_copies(select(source, ("voxels", "label")), data, split),
+            shapes,
             views=SIDES if data.side_views else (),
             num_oblique=data.oblique_views,
             seed=data.view_seed,
@@ -55,7 +72,7 @@ class VoxelViews(_VolumeExamples):
 
 
 class VoxelScenes(_VolumeExamples):
-    """Scenes composed of stored volumes; labeled volumes are taken as they are."""
+    """Scenes composed of stored volumes."""
 
     options = (
         *SCENE_OPTIONS,
@@ -64,43 +81,31 @@ class VoxelScenes(_VolumeExamples):
     )
 
     @classmethod
-    def make(cls, source: Source, config: Any, split: str, learned: Learned = NOTHING) -> Source:
-        """See `Examples`."""
-        del learned
-        if "partial" in source.spec:
-            return source
-        data = config.data
-        source = with_stretched_copies(select(source, ("voxels", "label")), data, split)
-        return SceneVolumes(source, size=tuple(data.scene_size), **scene_options(data, split))
+    def _made(cls, shapes: Source, data: Any, split: str) -> Source:
+        return SceneVolumes(shapes, size=tuple(data.scene_size), **scene_options(data, split))
 
 
-class PointViews(Examples):
-    """Oblique views of stored clouds; pairs are taken as they are."""
+class PointViews(_MadeOfShapes):
+    """Oblique views of stored clouds."""
 
     options = (OBLIQUE_VIEWS, NUM_POINTS, *STRETCH_OPTIONS)
+    stored = "points"
 
     @classmethod
-    def make(cls, source: Source, config: Any, split: str, learned: Learned = NOTHING) -> Source:
-        """See `Examples`."""
-        del learned
-        if "partial" in source.spec:
-            return source
-        data = config.data
-        source = with_stretched_copies(select(source, ("points", "label")), data, split)
+    def _made(cls, shapes: Source, data: Any, split: str) -> Source:
         return PartialClouds(
-            source, num_views=data.oblique_views, num_points=data.num_points, seed=data.view_seed
+            shapes, num_views=data.oblique_views, num_points=data.num_points, seed=data.view_seed
         )
 
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
         """Partial clouds `[n, P, 3]` of any number P of points as a source."""
-        del learned
         partial = as_clouds(inputs, spec["partial"].shape)
         complete = np.zeros((len(partial), *spec["complete"].shape), np.float32)
         return FieldSource({"partial": partial, "complete": complete})
 
 
-class LabeledClouds(Examples):
+class LabeledClouds(_MadeOfShapes):
     """Clouds as they are, or scenes composed of stored clouds with `data.compose_scenes`."""
 
     options = (
@@ -109,21 +114,22 @@ class LabeledClouds(Examples):
         *SCENE_OPTIONS,
         *STRETCH_OPTIONS,
     )
+    stored = "points"
 
     @classmethod
     def make(cls, source: Source, config: Any, split: str, learned: Learned = NOTHING) -> Source:
         """See `Examples`."""
-        del learned
-        data = config.data
-        if not data.compose_scenes:
+        if not config.data.compose_scenes:
             return select(source, ("points", "point_label", "label"))
-        source = with_stretched_copies(select(source, ("points", "label")), data, split)
-        return SceneClouds(source, num_points=data.num_points, **scene_options(data, split))
+        return super().make(source, config, split, learned)
+
+    @classmethod
+    def _made(cls, shapes: Source, data: Any, split: str) -> Source:
+        return SceneClouds(shapes, num_points=data.num_points, **scene_options(data, split))
 
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
         """Clouds `[n, P, C]` of any number P of points as a source, their classes unknown."""
-        del learned
         points = as_clouds(inputs, spec["points"].shape)
         unknown = np.full(points.shape[:2], UNKNOWN, np.uint8)
         return FieldSource({"points": points, "point_label": unknown})

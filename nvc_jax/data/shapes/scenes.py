@@ -48,7 +48,7 @@ _GRID = 100  # places on the floor of a scene of points, per unit
 _LAYOUTS, _PLACES = 20, 50  # tries, of the whole scene and of one model
 
 
-class _Scenes(DerivedSource, DrawnSource):
+class _Scenes(DrawnSource, DerivedSource):
     """What scenes of voxels and of points share; see `Source`."""
 
     def __init__(

@@ -17,6 +17,7 @@ from nvc_jax.data.base.files import (
     read_content,
     read_hdf5_files,
     read_lines,
+    told,
 )
 from nvc_jax.data.base.source import FieldSource
 from nvc_jax.data.shapes.clouds import generator_of, normalize, parse_table, resample, whole_numbers
@@ -116,17 +117,14 @@ def _categories(path: Path) -> dict[str, int]:
 
 def _listed(path: Path, categories: dict[str, int]) -> list[tuple[str, str]]:
     """Synset and id of every shape of a split: entries are shape_data/<synset>/<id>."""
-    content = read_content(path)
-    try:
-        names = [name.split("/") for name in json.loads(content)]
+    with told(
+        f"{path} is damaged: expected a list of shape_data/<synset>/<id> with synsets of "
+        "synsetoffset2category.txt; fetch it again."
+    ):
+        names = [name.split("/") for name in json.loads(read_content(path))]
         shapes = [(synset, shape) for _, synset, shape in names if synset in categories]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        shapes = names = []
-    if not names or len(shapes) < len(names):
-        raise UserError(
-            f"{path} is damaged: expected a list of shape_data/<synset>/<id> with synsets of "
-            "synsetoffset2category.txt; fetch it again."
-        )
+        if not names or len(shapes) < len(names):
+            raise ValueError
     return shapes
 
 

@@ -40,13 +40,8 @@ class StretchedShapes(DerivedSource):
     """
 
     def __init__(self, source: Source, *, copies: int, amount: float, seed: int = 0):
-        super().__init__(source)
-        self._copies, self._amount, self._seed = copies, amount, seed
-        self.spec = source.spec
-
-    def __len__(self) -> int:
-        """Number of shapes and copies."""
-        return len(self._source) * (1 + self._copies)
+        super().__init__(source, 1 + copies)
+        self._amount, self._seed, self.spec = amount, seed, source.spec
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""

@@ -212,7 +212,7 @@ class PartialVolumes(DerivedSource):
       seed: of the oblique views.
 
     Raises:
-      UserError: for a source without volumes, an unknown side, or no view at all.
+      UserError: for a source without volumes, or no view at all.
     """
 
     def __init__(
@@ -221,21 +221,14 @@ class PartialVolumes(DerivedSource):
         field = require_field(source, "voxels", "[X, Y, Z]", 3)
         if len(views) + num_oblique < 1:
             raise UserError("There is no view of the volumes: name one or ask for oblique ones.")
-        for view in views:
-            side_view(np.zeros((1, 1, 1), np.uint8), view)
-        super().__init__(source)
+        super().__init__(source, len(views) + num_oblique)
         self._views, self._seed = tuple(views), seed
-        self._num_views = len(views) + num_oblique
         volume = FieldSpec(field.shape, np.dtype(np.uint8))
         self.spec = {"partial": volume, "complete": volume, "label": source.spec["label"]}
 
-    def __len__(self) -> int:
-        """Number of views of all models."""
-        return len(self._source) * self._num_views
-
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""
-        models, views = np.divmod(np.asarray(ids), self._num_views)
+        models, views = np.divmod(np.asarray(ids), self._times)
         batch = self._source.gather(models)
         complete = batch["voxels"].astype(np.uint8)
         partial = np.empty_like(complete)
@@ -270,9 +263,8 @@ class PartialClouds(DerivedSource):
             raise UserError(
                 f"Partial clouds have 1 or more views and points, got {num_views} and {num_points}."
             )
-        super().__init__(source)
-        self._seed = seed
-        self._num_views, self._num_points = num_views, num_points
+        super().__init__(source, num_views)
+        self._seed, self._num_points = seed, num_points
         self._drawn: dict[int, np.ndarray] = {}
         self.spec = {
             "partial": FieldSpec((num_points, 3), np.dtype(np.float32)),
@@ -280,14 +272,10 @@ class PartialClouds(DerivedSource):
             "label": source.spec["label"],
         }
 
-    def __len__(self) -> int:
-        """Number of views of all models."""
-        return len(self._source) * self._num_views
-
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""
         ids = np.asarray(ids)
-        batch = self._source.gather(ids // self._num_views)
+        batch = self._source.gather(ids // self._times)
         complete = batch["points"][..., :3].astype(np.float32)
         drawn = [self._draw(int(i), cloud) for i, cloud in zip(ids, complete, strict=True)]
         shape = (len(ids), self._num_points)
@@ -297,7 +285,7 @@ class PartialClouds(DerivedSource):
     def _draw(self, example: int, cloud: np.ndarray) -> np.ndarray:
         """Numbers `[N]` of points of a cloud that are seen in an example; computed once."""
         if example not in self._drawn:
-            model, view = divmod(example, self._num_views)
+            model, view = divmod(example, self._times)
             rotation = oblique_rotation(model, view, self._seed)
             seen = visible_points(cloud, oblique_viewpoint(cloud, rotation))
             rng = np.random.default_rng((self._seed, model, view, 1))

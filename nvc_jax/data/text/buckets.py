@@ -51,8 +51,8 @@ class TokenPairs:
     Args:
       source: pairs of text.
       vocabulary: of both languages.
-      max_source: S, the longest row with its end; what is longer is cut, and gets its end.
-      max_target: `T`.
+      max_source: S, the longest row with its end, 2 or more; what is longer is cut, and gets its end.
+      max_target: T, 2 or more.
 
     Attributes:
       sentences: source text of every pair, as stored.
@@ -60,19 +60,11 @@ class TokenPairs:
       source_lengths: tokens of every source row with its end, int64 `[N]`.
       target_lengths: those of the target rows.
       is_cut: whether a side of the pair was cut, bool `[N]`.
-
-    Raises:
-      UserError: if S or T is below 2.
     """
 
     in_memory = True
 
     def __init__(self, source: Source, vocabulary: Vocabulary, max_source: int, max_target: int):
-        if min(max_source, max_target) < 2:
-            raise UserError(
-                f"Rows of {max_source} source and {max_target} target tokens are too short: "
-                "use 2 or more, a piece and the end."
-            )
         stored = source.gather(np.arange(len(source)))
         self._label = stored["label"]
         self.sentences: list[str] = stored["source_text"].tolist()
@@ -143,7 +135,7 @@ class BucketedBatches:
       padding_share: share of padding among source and target tokens of an epoch, in [0, 1).
 
     Raises:
-      UserError: if there are fewer pairs than `unit`, or a number is below 1.
+      UserError: if there are fewer pairs than `unit`.
     """
 
     in_memory = True
@@ -157,15 +149,10 @@ class BucketedBatches:
         unit: int = 1,
         num_buckets: int = 4,
     ):
-        if min(tokens_per_batch, unit, num_buckets) < 1:
-            raise UserError(
-                f"Batches of {tokens_per_batch} tokens, a unit of {unit} and {num_buckets} "
-                "buckets: use 1 or more of each."
-            )
         self._pairs, self._seed, self._unit = pairs, seed, unit
         self._ids = np.flatnonzero(~pairs.is_cut)
         longest = tuple(pairs.spec[name].shape[0] for name in ("source", "target"))
-        if len(self._ids) < max(unit, 1):
+        if len(self._ids) < unit:
             raise UserError(
                 f"{len(self._ids)} training pairs of at most {longest} tokens are fewer than a "
                 f"batch of {unit}: allow longer rows, or use more text or fewer devices."

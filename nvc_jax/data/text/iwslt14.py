@@ -18,6 +18,7 @@ from nvc_jax.data.text.parallel_text import (
     PAIR_OPTIONS,
     check_aligned,
     clean_pairs,
+    german_and_english,
     pair_source,
     read_text_lines,
 )
@@ -66,12 +67,7 @@ def read_iwslt14(options: Any, split: str) -> Source:
     Reference: Cettolo et al., "Report on the 11th IWSLT Evaluation Campaign", 2014; splits as in
       fairseq's `prepare-iwslt14.sh`.
     """
-    folder, languages = Path(options.dir), (options.source_language, options.target_language)
-    if sorted(languages) != ["de", "en"]:
-        raise UserError(
-            f"data.source_language and data.target_language are {languages}: IWSLT14 is read from "
-            "'de' to 'en', or from 'en' to 'de'."
-        )
+    folder, languages = Path(options.dir), german_and_english(options, "the pairs of IWSLT14")
     if split == "test":
         return _read_test_sets(folder, languages, options)
     paths = [_existing(folder / f"train.tags.de-en.{language}") for language in languages]

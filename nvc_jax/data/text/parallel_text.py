@@ -118,6 +118,25 @@ def different_languages(options: Any) -> tuple[str, str]:
     return languages
 
 
+def german_and_english(options: Any, what: str) -> tuple[str, str]:
+    """`source_language` and `target_language`, which are `de` and `en` or the other way round.
+
+    Args:
+      options: `config.data`.
+      what: what is translated, as the begin of the message.
+
+    Raises:
+      UserError: for other languages.
+    """
+    languages = (options.source_language, options.target_language)
+    if sorted(languages) != ["de", "en"]:
+        raise UserError(
+            f"data.source_language and data.target_language are {languages}: {what} are from 'de' to "
+            "'en', or from 'en' to 'de'."
+        )
+    return languages
+
+
 def _candidates(options: Any, split: str) -> dict[str, dict[str, Path]]:
     """The files of a split that there are, by name and language."""
     candidates: dict[str, dict[str, Path]] = {}

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.source import FieldSource, Source, subset
-from nvc_jax.data.text.parallel_text import pair_source
+from nvc_jax.data.text.parallel_text import german_and_english, pair_source
 
 OPTIONS = (shared.SOURCE_LANGUAGE, shared.TARGET_LANGUAGE)
 
@@ -185,12 +184,7 @@ def read_phrases(options: Any, split: str) -> Source:
     Raises:
       UserError: for other languages.
     """
-    languages = (options.source_language, options.target_language)
-    if sorted(languages) != ["de", "en"]:
-        raise UserError(
-            f"data.source_language and data.target_language are {languages}: phrases are "
-            "translated from 'de' to 'en', or from 'en' to 'de'."
-        )
+    languages = german_and_english(options, "phrases")
     splits = list(_SIZES)
     start = sum(_SIZES[name] for name in splits[: splits.index(split)])
     return subset(_all_phrases(languages[0] == "en"), np.arange(start, start + _SIZES[split]))

@@ -219,7 +219,7 @@ def test_partial_clouds(shapes):
 
 def test_no_view_is_told(shapes):
     for make, message in [
-        (lambda s: PartialVolumes(s, views=("up",)), "view is 'up'"),
+        (lambda s: PartialVolumes(s, views=("up",)).gather(np.arange(1)), "view is 'up'"),
         (lambda s: PartialVolumes(s, views=()), "no view"),
         (lambda s: PartialClouds(s, num_views=0, num_points=4), "1 or more views"),
         (lambda s: PartialClouds(s, num_views=1, num_points=0), "1 or more views and points"),
