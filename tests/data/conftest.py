@@ -1,13 +1,9 @@
-"""Options of a reader, and a source whose examples are told apart by their labels."""
+"""Options of a reader, what it reads, and what it refuses."""
 
-import itertools
-
-import numpy as np
 import pytest
 
 from nvc_jax.config import make_config
-from nvc_jax.core.errors import UserError
-from nvc_jax.data import SOURCES, ArraySource, open_source
+from nvc_jax.data import SOURCES, open_source
 from nvc_jax.data.base import options as shared
 from tests.refusals import refused
 
@@ -41,17 +37,6 @@ def sizes(options):
 
 
 @pytest.fixture
-def numbered():
-    """Makes a source of n examples whose label and pixels are the example's number."""
-
-    def make(n):
-        number = np.arange(n)
-        return ArraySource(np.tile(number[:, None, None, None], (1, 2, 3, 1)).astype("u1"), number)
-
-    return make
-
-
-@pytest.fixture
 def refuses(tmp_path, read):
     """Checks that a reader tells of each wrong file: (name, content, message).
 
@@ -74,33 +59,3 @@ def refuses(tmp_path, read):
                 path.write_bytes(good)
 
     return check
-
-
-@pytest.fixture
-def damaged():
-    """Yields all contents with one byte changed, and all that are cut short."""
-
-    def contents(good):
-        for i in range(len(good)):
-            yield good[:i]
-            for flip in (0x01, 0xFF):
-                yield good[:i] + bytes([good[i] ^ flip]) + good[i + 1 :]
-
-    return contents
-
-
-@pytest.fixture
-def messages(damaged):
-    """Reads contents damaged in all ways, or every so manieth; returns what was refused, and why."""
-
-    def collect(good, read, every=1):
-        found = []
-        for content in itertools.islice(damaged(good), 0, None, every):
-            try:
-                read(content)
-            except UserError as error:
-                found.append(str(error))
-        assert all("\n" not in message for message in found)
-        return found
-
-    return collect

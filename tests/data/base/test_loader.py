@@ -9,6 +9,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.data import IterableSource, eval_batches, train_batches
 from tests.processes import run_python
 from tests.refusals import refused
+from tests.sources import numbered
 
 threads = pytest.mark.parametrize("num_threads", [0, 2])
 
@@ -23,14 +24,14 @@ def steps(source, batch_size, count, *, seed=0, **options):
 
 @threads
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 25])
-def test_every_epoch_holds_every_example_once(numbered, num_threads, batch_size):
+def test_every_epoch_holds_every_example_once(num_threads, batch_size):
     ids = steps(numbered(10), batch_size, 60 // batch_size, num_threads=num_threads).ravel()
     for epoch in ids[: len(ids) // 10 * 10].reshape(-1, 10):
         assert sorted(epoch) == list(range(10))
 
 
 @threads
-def test_order_depends_on_seed_and_epoch_alone(numbered, num_threads):
+def test_order_depends_on_seed_and_epoch_alone(num_threads):
     first, again, other = (
         steps(numbered(10), 5, 6, seed=seed, num_threads=num_threads).reshape(3, 10)
         for seed in (3, 3, 4)
@@ -42,7 +43,7 @@ def test_order_depends_on_seed_and_epoch_alone(numbered, num_threads):
 
 @threads
 @pytest.mark.parametrize("batch_size", [2, 4, 10, 30])
-def test_processes_share_every_global_batch(numbered, num_threads, batch_size):
+def test_processes_share_every_global_batch(num_threads, batch_size):
     whole = steps(numbered(10), batch_size, 30 // batch_size + 1)
     share = {"process_count": 2, "num_threads": num_threads}
     shares = [
@@ -54,13 +55,13 @@ def test_processes_share_every_global_batch(numbered, num_threads, batch_size):
 
 @threads
 @pytest.mark.parametrize("start_step", [1, 3, 7])
-def test_resumed_stream_is_the_rest_of_the_first(numbered, num_threads, start_step):
+def test_resumed_stream_is_the_rest_of_the_first(num_threads, start_step):
     whole = steps(numbered(10), 4, 12)
     rest = steps(numbered(10), 4, 12 - start_step, start_step=start_step, num_threads=num_threads)
     np.testing.assert_array_equal(rest, whole[start_step:])
 
 
-def test_fields_belong_together(numbered):
+def test_fields_belong_together():
     batch = next(train_batches(numbered(10), 8, seed=0))
     assert batch["image"].shape == (8, 2, 3, 1)
     np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["label"])
@@ -68,7 +69,7 @@ def test_fields_belong_together(numbered):
 
 @pytest.mark.parametrize("batch_size", [2, 4, 6, 12, 40])
 @pytest.mark.parametrize("process_count", [1, 2])
-def test_evaluation_holds_every_example_once(numbered, batch_size, process_count):
+def test_evaluation_holds_every_example_once(batch_size, process_count):
     streams = [
         [*eval_batches(numbered(11), batch_size, process_index=i, process_count=process_count)]
         for i in range(process_count)
@@ -88,7 +89,7 @@ def test_evaluation_holds_every_example_once(numbered, batch_size, process_count
 
 @pytest.mark.parametrize("batches", [train_batches, eval_batches])
 @pytest.mark.parametrize(("batch_size", "process_count"), [(5, 2), (0, 1), (1, 2)])
-def test_batch_that_cannot_be_shared_is_told(numbered, batches, batch_size, process_count):
+def test_batch_that_cannot_be_shared_is_told(batches, batch_size, process_count):
     share = {"process_count": process_count, **({"seed": 0} if batches is train_batches else {})}
     refused("cannot be shared", lambda: next(iter(batches(numbered(9), batch_size, **share))))
 
@@ -113,7 +114,7 @@ class Broken:
 
 
 @threads
-def test_error_while_reading_ahead_reaches_the_caller(numbered, num_threads):
+def test_error_while_reading_ahead_reaches_the_caller(num_threads):
     batches = train_batches(Broken(numbered(10)), 4, seed=0, num_threads=num_threads)
     assert refused(None, next, batches) == "The file is gone."
 

@@ -10,7 +10,7 @@ import pytest
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.pickled_arrays import read_pickled_arrays
 from tests.refusals import refused
-from tests.sources import Harmful
+from tests.sources import Harmful, damaged
 
 STORED: dict[int, dict[str, Any]] = {
     0: {"a": np.arange(6, dtype=np.float64).reshape(2, 3), "b": [np.array([True, False]), 3]},
@@ -74,7 +74,7 @@ def test_objects_in_arrays_are_refused(tmp_path):
     refused("cannot be read as a pickle of arrays", read_pickled_arrays, path)
 
 
-def test_damaged_files_are_told(tmp_path, damaged):
+def test_damaged_files_are_told(tmp_path):
     path = tmp_path / "a.pickle"
     refused(r"a\.pickle is missing", read_pickled_arrays, path)
     for content in damaged(pickle.dumps({0: {"K": np.eye(2, dtype=np.float32)}}, 2)):

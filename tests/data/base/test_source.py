@@ -14,7 +14,7 @@ from nvc_jax.data.base.source import (
     split_off,
 )
 from tests.refusals import refused
-from tests.sources import take
+from tests.sources import numbered, take
 
 
 def numbers(source):
@@ -124,7 +124,7 @@ def test_select_gives_the_fields_that_are_there():
     assert batch["label"].tolist() == [0] and batch["point_label"].tolist() == [[1, 0]]
 
 
-def test_every_nth_example_tests_and_the_next_validates(numbered):
+def test_every_nth_example_tests_and_the_next_validates():
     for size, every, test, validation, train in [
         (11, 5, [0, 5, 10], [1, 6], [2, 3, 4, 7, 8, 9]),
         (7, 3, [0, 3, 6], [1, 4], [2, 5]),
@@ -136,17 +136,17 @@ def test_every_nth_example_tests_and_the_next_validates(numbered):
 
 
 @pytest.mark.parametrize(("size", "split"), [(1, "validation"), (1, "train"), (2, "train")])
-def test_too_few_examples_for_a_split_are_told(numbered, size, split):
+def test_too_few_examples_for_a_split_are_told(size, split):
     refused(f"{split} split is empty: {size} examples .* = 5", every_nth, numbered(size), split, 5)
 
 
-def test_subset_of_a_subset(numbered):
+def test_subset_of_a_subset():
     inner = subset(numbered(10), np.array([9, 3, 7]))
     assert numbers(subset(inner, np.array([2, 0]))) == [7, 9]
     assert inner.spec == numbered(10).spec
 
 
-def test_random_subset_is_distinct_sorted_and_seeded(numbered):
+def test_random_subset_is_distinct_sorted_and_seeded():
     draws = [numbers(random_subset(numbered(50), 8, seed)) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     assert len(set(draws[0])) == 8 and draws[0] == sorted(draws[0])
@@ -154,7 +154,7 @@ def test_random_subset_is_distinct_sorted_and_seeded(numbered):
 
 
 @pytest.mark.parametrize(("size", "fraction", "held"), [(10, 0.3, 3), (7, 0.5, 4), (5, 0.1, None)])
-def test_parts_are_disjoint_and_complete(numbered, size, fraction, held):
+def test_parts_are_disjoint_and_complete(size, fraction, held):
     rest = split_off(numbered(size), fraction, held_out=False, name="share")
     if held is None:
         assert numbers(rest) == list(range(size))
@@ -166,7 +166,7 @@ def test_parts_are_disjoint_and_complete(numbered, size, fraction, held):
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 0.99, float("nan"), float("inf")])
-def test_impossible_share_is_told(numbered, fraction):
+def test_impossible_share_is_told(fraction):
     for held_out in (True, False):
         refused("use a share", split_off, numbered(4), fraction, held_out=held_out, name="share")
 

@@ -10,6 +10,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.tfrecord import crc32c, parse_example, read_record, record_offsets
 from tests import tfrecords
 from tests.refusals import refused
+from tests.sources import damaged
 
 
 def test_checksums_of_rfc_3720():
@@ -44,7 +45,7 @@ def read_all(path):
     return [read_record(path, i, offset) for i, offset in enumerate(record_offsets(path))]
 
 
-def test_damaged_files_name_the_record(tmp_path, damaged):
+def test_damaged_files_name_the_record(tmp_path):
     path = tmp_path / "a.tfrecords"
     records = [tfrecords.record(content) for content in (b"ab", b"cdefg")]
     good, whole = b"".join(records), len(records[0])
@@ -108,7 +109,7 @@ def test_message_of_the_protobuf_library():
     np.testing.assert_array_equal(values["integers"], INTEGERS)
 
 
-def test_missing_feature_and_other_messages_are_told(damaged):
+def test_missing_feature_and_other_messages_are_told():
     good = tfrecords.example({"b": tfrecords.int64_list([300]), "a": tfrecords.float_list([1.0])})
     message = r"^it has no feature 'c', got a, b: it belongs to another"
     refused(message, parse_example, good, ["c"], "it")

@@ -24,8 +24,7 @@ def write_list(folder, name, paths, middle=MIDDLE):
         numbers = np.stack([u, v, points[:, 2]], axis=-1).reshape(-1)
         lines.append(" ".join([path, *(f"{value:.5f}" for value in numbers)]) + " \n")
         depth = np.full((240, 320), 32001, np.uint16)
-        for point in points:
-            hands.paint(depth, [point], CAMERA, [int(point[2])])
+        hands.paint(depth, points, CAMERA, points[:, 2])
         file = folder / "Depth" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(depth).save(file)

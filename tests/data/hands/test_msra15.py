@@ -24,8 +24,7 @@ def write_gesture(folder, count=1, middle=MIDDLE, drawn=(0,)):
     (folder / "joint.txt").write_text(f"{count}\n" + f"{row}\n" * count)
     for frame in drawn:
         depth = np.zeros((240, 320))
-        for point in points:
-            hands.paint(depth, [point], CAMERA, [point[2]])
+        hands.paint(depth, points, CAMERA, points[:, 2])
         left, top, right, bottom = 50, 30, 250, 235
         content = struct.pack("<6i", 320, 240, left, top, right, bottom)
         for line in depth[top:bottom, left:right]:

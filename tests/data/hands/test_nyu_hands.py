@@ -45,9 +45,8 @@ def write_split(folder, middles):
     savemat(folder / "joint_data.mat", arrays)
     for number, middle in enumerate(middles, start=1):
         depth = np.full((480, 640), 3000, int)
-        for name in hands.OURS:
-            point = hands.joints([name], middle)[0]
-            hands.paint(depth, [point], CAMERA, [int(point[2])], radius=5)
+        seen = hands.joints(hands.OURS, middle)
+        hands.paint(depth, seen, CAMERA, seen[:, 2], radius=5)
         red = np.full_like(depth, 77)
         image = np.stack([red, depth // 256, depth % 256], axis=-1).astype(np.uint8)
         Image.fromarray(image).save(folder / f"depth_1_{number:07d}.png", compress_level=1)

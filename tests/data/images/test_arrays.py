@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from nvc_jax.data.images.arrays import read_idx_file
 from tests.processes import run_python
 from tests.refusals import refused
-from tests.sources import Harmful, everything, take
+from tests.sources import Harmful, damage_told, everything, take
 
 IMAGES = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3)
 LABELS = np.array([3, 1, 0, 2])
@@ -77,7 +77,7 @@ def test_other_file_is_told_with_its_path_and_no_advice_to_unpickle(tmp_path, re
 @pytest.mark.parametrize(
     ("kind", "save"), [("npz", np.savez), ("npz", np.savez_compressed), ("npy", None)]
 )
-def test_damage_is_told_and_never_a_traceback(tmp_path, read, messages, kind, save):
+def test_damage_is_told_and_never_a_traceback(tmp_path, read, kind, save):
     path, image = tmp_path / FILES[kind], IMAGES[:1]
     if save is None:
         np.save(path, image)
@@ -89,7 +89,7 @@ def test_damage_is_told_and_never_a_traceback(tmp_path, read, messages, kind, sa
         path.write_bytes(content)
         take(read(kind, "train"), 0)
 
-    told = messages(good, again, every=4)  # some of each kind of damage
+    told = damage_told(good, again, every=4)  # some of each kind of damage
     assert len(told) > 3 * len(good) / 4 / 3 and all(str(path) in message for message in told)
 
 
@@ -197,14 +197,14 @@ def test_wrong_content_is_told(tmp_path, content, message):
     assert str(path) in refused(message, read_idx_file, path, 3)
 
 
-def test_damaged_archive_never_yields_wrong_images(tmp_path, messages):
+def test_damaged_archive_never_yields_wrong_images(tmp_path):
     good = gzip.compress(idx(DIGITS), mtime=0)
 
     def read(content):
         (tmp_path / "images.gz").write_bytes(content)
         np.testing.assert_array_equal(read_idx_file(tmp_path / "images.gz", 3), DIGITS)
 
-    assert len(messages(good, read)) > len(good)
+    assert len(damage_told(good, read)) > len(good)
 
 
 def test_numbers_of_images_and_labels_must_agree(tmp_path, read):

@@ -12,7 +12,7 @@ from PIL import Image
 from nvc_jax.data import open_source, train_batches
 from nvc_jax.data.images.folder import FolderSource
 from tests.refusals import refused
-from tests.sources import everything
+from tests.sources import damage_told, everything
 
 LOGGER = logging.getLogger("nvc_jax")
 
@@ -67,7 +67,7 @@ def test_strict_stops_at_the_bad_file(mixed, options):
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg"])
-def test_damaged_file_is_left_out_and_never_a_traceback(tmp_path, messages, name):
+def test_damaged_file_is_left_out_and_never_a_traceback(tmp_path, name):
     path = tmp_path / "one" / name
     save(path, np.arange(4 * 3 * 3, dtype=np.uint8).reshape(4, 3, 3))
     good = path.read_bytes()
@@ -76,7 +76,7 @@ def test_damaged_file_is_left_out_and_never_a_traceback(tmp_path, messages, name
         path.write_bytes(content)
         FolderSource(path.parent, num_threads=1)
 
-    told = messages(good, read, every=7)  # some of each kind of damage
+    told = damage_told(good, read, every=7)  # some of each kind of damage
     assert len(told) > 3 * len(good) / 7 / 6
     assert all("no readable PNG or JPEG" in message for message in told)
 

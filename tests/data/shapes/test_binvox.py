@@ -9,7 +9,7 @@ import pytest
 from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.shapes.binvox import parse_binvox
 from tests.refusals import refused
-from tests.sources import everything, put, take
+from tests.sources import damage_told, everything, put, take
 
 
 def runs(values):
@@ -96,8 +96,8 @@ def test_wrong_content_is_told():
         assert "file.binvox" in refused(message, parse_binvox, data, "file.binvox")
 
 
-def test_damaged_files_never_give_a_traceback(messages):
-    told = messages(GOOD, lambda content: parse_binvox(content, "file.binvox"))
+def test_damaged_files_never_give_a_traceback():
+    told = damage_told(GOOD, lambda content: parse_binvox(content, "file.binvox"))
     assert len(told) > len(GOOD) and all("file.binvox" in text for text in told)
 
 

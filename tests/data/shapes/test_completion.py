@@ -9,7 +9,7 @@ import pytest
 
 from nvc_jax.data.shapes.completion import parse_pcd, read_completion3d, read_pcn
 from tests.refusals import refused
-from tests.sources import everything, hdf5, put, take
+from tests.sources import damage_told, everything, hdf5, put, take
 
 NAN = float("nan")
 POINTS = np.array([[0.5, -0.25, 1], [2, 3e-5, -7]], np.float32)
@@ -90,11 +90,11 @@ def test_wrong_content_is_told():
 
 
 @pytest.mark.parametrize("write", [ascii_pcd, binary_pcd])
-def test_damaged_file_is_refused_or_has_its_shape(messages, write):
+def test_damaged_file_is_refused_or_has_its_shape(write):
     def read(content):
         assert parse_pcd(content, "a.pcd").shape == (2, 3)
 
-    assert len(messages(write(POINTS), read)) > 200
+    assert len(damage_told(write(POINTS), read)) > 200
 
 
 def cloud(size, value):

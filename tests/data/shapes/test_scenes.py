@@ -8,7 +8,7 @@ from nvc_jax.data import Source
 from nvc_jax.data.base.source import FieldSource, class_names_of, subset
 from nvc_jax.data.shapes.scenes import SceneClouds, SceneVolumes
 from tests.refusals import refused
-from tests.sources import everything
+from tests.sources import everything, numbered
 
 NAMES = ("cube", "slab", "post", "stair")
 LABELS = (0, 1, 2, 3, -1)
@@ -143,7 +143,7 @@ def test_only_models_of_the_source_are_used(models):
 
 
 @pytest.mark.parametrize("make", [volumes, clouds])
-def test_impossible_scenes_are_told(models, numbered, make):
+def test_impossible_scenes_are_told(models, make):
     message = r"data\.models_per_scene is \(3, 2\): give the fewest"
     refused(message, make, models, models_per_scene=(3, 2))
     refused(r"need shapes with a field (voxels|points)", make, numbered(3))

@@ -33,23 +33,25 @@ def rows(*columns):
     return "".join(" ".join(f"{v:.6f}" for v in row) + "\n" for row in np.column_stack(columns))
 
 
+def listed():
+    """Name of the file and category of every shape."""
+    return [(f"{split}{i}", name) for split in SHAPES for i, name in enumerate(SHAPES[split])]
+
+
 def write_lists(root):
     put(root / "synsetoffset2category.txt", "".join(f"{k}\t{v}\n" for k, v in SYNSETS.items()))
     for split, names in SHAPES.items():
-        listed = [f"shape_data/{SYNSETS[name]}/{split}{i}" for i, name in enumerate(names)]
-        path = root / "train_test_split" / f"shuffled_{split}_file_list.json"
-        put(path, json.dumps(listed))
+        paths = [f"shape_data/{SYNSETS[name]}/{split}{i}" for i, name in enumerate(names)]
+        put(root / "train_test_split" / f"shuffled_{split}_file_list.json", json.dumps(paths))
 
 
 def write_v0(root, labels="points_label"):
     write_lists(root)
-    for split, names in SHAPES.items():
-        for i, name in enumerate(names):
-            folder = root / SYNSETS[name]
-            put(folder / "points" / f"{split}{i}.pts", rows(POINTS))
-            part = "".join(f"{part}\n" for part in PARTS)
-            put(folder / labels / f"{split}{i}.seg", part)
-            put(folder / "points_label" / "wing" / f"{split}{i}.seg", "0\n1\n0\n0\n")
+    for file, name in listed():
+        folder = root / SYNSETS[name]
+        put(folder / "points" / f"{file}.pts", rows(POINTS))
+        put(folder / labels / f"{file}.seg", "".join(f"{part}\n" for part in PARTS))
+        put(folder / "points_label" / "wing" / f"{file}.seg", "0\n1\n0\n0\n")
 
 
 def write_part_annotation(root):
@@ -58,11 +60,9 @@ def write_part_annotation(root):
 
 def write_v0_normal(root):
     write_lists(root)
-    for split, names in SHAPES.items():
-        for i, name in enumerate(names):
-            part = PARTS - 1 + START[name]
-            table = rows(POINTS, np.ones((4, 3)), part)
-            put(root / SYNSETS[name] / f"{split}{i}.txt", table)
+    for file, name in listed():
+        table = rows(POINTS, np.ones((4, 3)), PARTS - 1 + START[name])
+        put(root / SYNSETS[name] / f"{file}.txt", table)
 
 
 def write_hdf5(root):

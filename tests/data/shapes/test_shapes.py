@@ -8,7 +8,7 @@ import pytest
 from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.shapes.shapes import write_shapes
 from tests.refusals import refused
-from tests.sources import everything
+from tests.sources import damage_told, everything
 
 NAMES = np.array(["bed", "chair", "other"])
 SPLITS = ("train", "validation", "test")
@@ -156,7 +156,7 @@ def test_wrong_fields_are_told(tmp_path, shapes):
         assert "shapes.npz" in refused(message, shapes, "train")
 
 
-def test_missing_and_damaged_files_are_told(tmp_path, shapes, messages):
+def test_missing_and_damaged_files_are_told(tmp_path, shapes):
     path = tmp_path / "shapes.npz"
     refused(r"shapes\.npz is missing", shapes, "train")
     np.savez(path, points=np.array([[{}]], object))
@@ -170,7 +170,7 @@ def test_missing_and_damaged_files_are_told(tmp_path, shapes, messages):
         path.write_bytes(content)
         shapes("train")
 
-    told = messages(path.read_bytes(), read, every=7)
+    told = damage_told(path.read_bytes(), read, every=7)
     assert len(told) > 50 and all(str(path) in message for message in told)
 
 

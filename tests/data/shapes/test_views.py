@@ -18,7 +18,7 @@ from nvc_jax.data.shapes.views import (
     visible_points,
 )
 from tests.refusals import refused
-from tests.sources import everything, take
+from tests.sources import everything, numbered, take
 
 ALL_SIDES = ("+x", "-x", "+y", "-y", "+z", "-z")
 
@@ -228,6 +228,6 @@ def test_no_view_is_told(shapes):
 
 
 @pytest.mark.parametrize("make", [PartialVolumes, PartialClouds])
-def test_a_source_without_shapes_is_told(numbered, make):
+def test_a_source_without_shapes_is_told(make):
     options = {} if make is PartialVolumes else {"num_views": 1, "num_points": 4}
     refused(r"need shapes with a field (voxels|points) .*, got", make, numbered(3), **options)

@@ -10,7 +10,7 @@ from nvc_jax.data.base.source import class_names_of
 from nvc_jax.data.text.gettext_catalogs import read_gettext
 from nvc_jax.data.text.parallel_text import iterate_pairs
 from tests.refusals import refused
-from tests.sources import everything, put
+from tests.sources import damage_told, everything, put
 
 HEADER = {"": "Content-Type: text/plain; charset=UTF-8\n"}
 NUMBERS = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht"]
@@ -187,9 +187,9 @@ def test_damaged_and_missing_catalogs_are_told(tmp_path, read, name, content, me
     assert str(tmp_path) in refused(message, read, {name: content}, "train")
 
 
-def test_every_damage_of_a_compiled_catalog_is_read_or_told(read, messages):
+def test_every_damage_of_a_compiled_catalog_is_read_or_told(read):
     good = mo({**HEADER, "a b": "c d"})
-    assert messages(good, lambda content: read({"de/a.mo": content}, "test"))
+    assert damage_told(good, lambda content: read({"de/a.mo": content}, "test"))
 
 
 def test_one_language_twice_is_told(read):

@@ -13,7 +13,7 @@ from nvc_jax.data.text.parallel_text import (
 )
 from tests import tfrecords
 from tests.refusals import refused
-from tests.sources import take
+from tests.sources import damage_told, take
 
 TRAIN = ["Guten Tag", "", "eins zwei drei vier fünf", "Ja", "ein sehr sehr langer", "so"]
 TRAIN_EN = ["Good day", "x", "one two three four five", " ", "long", "so so"]
@@ -115,13 +115,13 @@ def test_mistakes_are_told(files, refuses):
     refuses(WRONG, "parallel_text", "train", **LIMITS)
 
 
-def test_every_damage_of_a_compressed_file_is_told(tmp_path, messages):
+def test_every_damage_of_a_compressed_file_is_told(tmp_path):
     def read(content):
         (tmp_path / "text.gz").write_bytes(content)
         # In its header a changed byte may mean nothing.
         assert read_text_lines(tmp_path / "text.gz") == ["Guten Tag"]
 
-    assert messages(gzip.compress(b"Guten Tag\n", mtime=0), read)
+    assert damage_told(gzip.compress(b"Guten Tag\n", mtime=0), read)
 
 
 def test_one_language_is_no_pair(files, read):

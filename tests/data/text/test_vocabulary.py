@@ -6,6 +6,7 @@ import pytest
 from nvc_jax.data.text.vocabulary import BEGIN_ID, END_ID, PADDING_ID, Vocabulary, train_vocabulary
 from tests.processes import run_python
 from tests.refusals import refused
+from tests.sources import damaged
 
 SENTENCES = [
     "Der Hund läuft im Park.",
@@ -84,6 +85,6 @@ def test_sizes_that_do_not_fit_are_told():
             assert Vocabulary(train_vocabulary(sentences, limit)).size == limit
 
 
-def test_all_damage_is_told(model, damaged):
+def test_all_damage_is_told(model):
     for content in damaged(model):
         refused(r"vocab\.model is damaged", Vocabulary, content, "vocab.model")
