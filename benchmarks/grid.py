@@ -151,14 +151,9 @@ PEERS: dict[str, Changes] = {
     name: METHODS.get({"autoencoder + k-means": "ae", "VAE + k-means": "vae"}.get(name, ""), {})
     for name in measures.PEERS
 }
-CLUSTERING = (
-    "cluster_accuracy_hungarian",
-    "cluster_accuracy_majority",
-    "nmi",
-    "kmeans_accuracy_hungarian",
-    "anchors_used",
-    "reconstruction",
-)
+HUNGARIAN, MAJORITY = "cluster_accuracy_hungarian", "cluster_accuracy_majority"
+KMEANS = "kmeans_accuracy_hungarian"
+CLUSTERING = (HUNGARIAN, MAJORITY, "nmi", KMEANS, "anchors_used", "reconstruction")
 IMAGES, SHAPES, TEXT = "folder of images", "npz file of shapes", "folder of parallel text"
 EXAMPLES = 10_000
 """Training images of studies."""
@@ -196,15 +191,7 @@ def _of_shapes(
 
 GRIDS: dict[str, Grid] = {
     "mnist": Grid(
-        (
-            "cluster_accuracy_hungarian",
-            "cluster_accuracy_majority",
-            "kmeans_accuracy_hungarian",
-            "kmeans_accuracy_hungarian_inputs",
-            "nmi",
-            "anchors_used",
-            "squared_error",
-        ),
+        (HUNGARIAN, MAJORITY, KMEANS, f"{KMEANS}_inputs", "nmi", "anchors_used", "squared_error"),
         MNIST,
         train_and_evaluate,
         "mnist",
@@ -225,31 +212,25 @@ GRIDS: dict[str, Grid] = {
     ),
     "init": _study(
         "How should anchors begin?",
-        ("cluster_accuracy_majority", "cluster_accuracy_hungarian", "nmi", "anchors_used"),
+        (MAJORITY, HUNGARIAN, "nmi", "anchors_used"),
         INIT,
     ),
     "weights": _study(
         "How strong should KL and triplet be, and what else does the recipe need?",
-        ("cluster_accuracy_hungarian", "nmi", "kmeans_accuracy_hungarian", "anchors_used", "kl"),
+        (HUNGARIAN, "nmi", KMEANS, "anchors_used", "kl"),
         WEIGHTS,
     ),
     "training": _study(
         "How should one train, and where should anchors and margin lie?",
-        (
-            "cluster_accuracy_hungarian",
-            "nmi",
-            "kmeans_accuracy_hungarian",
-            "anchors_used",
-            "reconstruction",
-        ),
+        (HUNGARIAN, "nmi", KMEANS, "anchors_used", "reconstruction"),
         TRAINING,
     ),
     "anchors": _study(
         "How many anchors, and how many latent dimensions?",
         (
-            "cluster_accuracy_majority",
+            MAJORITY,
             "nmi",
-            "kmeans_accuracy_hungarian",
+            KMEANS,
             "anchors_used",
             "silhouette",
             "reconstruction",
@@ -259,7 +240,7 @@ GRIDS: dict[str, Grid] = {
     ),
     "peers": _study(
         "How does NVC compare with other ways to cluster?",
-        ("cluster_accuracy_hungarian", "nmi", "ari"),
+        (HUNGARIAN, "nmi", "ari"),
         PEERS,
         700,
     )._replace(measure=measures.PEERS),
@@ -289,7 +270,7 @@ GRIDS: dict[str, Grid] = {
             "auc_20_50",
             "auc_20_50_hand3d",
             "nmi",
-            "cluster_accuracy_majority",
+            MAJORITY,
             "anchors_used",
         ),
         THREE,

@@ -1,5 +1,6 @@
 """TFRecord files of `tf.train.Example` messages, written byte by byte; data sets of TFDS."""
 
+import io
 import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
 
 
 def crc32c(content: bytes) -> int:
@@ -74,6 +76,18 @@ def example(features: Mapping[str, bytes]) -> bytes:
         field(1, field(1, name.encode()) + field(2, value)) for name, value in features.items()
     )
     return field(1, b"".join(entries))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A feature of one image."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return bytes_list(file.getvalue())
+
+
+def features_dict(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a data set's examples, as TFDS describes it."""
+    return feature("features_dict.FeaturesDict", featuresDict={"features": features})
 
 
 def feature(kind: str, **settings: Any) -> dict[str, Any]:

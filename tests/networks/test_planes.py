@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.networks.planes import make_plane_autoencoder
+from tests.networks.test_images import fill
 from tests.settings import model_options
 
 
@@ -14,17 +15,16 @@ def test_shapes_and_what_reaches_an_output(latent):
     encoder, decoder = make_plane_autoencoder(
         model_options("planar_reconstruction", latent=latent, channels=(4, 6)), (8, 16), None
     )
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 16, 5)), jnp.float32)
-    encode = jax.jit(lambda: encoder.init_with_output(jax.random.key(0), x, True)[0])
-    features, maps = encode()
+    key, x = jax.random.key(0), jnp.zeros((2, 8, 16, 5))
+    features, maps = jax.eval_shape(lambda: encoder.init_with_output(key, x, True)[0])
     assert features.shape == ((2, 1 * 2 * 6) if latent == "image" else (2, 2 * 4, 4))
     code = jnp.ones((*features.shape[:-1], 3), jnp.float32)
-    init = jax.jit(decoder.init_with_output, static_argnums=2)
-    output, weights = init(jax.random.key(1), code, True, maps)
-    decode = jax.jit(lambda code, *maps: decoder.apply(weights, code, False, *maps))
-    assert output.shape == (2, 8, 16, 4) and output.dtype == jnp.float32
     # Maps of zeros are as good as none.
-    zeros = [jnp.zeros_like(x) for x in maps]
+    zeros = [jnp.zeros(x.shape, x.dtype) for x in maps]
+    init = jax.eval_shape(lambda: decoder.init_with_output(key, code, True, zeros))
+    output, weights = init[0], fill(init[1])
+    assert output.shape == (2, 8, 16, 4) and output.dtype == jnp.float32
+    decode = jax.jit(lambda code, *maps: decoder.apply(weights, code, False, *maps))
     alone = np.asarray(decode(code))
     np.testing.assert_allclose(decode(code, zeros), alone, atol=1e-6)
     if latent == "pixel":

@@ -1,6 +1,5 @@
 """Data sets of TensorFlow Datasets on disk, read without TensorFlow and without network."""
 
-import io
 import pickle
 import sys
 from importlib.machinery import ModuleSpec
@@ -8,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
@@ -41,9 +39,7 @@ def _no_tensorflow(monkeypatch):
 
 def record(image, label):
     """A serialized `tf.train.Example`."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "png")
-    features = {"image": tfrecords.bytes_list(file.getvalue())}
+    features = {"image": tfrecords.png(image)}
     if label is not None:
         features["label"] = tfrecords.int64_list([label])
     return tfrecords.example(features)
@@ -57,12 +53,11 @@ def prepare(root, *, size=("4", "5", "3"), with_label=True, **splits):
     if with_label:
         classes = {"numClasses": "3"}
         features["label"] = tfrecords.feature("class_label_feature.ClassLabel", classLabel=classes)
-    content = tfrecords.feature("features_dict.FeaturesDict", featuresDict={"features": features})
     rows = {
         split: [record(image, label if with_label else None) for image, label in zip(*examples)]
         for split, examples in splits.items()
     }
-    return tfrecords.write_data_set(root, "tiny", content, rows)
+    return tfrecords.write_data_set(root, "tiny", tfrecords.features_dict(features), rows)
 
 
 def test_reads_the_examples_asked_for(tmp_path, options):
@@ -92,17 +87,14 @@ def test_missing_data_set_names_folder_files_and_command(tmp_path, read, name):
     assert f"tfds build --file_format=array_record {name}" in message
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_mistakes_are_told(tmp_path, read):
+    prepare(tmp_path, train=(IMAGES, LABELS))
+    for changes, message in [
         ({"name": ""}, "needs data.name"),
         ({"train_split": "training"}, "split 'training' cannot be read.*Unknown split"),
         ({"image_key": "picture"}, "no feature 'picture', got image, label; set data.image_key"),
-    ],
-)
-def test_mistakes_are_told(tmp_path, read, changes, message):
-    prepare(tmp_path, train=(IMAGES, LABELS))
-    refused(message, read, "tfds", "train", **{"name": "tiny", **changes})
+    ]:
+        refused(message, read, "tfds", "train", **{"name": "tiny", **changes})
 
 
 @pytest.mark.parametrize("content", [b"<html>".ljust(2048), b""])

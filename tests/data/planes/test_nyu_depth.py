@@ -1,11 +1,9 @@
 """NYU's depth as `tfds build --file_format=array_record nyu_depth_v2` leaves it on disk."""
 
-import io
 import pickle
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from nvc_jax.data import open_source
 from tests import tfrecords
@@ -19,17 +17,11 @@ def record(number):
     """Frame i: gray i on the left and 200 on the right, i + 0.5 m deep but for a hole."""
     image = np.full((H, W, 3), 200, np.uint8)
     image[:, :320] = number
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "png")
     depth = np.full((H, W), number + 0.5, np.float16)
     depth[:240, 320:] = 0
     depth[0, 0] = np.inf
-    return tfrecords.example(
-        {
-            "image": tfrecords.bytes_list(file.getvalue()),
-            "depth": tfrecords.float_list(depth.reshape(-1)),
-        }
-    )
+    depths = tfrecords.float_list(depth.reshape(-1))
+    return tfrecords.example({"image": tfrecords.png(image), "depth": depths})
 
 
 def prepare(root, name="nyu_depth_v2", depth_name="depth", **splits):
@@ -41,7 +33,7 @@ def prepare(root, name="nyu_depth_v2", depth_name="depth", **splits):
         "image": tfrecords.feature("image_feature.Image", image=image),
         depth_name: tfrecords.feature("tensor_feature.Tensor", tensor=depth),
     }
-    content = tfrecords.feature("features_dict.FeaturesDict", featuresDict={"features": features})
+    content = tfrecords.features_dict(features)
     rows = {
         split: [record(number).replace(b"depth", depth_name.encode()) for number in numbers]
         for split, numbers in splits.items()

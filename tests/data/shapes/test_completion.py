@@ -32,9 +32,8 @@ def binary_pcd(points):
     return header("binary", len(points)) + b"".join(struct.pack("<3f", *p) for p in points)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_points_are_found_among_the_fields():
+    for content in [
         ascii_pcd(POINTS),
         binary_pcd(POINTS),
         ascii_pcd(POINTS).replace(b"\n", b"\r\n"),
@@ -46,12 +45,10 @@ def binary_pcd(points):
         + b"".join(struct.pack("<3sfdfIh", b"abc", z, x, y, 99, -1) for x, y, z in POINTS.tolist()),
         header("ascii", 2, "normal x y z", "4 4 4 4", "F F F F", "2 1 1 1")
         + b"9 9 0.5 -0.25 1\n9 9 2 3e-05 -7\n",
-    ],
-)
-def test_points_are_found_among_the_fields(content):
-    points = parse_pcd(content, "a.pcd")
-    np.testing.assert_array_equal(points, POINTS)
-    assert points.dtype == np.float32
+    ]:
+        points = parse_pcd(content, "a.pcd")
+        np.testing.assert_array_equal(points, POINTS)
+        assert points.dtype == np.float32
 
 
 @pytest.mark.parametrize("write", [ascii_pcd, binary_pcd])

@@ -229,17 +229,14 @@ def test_z_up_becomes_y_up_without_a_mirror():
     assert area_and_volume(normalize(SOUP, up="z"))[1] == pytest.approx(8 / 4**3)
 
 
-@pytest.mark.parametrize(
-    ("triangles", "reason"),
-    [
+def test_what_cannot_be_normalized():
+    for triangles, reason in [
         (np.where(np.arange(3) == 1, np.nan, SOUP), "not finite"),
         (np.where(SOUP == 4, np.inf, SOUP), "not finite"),
         (np.ones((2, 3, 3)), "no extent"),
         (SOUP * [1, 0, 0], "without area"),
-    ],
-)
-def test_what_cannot_be_normalized(triangles, reason):
-    refused(reason, normalize, triangles)
+    ]:
+        refused(reason, normalize, triangles)
 
 
 def test_points_lie_on_the_surface_by_area():
@@ -336,19 +333,16 @@ def test_program_that_reads_nothing_exits_with_one_sentence(tmp_path):
     assert not (tmp_path / "out.npz").exists()
 
 
-@pytest.mark.parametrize(
-    ("src", "out", "message"),
-    [
+def test_mistakes_in_paths(tmp_path):
+    write(tmp_path, {"src/1.off": off(), "file": b""})
+    (tmp_path / "empty").mkdir()
+    for src, out, message in [
         ("none", "out.npz", "none' is missing"),
         ("empty", "out.npz", "there is no .obj, .off"),
         ("src", "out.npy", r"\*\.npz"),
         ("src", "file/out.npz", "cannot be made"),
-    ],
-)
-def test_mistakes_in_paths(tmp_path, src, out, message):
-    write(tmp_path, {"src/1.off": off(), "file": b""})
-    (tmp_path / "empty").mkdir()
-    refused(message, main, [str(tmp_path / src), str(tmp_path / out)])
+    ]:
+        refused(message, main, [str(tmp_path / src), str(tmp_path / out)])
 
 
 @pytest.mark.parametrize("flag", ["--resolution=0", "--num_points=-1", "--seed=-1", "--up=x"])
