@@ -1,11 +1,15 @@
 """Exported meshes and clouds, read back by trimesh."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import trimesh
 
 from nvc_jax.plots.export import export_points, export_voxels
 from tests.refusals import refused
+
+load: Any = trimesh.load  # what it gives depends on the file
 
 
 def one_voxel(shape=(4, 4, 4), at=(1, 2, 3)):
@@ -18,7 +22,7 @@ def one_voxel(shape=(4, 4, 4), at=(1, 2, 3)):
 def test_one_voxel_is_a_cube_in_its_place(tmp_path, suffix):
     path = export_voxels(tmp_path / "new" / f"cube{suffix}", one_voxel())
     assert path == tmp_path / "new" / f"cube{suffix}"
-    mesh = trimesh.load(path)  # equal corners of an STL file are merged in reading
+    mesh = load(path)  # equal corners of an STL file are merged in reading
     assert (len(mesh.vertices), len(mesh.faces)) == (8, 12)
     assert mesh.is_watertight and mesh.is_winding_consistent
     assert mesh.volume == pytest.approx(1 / 4**3)
@@ -31,14 +35,14 @@ def test_one_voxel_is_a_cube_in_its_place(tmp_path, suffix):
 def test_two_voxels_share_corners_and_have_no_face_between(tmp_path, axis):
     volume = np.zeros((3, 3, 3), bool)
     volume[tuple(slice(2) if i == axis else 1 for i in range(3))] = True
-    mesh = trimesh.load(export_voxels(tmp_path / "two.ply", volume), process=False)
+    mesh = load(export_voxels(tmp_path / "two.ply", volume), process=False)
     assert (len(mesh.vertices), len(mesh.faces)) == (12, 20)
     assert mesh.is_watertight and mesh.volume == pytest.approx(2 / 27)
 
 
 def test_any_volume_is_closed_and_has_its_volume(tmp_path):
     volume = np.random.default_rng(0).random((5, 4, 3))
-    mesh = trimesh.load(export_voxels(tmp_path / "any.ply", volume, threshold=0.7), process=False)
+    mesh = load(export_voxels(tmp_path / "any.ply", volume, threshold=0.7), process=False)
     occupied = volume >= 0.7
     assert mesh.volume == pytest.approx(occupied.sum() / 5**3, rel=1e-5)
     padded = np.pad(occupied, 1).astype(int)
@@ -49,14 +53,14 @@ def test_any_volume_is_closed_and_has_its_volume(tmp_path):
 
 
 def test_a_full_volume_fills_the_unit_box(tmp_path):
-    mesh = trimesh.load(export_voxels(tmp_path / "full.obj", np.ones((4, 2, 1))))
+    mesh = load(export_voxels(tmp_path / "full.obj", np.ones((4, 2, 1))))
     np.testing.assert_allclose(mesh.bounds, [[-0.5, -0.25, -0.125], [0.5, 0.25, 0.125]])
     assert mesh.is_watertight and mesh.volume == pytest.approx(1 / 8)
 
 
 def test_values_at_the_threshold_are_occupied_and_nan_is_not(tmp_path):
     volume = np.array([0.5, 0.49, np.nan]).reshape(3, 1, 1)
-    assert trimesh.load(export_voxels(tmp_path / "a.ply", volume)).volume == pytest.approx(1 / 27)
+    assert load(export_voxels(tmp_path / "a.ply", volume)).volume == pytest.approx(1 / 27)
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".ply"])
@@ -68,7 +72,7 @@ def test_points_are_read_back(tmp_path, suffix, colored, with_normals):
     colors = rng.integers(0, 256, (7, 3)).astype(np.uint8) if colored else None
     normals = np.eye(3)[rng.integers(0, 3, 7)] if with_normals else None
     path = export_points(tmp_path / f"cloud{suffix}", points, colors, normals)
-    cloud = trimesh.load(path)
+    cloud = load(path)
     assert isinstance(cloud, trimesh.PointCloud)
     np.testing.assert_allclose(cloud.vertices, points, rtol=1e-6, atol=1e-7)
     if colored:
@@ -93,7 +97,7 @@ def test_points_are_read_back(tmp_path, suffix, colored, with_normals):
 
 def test_colors_from_0_to_1_are_scaled(tmp_path):
     colors = np.array([[0, 0.5, 1], [-0.1, 0.2, 1.1]])
-    cloud = trimesh.load(export_points(tmp_path / "a.ply", np.eye(3)[:2], colors))
+    cloud = load(export_points(tmp_path / "a.ply", np.eye(3)[:2], colors))
     np.testing.assert_array_equal(cloud.colors[:, :3], [[0, 128, 255], [0, 51, 255]])
 
 
