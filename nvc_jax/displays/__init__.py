@@ -1,9 +1,7 @@
 """Displays by the name of their task: the plug point for pictures, figures and files of outputs."""
 
 from nvc_jax.displays.base import Display
-from nvc_jax.displays.hands import HandDisplay
-from nvc_jax.displays.images import ImageDisplay
-from nvc_jax.displays.planes import PlaneDisplay
+from nvc_jax.displays.images import HandDisplay, ImageDisplay, PlaneDisplay
 from nvc_jax.displays.shapes import (
     CloudDisplay,
     LabeledCloudDisplay,

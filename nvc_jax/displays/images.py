@@ -1,12 +1,19 @@
-"""How images are shown."""
+"""How images are shown, and hands and planes in them; planes are written for other programs too."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nvc_jax import plots
 from nvc_jax.displays.base import Display
+from nvc_jax.geometry.plane_segmentation import Planes
+from nvc_jax.geometry.planes import NON_PLANAR, pixel_rays, points_of_depth
+from nvc_jax.metrics.planes import plane_overlaps
+from nvc_jax.plots import hands
+from nvc_jax.plots.export import export_points
+from nvc_jax.plots.planes import plane_colors, plane_grid, recall_curves, render_layout
 
 
 class ImageDisplay(Display):
@@ -26,3 +33,60 @@ class ImageDisplay(Display):
         captions = [str(k) if k >= 0 else "" for k in label] if (label >= 0).any() else None
         rows = {"input": self.pictures(batch), "reconstruction": outputs}
         return {"reconstructions": plots.example_grid(rows, captions=captions)}
+
+
+class HandDisplay(Display):
+    """Images with their joints, and skeletons."""
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Display`; the images with their joints."""
+        return hands.overlay(batch["image"], batch["camera"], batch["joints"])
+
+    def render(self, outputs: np.ndarray) -> np.ndarray:
+        """See `Display`; skeletons."""
+        return hands.render_skeletons(outputs)
+
+    def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
+        """`poses` and, of the examples shown, `pck`."""
+        rows = {
+            "input": hands.enlarge(batch["image"]),
+            "prediction": hands.overlay(batch["image"], batch["camera"], outputs),
+            "truth": self.pictures(batch),
+        }
+        return {
+            "poses": plots.example_grid(rows, title="Joints"),
+            "pck": hands.pck_figure(outputs, batch["joints"], batch["visible"]),
+        }
+
+
+class PlaneDisplay(Display):
+    """Planes in the color of their direction, paler with depth."""
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Display`; the images."""
+        return batch["image"].astype(np.float32) / 255.0
+
+    def render(self, outputs: np.ndarray) -> np.ndarray:
+        """See `Display`."""
+        return render_layout(outputs)
+
+    def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
+        """`planes` and `recall`, of the examples shown."""
+        pairs = zip(batch["planes"], batch["segmentation"], strict=True)
+        rays = (pixel_rays(camera, *batch["depth"].shape[1:]) for camera in batch["camera"])
+        found = (Planes(record["planes"], record["segmentation"]) for record in outputs)
+        overlaps = [plane_overlaps(*images) for images in zip(pairs, found, rays, strict=True)]
+        return {
+            "planes": plane_grid(batch, outputs),
+            "recall": recall_curves({"predicted planes": overlaps}),
+        }
+
+    def export(self, output: np.ndarray, stem: Path) -> Path | None:
+        """See `Display`; the pixels that lie on planes, as points in the color of their plane, PLY."""
+        planar = output["segmentation"] < NON_PLANAR
+        if not planar.any():
+            return None
+        rays = pixel_rays(output["camera"], *planar.shape)
+        points = points_of_depth(output["depth"], rays)[planar]
+        colors = plane_colors(output["segmentation"][planar])
+        return export_points(stem.with_suffix(".ply"), points, colors)

@@ -248,7 +248,6 @@ def _write_embeddings(
 def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, np.ndarray]) -> None:
     """Draws every figure and exports shapes; what fails is named and left out."""
     from nvc_jax import plots  # matplotlib is slow to import
-    from nvc_jax.plots import latents as plots_latents  # matplotlib is slow to import
 
     config, anchors = model.config, model.anchors
     shown = np.arange(min(len(test), config.eval.shown_examples))
@@ -259,7 +258,7 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
     np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
 
     def scatters(method: Any) -> dict[str, Any]:
-        figures = plots_latents.latent_scatters(
+        figures = plots.latent_scatters(
             mean,
             {"anchor": assignment, "label": label},
             anchors=anchors,

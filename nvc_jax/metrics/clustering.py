@@ -64,8 +64,7 @@ def fit_mapping(
       >>> fit_mapping(["cat", "cat", "dog", "dog"], [5, 5, 9, 5])
       {5: 'cat', 9: 'dog'}
     """
-    labels, clusters = _ids(labels, "labels"), _ids(clusters, "clusters")
-    _check_same_length(labels=labels, clusters=clusters)
+    labels, clusters = _pair(labels, clusters)
     classes, groups = np.unique(labels), np.unique(clusters)
     counts = contingency_matrix(clusters, labels)
     if kind == "hungarian":
@@ -112,18 +111,13 @@ def cluster_accuracy(
     Reference:
       Xie, Girshick, Farhadi. Unsupervised Deep Embedding for Clustering Analysis. ICML 2016.
     """
-    labels, clusters = _ids(labels, "labels"), _ids(clusters, "clusters")
-    _check_same_length(labels=labels, clusters=clusters)
+    labels, clusters = _pair(labels, clusters)
     if not isinstance(mapping, Mapping):
         mapping = fit_mapping(labels, clusters, mapping)
     _check_same_kind(mapping.keys(), clusters, "clusters")
     _check_same_kind(mapping.values(), labels, "labels")
-    classes, label_index = np.unique(labels, return_inverse=True)
-    groups, group_index = np.unique(clusters, return_inverse=True)
-    index_of = {name: index for index, name in enumerate(classes.tolist())}
-    # -1 is no class's index, so a cluster without a class is wrong whatever the label.
-    target = np.array([index_of.get(mapping.get(group), -1) for group in groups.tolist()])
-    return float(np.mean(target[group_index] == label_index))
+    pairs = zip(labels.tolist(), clusters.tolist(), strict=True)
+    return float(np.mean([mapping.get(cluster) == label for label, cluster in pairs]))
 
 
 def nmi(
@@ -350,10 +344,16 @@ def _finite_matrix(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return x
 
 
-def _indices(labels: ArrayLike, clusters: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Number the distinct ids of both vectors from 0."""
+def _pair(labels: ArrayLike, clusters: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Return both vectors of ids, of one length."""
     labels, clusters = _ids(labels, "labels"), _ids(clusters, "clusters")
     _check_same_length(labels=labels, clusters=clusters)
+    return labels, clusters
+
+
+def _indices(labels: ArrayLike, clusters: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Number the distinct ids of both vectors from 0."""
+    labels, clusters = _pair(labels, clusters)
     return np.unique(labels, return_inverse=True)[1], np.unique(clusters, return_inverse=True)[1]
 
 

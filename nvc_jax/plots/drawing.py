@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,6 +33,8 @@ COLORS = (
     "#717581",
     "#92dadd",
 )
+# Strong colors first: a pale one beside its strong neighbor looks like the same in another light.
+PALETTE = colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])[:, :3]
 MARKERS = ("o", "^", "s", "D", "P", "v", "X")
 HATCHES = ("", "///", "...", "xxx", "---", "++", "oo")
 UNLABELED = -1

@@ -22,6 +22,8 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.files import replace_file
 from nvc_jax.plots import drawing as draw
 
+MAX_POINTS = {"pca": 10_000, "tsne": 2_000}
+
 
 def example_grid(
     rows: Mapping[str, ArrayLike],
@@ -134,20 +136,128 @@ def anchor_gallery(
     return figure
 
 
-def latent_covariance(mean: ArrayLike, *, title: str = "Covariance of the latent means") -> Figure:
+def latent_scatter(
+    mean: ArrayLike, color_by: ArrayLike, *, group: str = "anchor", **options: Any
+) -> Figure:
+    """Draw the posterior means in one way to color them; see `latent_scatters`.
+
+    Args:
+      mean: posterior means [N, D].
+      color_by: group of each example [N], integers; -1 is "unlabeled".
+      group: what `color_by` holds, as the legend's title ("anchor", "label").
+      **options: those of `latent_scatters`.
+
+    Returns:
+      A figure with one scatter plot and a legend that counts all finite examples of each group.
+
+    Raises:
+      UserError: unknown method, or mean and color_by of different lengths.
+    """
+    return latent_scatters(mean, {group: color_by}, **options)[group]
+
+
+def latent_scatters(
+    mean: ArrayLike,
+    groups: Mapping[str, ArrayLike],
+    *,
+    anchors: ArrayLike | None = None,
+    title: str = "Latent space",
+    names: Mapping[int, str] | Sequence[str] | None = None,
+    method: draw.Method = "pca",
+    max_points: int | None = None,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """Scatter the posterior means in two dimensions, once for every way to color them.
+
+    The anchors are drawn over them. Large sets are cut to a random subset, and the title says how many
+    of how many are shown. Rows with values that are not finite are left out and counted. t-SNE embeds
+    anchors together with the means; where it is undefined (fewer than 5 points, or all alike) PCA takes
+    its place. The embedding is computed once.
+
+    Args:
+      mean: posterior means [N, D].
+      groups: group of each example [N], integers (-1: "unlabeled"), by what they are ("anchor", "label").
+      anchors: anchors [K, D], drawn as numbered stars.
+      title: first line of the titles.
+      names: name of each group in the legends; the number itself by default.
+      method: "pca" or "tsne".
+      max_points: most points drawn; 10,000 (PCA) or 2,000 (t-SNE) by default.
+      seed: of the subset and of t-SNE.
+
+    Returns:
+      A figure for every key of `groups`, the same points in the same places.
+
+    Raises:
+      UserError: unknown method, or mean and groups of different lengths.
+    """
+    if method not in MAX_POINTS:
+        raise UserError(f'Unknown method {method!r}: expected "pca" or "tsne".')
+    latents = np.asarray(mean)
+    colored = {name: np.asarray(values) for name, values in groups.items()}
+    for values in colored.values():
+        if latents.ndim != 2 or values.shape != latents.shape[:1]:
+            got = f"got the shapes {latents.shape} and {values.shape}"
+            raise UserError(f"mean must be [N, D] and color_by [N], {got}.")
+    finite = np.isfinite(latents).all(axis=1)
+    latents = latents[finite]
+    if not latents.size:
+        return {name: draw.message(title, "no finite latents to show") for name in colored}
+    rng = np.random.default_rng(seed)
+    shown = rng.permutation(len(latents))[: max_points or MAX_POINTS[method]]
+    centers = np.zeros((0, latents.shape[1])) if anchors is None else np.asarray(anchors)
+    projected = draw.project(latents[shown], centers, method, seed)
+    note = f"{len(shown):,} of {len(latents):,} examples shown"
+    if not finite.all():
+        note += f", {np.sum(~finite):,} not finite"
+
+    return {
+        name: _scatter(projected, values[finite], shown, title, note, name, names)
+        for name, values in colored.items()
+    }
+
+
+def _scatter(
+    projected: tuple[np.ndarray, np.ndarray, tuple[str, str]],
+    values: np.ndarray,
+    shown: np.ndarray,
+    title: str,
+    note: str,
+    group: str,
+    names: Mapping[int, str] | Sequence[str] | None,
+) -> Figure:
+    """One figure of what `draw.project` gave, colored by `values[shown]`; the legend counts all values."""
+    points, centers, axis_names = projected
+    figure = draw.new_figure(6.6, 6.0)
+    axes = figure.add_subplot()
+    draw.scatter_groups(axes, points, values[shown])
+    num_outside = draw.draw_anchors(axes, points, centers)
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
+    outside = f", {num_outside} anchors outside the view" if num_outside else ""
+    draw.set_title(figure, title, note + outside)
+    ids, counts = np.unique(values, return_counts=True)
+    handles = [
+        draw.marker_handle(index, f"{draw.name_of(index, names)} ({count:,})")
+        for index, count in zip(ids.tolist(), counts.tolist(), strict=True)
+    ]
+    if len(centers):
+        handles.append(draw.star_handle("anchors"))
+    draw.add_legend(figure, handles, f"{draw.plain(group)} (examples)")
+    return figure
+
+
+def latent_covariance(mean: ArrayLike) -> Figure:
     """Draw the covariance of the posterior means as a heat map.
 
     Args:
       mean: posterior means [N, D]; rows that are not finite are left out.
-      title: first line of the title; n and the mean absolute correlation follow.
 
     Returns:
-      A figure whose color scale is symmetric about 0.
+      A figure whose color scale is symmetric about 0; its title has n and the mean absolute correlation.
 
     Raises:
       UserError: mean is not a matrix.
     """
-    latents = np.asarray(mean, dtype=np.float64)
+    title, latents = "Covariance of the latent means", np.asarray(mean, dtype=np.float64)
     if latents.ndim != 2:
         raise UserError(f"mean must be [N, D], got the shape {latents.shape}.")
     latents = latents[np.isfinite(latents).all(axis=1)]
@@ -173,30 +283,22 @@ def latent_covariance(mean: ArrayLike, *, title: str = "Covariance of the latent
     return figure
 
 
-def anchor_usage(
-    counts: ArrayLike, labels: Sequence[str] | None = None, *, title: str = "Anchor usage"
-) -> Figure:
+def anchor_usage(counts: ArrayLike) -> Figure:
     """Draw how many examples each anchor has, stacked by label where the counts are.
 
     Args:
       counts: examples of each anchor [K], or of each anchor and label [K, L].
-      labels: names of the L labels; their numbers by default.
-      title: first line of the title; anchors used, n and perplexity follow.
 
     Returns:
       A figure with one bar per anchor; a dashed line marks equal usage and a red cross an unused anchor.
+      Its title has the anchors used, n and the perplexity.
 
     Raises:
-      UserError: counts is neither [K] nor [K, L], or labels does not have L names.
+      UserError: counts is neither [K] nor [K, L].
     """
     counts = np.asarray(counts)
     if counts.ndim not in (1, 2) or not counts.size:
         raise UserError(f"counts must be [K] or [K, L], got the shape {counts.shape}.")
-    if labels is not None and (counts.ndim == 1 or len(labels) != counts.shape[1]):
-        raise UserError(
-            f"There must be one label per column of counts, got {len(labels)} labels for the shape "
-            f"{counts.shape}."
-        )
     stacks = counts.reshape(len(counts), -1)
     totals = stacks.sum(axis=1)
     figure = draw.new_figure(float(np.clip(3.5 + 0.28 * len(totals), 6.5, 18)), 4.2)
@@ -206,7 +308,7 @@ def anchor_usage(
     for index, column in enumerate(stacks.T):
         style = draw.bar_style(index)
         axes.bar(ids, column, bottom=bottom, width=0.85, **style)
-        handles.append(Patch(label=draw.name_of(index, labels), **style))
+        handles.append(Patch(label=str(index), **style))
         bottom += column
     dead = ids[totals == 0]
     axes.plot(dead, np.zeros(len(dead)), "x", color=draw.WARNING_COLOR, markersize=8, clip_on=False)
@@ -217,7 +319,7 @@ def anchor_usage(
     axes.set_xlabel("anchor")
     axes.set_ylabel("examples")
     note = f"{np.sum(totals > 0)} of {len(totals)} used, n = {totals.sum():,}"
-    draw.set_title(figure, title, f"{note}, perplexity {draw.perplexity(totals):.1f}")
+    draw.set_title(figure, "Anchor usage", f"{note}, perplexity {draw.perplexity(totals):.1f}")
     handles = handles if counts.ndim == 2 else []
     handles.append(Line2D([], [], color="black", linestyle="--", label="equal usage"))
     if len(dead):
@@ -228,9 +330,7 @@ def anchor_usage(
     return figure
 
 
-def training_curves(
-    records: Iterable[Mapping[str, Any]], *, title: str = "Training", columns: int = 3
-) -> Figure:
+def training_curves(records: Iterable[Mapping[str, Any]]) -> Figure:
     """Draw every number in the training log against the step, one panel per quantity.
 
     Names that differ only in a prefix before a slash (`kl`, `weighted/kl`, `validation/kl`) share a
@@ -240,16 +340,14 @@ def training_curves(
     Args:
       records: objects of `metrics.jsonl`: `step` and numbers. Of two records of a step (a resumed run)
         the later value counts. Anything that is not a number leaves a gap.
-      title: title of the figure.
-      columns: panels in a row.
 
     Returns:
       A figure; `loss` is its first panel.
     """
-    panels = draw.panels_of(records)
+    title, panels = "Training", draw.panels_of(records)
     if not panels:
         return draw.message(title, "no records to show")
-    columns = min(columns, len(panels))
+    columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = draw.new_figure(0.4 + 3.6 * columns, 0.5 + 2.4 * rows)
     for position, (name, curves) in enumerate(panels.items()):

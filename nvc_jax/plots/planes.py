@@ -15,7 +15,6 @@ from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, split_planes
 from nvc_jax.metrics import planes as plane_metrics
 from nvc_jax.plots import drawing as draw
 
-_PALETTE = colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])[:, :3]
 _NO_PLANE = np.array([0.35, 0.35, 0.35])
 _HAZE_DEPTH = 6.0
 """Depth, in m, at which a decoded layout has lost most of its color."""
@@ -24,7 +23,7 @@ _HAZE_DEPTH = 6.0
 def plane_colors(segmentation: ArrayLike) -> NDArray[np.float64]:
     """Colors `[..., 3]` in [0, 1] of the planes of a segmentation; gray off the planes."""
     numbers = np.asarray(segmentation)
-    colors = _PALETTE[np.minimum(numbers, MAX_PLANES - 1)]
+    colors = draw.PALETTE[np.minimum(numbers, MAX_PLANES - 1)]
     return np.where(numbers[..., None] < MAX_PLANES, colors, _NO_PLANE)
 
 
@@ -107,7 +106,7 @@ def plane_grid(batch: Mapping[str, np.ndarray], presented: np.ndarray) -> Figure
     if presented["anchor"].any():  # with one latent an image there is nothing to see
         size = batch["image"].shape[1] // presented["anchor"].shape[1]
         anchors = presented["anchor"].repeat(size, axis=1).repeat(size, axis=2)
-        rows["anchors"] = _PALETTE[anchors % len(_PALETTE)]
+        rows["anchors"] = draw.PALETTE[anchors % len(draw.PALETTE)]
     return plots.example_grid(rows, title="Planes and depth")
 
 

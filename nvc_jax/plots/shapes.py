@@ -10,11 +10,11 @@ viewer; what lies farther away is paler. The cube around an example fills its pi
 import math
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import ArrayLike, NDArray
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.plots import drawing as draw
 
 SIZE = 96
 """Height and width of a picture in pixels."""
@@ -22,8 +22,6 @@ SIZE = 96
 _FINE = 2 * SIZE
 """Pictures are drawn in this size, and averaged over squares of four pixels."""
 
-# Strong colors first: a pale one beside its strong neighbor looks like the same in another light.
-_PALETTE = colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])[:, :3]
 _UNKNOWN_COLOR = np.array([0.6, 0.6, 0.6])
 _BRIGHTNESS = np.array([0.5, 1.0, 0.78])
 """Of faces across the x, y and z axes: lit from above, and a little from the front."""
@@ -53,7 +51,7 @@ _VIEW = _make_view(np.radians(32.0), np.radians(24.0))
 
 def class_colors(classes: ArrayLike) -> NDArray[np.float64]:
     """Colors `[..., 3]` in [0, 1] of the classes of voxels, from 1 on: 20 colors, in turn."""
-    return _PALETTE[(np.asarray(classes).astype(int) - 1) % 20]
+    return draw.PALETTE[(np.asarray(classes).astype(int) - 1) % 20]
 
 
 def render_volumes(volumes: ArrayLike) -> NDArray[np.float32]:
@@ -110,7 +108,7 @@ def render_points(
             "Expected points [..., P, 3], labels [..., P] and frame [..., Q, 3], got the shapes "
             f"{points.shape}, {labels.shape} and {frame.shape}."
         )
-    colors = np.where(labels[..., None] == UNKNOWN, _UNKNOWN_COLOR, _PALETTE[labels % 20])
+    colors = np.where(labels[..., None] == UNKNOWN, _UNKNOWN_COLOR, draw.PALETTE[labels % 20])
     arrays = (_flat(array, 2) for array in (points[..., :3], colors, frame[..., :3]))
     pictures = [_draw_dots(*cloud) for cloud in zip(*arrays, strict=True)]
     return _stack(pictures, outer)

@@ -26,8 +26,7 @@ from nvc_jax.model.autoencoder import SkipModel, content_keys, draw_positions, m
 from nvc_jax.networks.layers import PATCH
 from nvc_jax.networks.planes import PLANE_LATENTS, PLANE_NETWORKS, make_plane_autoencoder
 from nvc_jax.tasks.augment import MIRROR
-from nvc_jax.tasks.base import Outputs, Task, unit_pixels
-from nvc_jax.tasks.options import NUM_POSITIONS, SKIP_OPTIONS
+from nvc_jax.tasks.base import NUM_POSITIONS, SKIP_OPTIONS, Outputs, Task, unit_pixels
 
 PLANE_WEIGHT = 3.0
 """Of the distance between n/d and its truth in the error of a pixel, where the terms of depth and planarity have 1."""

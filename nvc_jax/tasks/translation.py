@@ -22,8 +22,7 @@ from nvc_jax.model.autoencoder import content_keys, draw_positions, make_bottlen
 from nvc_jax.model.bottleneck import Latent, NebulaBottleneck, example_keys
 from nvc_jax.networks.decoding import beam_search, greedy
 from nvc_jax.networks.transformer import TRANSFORMER_NETWORKS, Transformer, make_transformer
-from nvc_jax.tasks.base import Outputs, Task
-from nvc_jax.tasks.options import NUM_POSITIONS
+from nvc_jax.tasks.base import NUM_POSITIONS, Outputs, Task
 
 LATENTS = ("sentence", "token", "none")
 

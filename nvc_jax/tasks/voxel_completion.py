@@ -19,9 +19,8 @@ from nvc_jax.metrics import volumes
 from nvc_jax.model.autoencoder import SkipModel, make_bottleneck
 from nvc_jax.networks.voxels import VOLUME_NETWORKS, make_volume_autoencoder
 from nvc_jax.tasks.augment import ASSIGN_FROM, MIRROR, UPRIGHT_SYMMETRY, upright_symmetry
-from nvc_jax.tasks.base import Outputs, Task
+from nvc_jax.tasks.base import KEEP_OBSERVED, SKIP_OPTIONS, Outputs, Task
 from nvc_jax.tasks.labels import SOFT_IOU, expected_iou, named
-from nvc_jax.tasks.options import KEEP_OBSERVED, SKIP_OPTIONS
 
 CERTAIN = 100.0  # logit of a voxel that is occupied without doubt
 POOLED_SIDE = 8  # of the volumes that a baseline without a network is given

@@ -373,9 +373,9 @@ def show_latents(
         writer.histogram(step, f"validation/{name}", encoded[name])
     if anchors is None:
         return
-    from nvc_jax.plots import latents as plots_latents  # matplotlib is slow to import
+    from nvc_jax import plots  # matplotlib is slow to import
 
-    draw = partial(plots_latents.latent_scatter, anchors=anchors, max_points=2000)
+    draw = partial(plots.latent_scatter, anchors=anchors, max_points=2000)
     _show(writer, step, lambda: {"latent": draw(encoded["mean"], encoded["assignment"])})
 
 

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from nvc_jax import plots
 from nvc_jax.plots import drawing as draw
-from nvc_jax.plots.latents import latent_scatter, latent_scatters
+from nvc_jax.plots import latent_scatter, latent_scatters
 from tests.figures import legend, texts
 from tests.refusals import refused
 

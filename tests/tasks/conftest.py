@@ -11,7 +11,7 @@ def figures_of_the_task_alone() -> Iterator[None]:
     from matplotlib.figure import Figure  # slow to import, and not every test draws
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("training_curves", "latent_covariance", "latents.latent_scatter"):
+        for name in ("training_curves", "latent_covariance", "latent_scatter"):
             patch.setattr(f"nvc_jax.plots.{name}", lambda *_, **options: Figure())
-        patch.setattr("nvc_jax.plots.latents.latent_scatters", lambda *_, **options: {})
+        patch.setattr("nvc_jax.plots.latent_scatters", lambda *_, **options: {})
         yield

@@ -18,12 +18,15 @@ from nvc_jax.core.extras import require
 from nvc_jax.data.base.source import Batches, BatchSource, Source, is_in_memory
 
 
-class _Positions:
-    """Which examples a step's global batch holds."""
+class _Steps:
+    """This process's share of the batch of every step, by step, as Grain reads it too."""
 
-    def __init__(self, size: int, batch_size: int, seed: int):
-        self._size, self._batch_size, self._seed = size, batch_size, seed
+    def __init__(self, source: Source, batch_size: int, seed: int, share: slice):
+        self._source, self._batch_size, self._seed, self._share = source, batch_size, seed, share
         self._orders: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return 2**31 - 1
 
     def _order(self, epoch: int) -> np.ndarray:
         """The epoch's permutation; the last two are kept."""
@@ -31,31 +34,14 @@ class _Positions:
         if epoch not in orders:
             rng = np.random.default_rng([self._seed, epoch])
             kept = dict(list(orders.items())[-1:])
-            orders = self._orders = {**kept, epoch: rng.permutation(self._size)}
+            orders = self._orders = {**kept, epoch: rng.permutation(len(self._source))}
         return orders[epoch]
 
-    def ids(self, step: int) -> np.ndarray:
-        """Example numbers of the global batch of a step, int64 `[batch_size]`."""
-        position = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
-        epochs, offsets = np.divmod(position, self._size)
-        return np.concatenate(
-            [self._order(int(epoch))[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
-        )
-
-
-class _Steps:
-    """This process's share of the batch of every step, by step, as Grain reads it too."""
-
-    def __init__(self, source: Source, positions: _Positions, first: int, size: int, steps: int):
-        self._source, self._positions = source, positions
-        self._first, self._size, self._steps = first, size, steps
-
-    def __len__(self) -> int:
-        return self._steps
-
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        ids = self._positions.ids(int(step))[self._first : self._first + self._size]
-        return self._source.gather(ids)
+        position = np.arange(self._batch_size)[self._share] + int(step) * self._batch_size
+        epochs, offsets = np.divmod(position, len(self._source))
+        ids = [self._order(int(epoch))[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
+        return self._source.gather(np.concatenate(ids))
 
 
 def train_batches(
@@ -91,8 +77,8 @@ def train_batches(
     if isinstance(source, BatchSource):
         return source.batches(start_step, process_index, process_count)
     size = _share(batch_size, process_count)
-    positions = _Positions(len(source), batch_size, seed)
-    reader = _Steps(source, positions, process_index * size, size, 2**31 - 1)
+    share = slice(process_index * size, (process_index + 1) * size)
+    reader = _Steps(source, batch_size, seed, share)
     num_threads = 0 if is_in_memory(source) else num_threads
     if num_workers > 0:
         return _read_in_processes(reader, start_step, num_threads, num_workers)
