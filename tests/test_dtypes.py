@@ -64,7 +64,8 @@ def images():
 )
 def test_results_have_32_bits(compute, x64):
     with jax.enable_x64(x64), jax.numpy_dtype_promotion("standard"):
-        dtypes = {np.dtype(leaf.dtype).name for leaf in jax.tree.leaves(compute())}
+        results = jax.eval_shape(compute)
+    dtypes = {np.dtype(leaf.dtype).name for leaf in jax.tree.leaves(results)}
     assert dtypes <= {"float32", "int32", "bool"}
 
 
@@ -77,20 +78,10 @@ def standard_promotion() -> Iterator[None]:
 
 def training(dtype, network="mlp"):
     """(train step of one device, function that makes its state, a batch): every loss term on."""
-    config = make_config(
-        {
-            "model.network": network,
-            "model.hidden": (24, 12),
-            "model.dtype": dtype,
-            "model.batch_norm": True,
-            "model.latent_dim": 3,
-            "model.num_anchors": 4,
-            "loss.gravity.value": 0.1,
-            "loss.pull.value": 0.1,
-            "anchors.init": "spread",
-            "optimizer.learning_rate": 0.01,
-        }
-    )
+    model = {"network": network, "hidden": (24, 12), "dtype": dtype, "batch_norm": True}
+    terms = {"loss.gravity.value": 0.1, "loss.pull.value": 0.1, "optimizer.learning_rate": 0.01}
+    sizes = {"model.latent_dim": 3, "model.num_anchors": 4, "anchors.init": "spread"}
+    config = make_config({"model": model, **sizes, **terms})
     source = ArraySource(load_digits().images[:64, :, :, None].astype(np.float32) / 16)
     experiment = make_experiment(config, source.spec, None)
     step = functools.partial(train_step, experiment=experiment)
