@@ -25,8 +25,9 @@ from tests.refusals import refused
 DEFAULTS = make_config()
 
 
-def test_override_keeps_the_type_and_everything_else():
-    for name, text, value in [
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
         ("seed", "7", 7),
         ("model.num_anchors", "3", 3),
         ("optimizer.learning_rate", "3e-4", 3e-4),
@@ -46,13 +47,15 @@ def test_override_keeps_the_type_and_everything_else():
         ("loss.kl.value", "2", 2.0),
         ("anchors.warmup", "0.4", 0.4),
         ("anchors.warmup", "600", 600.0),
-    ]:
-        config = overridden(DEFAULTS, [(name, text)])
-        found = leaves(config)[name]
-        assert found == value and type(found) is type(value) and config.is_locked
-        if isinstance(value, tuple):
-            assert [type(v) for v in found] == [type(v) for v in value]
-        assert {**leaves(config), name: 0} == {**leaves(DEFAULTS), name: 0}
+    ],
+)
+def test_override_keeps_the_type_and_everything_else(name, text, value):
+    config = overridden(DEFAULTS, [(name, text)])
+    found = leaves(config)[name]
+    assert found == value and type(found) is type(value) and config.is_locked
+    if isinstance(value, tuple):
+        assert [type(v) for v in found] == [type(v) for v in value]
+    assert {**leaves(config), name: 0} == {**leaves(DEFAULTS), name: 0}
 
 
 def test_overridden_tuple_can_be_overridden_again():
