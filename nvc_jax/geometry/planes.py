@@ -173,18 +173,6 @@ def transform_planes(planes: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return turned * shifted[..., None]
 
 
-def from_planenet_axes(vectors: np.ndarray) -> np.ndarray:
-    """Axes of PlaneNet's files (x right, y forward, z up) → ours: `(x, −z, y)`.
-
-    Args:
-      vectors: floats `[..., 3]`: planes `n·d`, normals or points.
-
-    Returns:
-      `[..., 3]`.
-    """
-    return np.stack([vectors[..., 0], -vectors[..., 2], vectors[..., 1]], axis=-1)
-
-
 def keep_largest(planes: np.ndarray, segmentation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Planes in the order of their pixels, `MAX_PLANES` at most; other pixels become non-planar.
 

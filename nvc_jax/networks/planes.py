@@ -174,8 +174,7 @@ def make_plane_autoencoder(
     """Makes encoder and decoder.
 
     Args:
-      options: `config.model`; `network`, `latent`, `channels`, `blocks`, `batch_norm`, `dtype` and
-        `remat` are used.
+      options: `config.model`, with the options of `PLANE_NETWORKS` and `latent`.
       image_size: (H, W), multiples of what the stages shrink them by.
       axis_name: mapped axis whose devices share the statistics of batch normalization.
 

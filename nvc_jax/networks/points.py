@@ -173,8 +173,7 @@ def make_point_autoencoder(options: Any, axis_name: str | None) -> tuple[nn.Modu
     """Makes an encoder of point clouds and the decoder that completes them.
 
     Args:
-      options: `config.model`; `network`, `hidden`, `decoder_hidden`, `num_coarse`, `fold_grid`,
-        `fold_hidden`, `batch_norm`, `dtype` and `remat` are used. `hidden` has the widths of the
+      options: `config.model`, with the options of `POINT_NETWORKS`; `hidden` has the widths of the
         encoder: for `pcn` an even number, half for each of its two parts.
       axis_name: mapped axis whose devices share the statistics of batch normalization.
 

@@ -67,8 +67,7 @@ def make_pose_network(
     ResNet-18 but the first, in whose place squares of 4 × 4 pixels are folded into channels.
 
     Args:
-      options: `config.model`; `network`, `channels`, `blocks`, `hidden` (of the encoder's dense layers),
-        `decoder_hidden` (of the head's), `batch_norm`, `dtype` and `remat` are used.
+      options: `config.model`, with the options of `POSE_NETWORKS`; `hidden` are the encoder's dense layers.
       side: S of the images.
       axis_name: mapped axis whose devices share the statistics of batch normalization.
 

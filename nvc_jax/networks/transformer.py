@@ -493,8 +493,7 @@ def make_transformer(options: Any, vocab_size: int) -> Transformer:
     """Makes a Transformer.
 
     Args:
-      options: `config.model`; `width`, `num_heads`, `feedforward`, `encoder_layers`,
-        `decoder_layers`, `dropout`, `dtype` and `remat` are used.
+      options: `config.model`, with the options of `TRANSFORMER_NETWORKS`.
       vocab_size: number of tokens.
 
     Raises:

@@ -151,8 +151,7 @@ def make_volume_autoencoder(
     """Makes encoder and decoder of volumes.
 
     Args:
-      options: `config.model`; `network`, `channels`, `blocks`, `batch_norm`, `dtype` and `remat`
-        are used.
+      options: `config.model`, with the options of `VOLUME_NETWORKS`.
       shape: (X, Y, Z), multiples of what the stages shrink them by.
       outputs: numbers for every voxel.
       axis_name: mapped axis whose devices share the statistics of batch normalization.

@@ -101,13 +101,6 @@ def test_planes_move_with_their_points():
     np.testing.assert_array_equal(geometry.transform_planes(np.zeros((2, 3)), pose), 0)
 
 
-def test_axes_of_planenet():
-    # Right, forward and up.
-    np.testing.assert_array_equal(
-        geometry.from_planenet_axes(np.eye(3)), [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-    )
-
-
 @pytest.mark.parametrize("number", [3, 25])
 def test_the_largest_planes_are_kept_in_order(number):
     planes = RNG.normal(size=(number, 3))

@@ -1,5 +1,6 @@
 """What the readers of files share: examples read as they are asked for, npz, HDF5 and lists."""
 
+import gzip
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +52,6 @@ class FileSource:
         self.spec["label"] = FieldSpec((), self._label.dtype)
 
     def __len__(self) -> int:
-        """Number of examples."""
         return len(self._items)
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -122,6 +122,23 @@ def read_content(path: Path, size: int = -1) -> bytes:
             return file.read(size)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): make it readable.") from None
+
+
+def plain_or_packed(path: Path) -> Path | None:
+    """The file, or that with `.gz` at its end; None if there is neither."""
+    packed = path.with_name(f"{path.name}.gz")
+    return next((found for found in (path, packed) if found.is_file()), None)
+
+
+def read_unpacked(path: Path) -> bytes:
+    """The content of a file, decompressed where its name ends in `.gz`; else see `read_content`."""
+    content = read_content(path)
+    if path.suffix != ".gz":
+        return content
+    with told(f"{path} is damaged, or no gzip file: fetch it again."):
+        if not content:
+            raise EOFError  # gzip takes no bytes for no text
+        return gzip.decompress(content)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -106,7 +106,6 @@ class FieldSource:
         self.spec = {k: FieldSpec(tuple(v.shape[1:]), v.dtype) for k, v in self._fields.items()}
 
     def __len__(self) -> int:
-        """Number of examples."""
         return len(self._fields["label"])
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -162,7 +161,6 @@ class DrawnSource(abc.ABC):
         self._drawn: dict[int, Mapping[str, Any]] = {}
 
     def __len__(self) -> int:
-        """Number of examples."""
         return self._number
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:

@@ -58,7 +58,6 @@ class RecordSource:
         self.spec["label"] = FieldSpec((), np.dtype(np.int32))
 
     def __len__(self) -> int:
-        """Number of examples."""
         return len(self._records)
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,9 +1,7 @@
 """Images in arrays: scikit-learn's digits, MNIST's four IDX files, and files of NumPy."""
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,14 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import existing, no_arrays, read_fields, told
+from nvc_jax.data.base.files import (
+    existing,
+    no_arrays,
+    plain_or_packed,
+    read_fields,
+    read_unpacked,
+    told,
+)
 from nvc_jax.data.base.source import ArraySource, Source, split_off
 
 OPTIONS = (shared.DIR, shared.IMAGE_KEY, shared.LABEL_KEY)
@@ -112,9 +117,8 @@ def read_idx(options: Any, split: str) -> Source:
 
 def _find(folder: Path, name: str) -> Path:
     """The file of that name, plain or gzipped."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
+    if (path := plain_or_packed(folder / name)) is not None:
+        return path
     state = "the folder is missing" if not folder.is_dir() else "the folder lacks this file"
     raise UserError(
         f"data.dir = {str(folder)!r}: {state}, expected {name} or {name}.gz (MNIST's four files: "
@@ -133,15 +137,9 @@ def read_idx_file(path: Path, rank: int) -> np.ndarray:
       uint8 array.
 
     Raises:
-      UserError: if it is not gzip, not IDX, of another rank, or cut short.
+      UserError: if it is missing, not gzip, not IDX, of another rank, or cut short.
     """
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error):
-            what = "cut short or damaged" if content[:2] == b"\x1f\x8b" else "not a gzip archive"
-            raise UserError(f"The file is {what}: {path}; fetch it again.") from None
+    content = read_unpacked(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UINT8 or content[3] != rank:
         raise UserError(
             f"{path} is not an IDX file of bytes with {rank} axes: expected it to begin with "

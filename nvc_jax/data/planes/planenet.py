@@ -12,7 +12,6 @@ from nvc_jax.data.base.tfrecord import Values, parse_example, read_record, recor
 from nvc_jax.data.planes.frames import UNLABELED, plane_frame
 from nvc_jax.geometry.planes import (
     MAX_PLANES,
-    from_planenet_axes,
     pixel_rays,
     scale_camera,
     segmented_depth,
@@ -78,7 +77,8 @@ def _read_example(
     stored = {name: _checked(values, name, where) for name, values in record.items()}
     image = stored["image_raw"].reshape(_HEIGHT, _WIDTH, 3)[..., ::-1]
     count = np.clip(stored["num_planes"][0], 0, MAX_PLANES)
-    planes = from_planenet_axes(stored["plane"].reshape(-1, 3)[:count])
+    # Theirs are x right, y forward, z up.
+    planes = stored["plane"].reshape(-1, 3)[:count, [0, 2, 1]] * np.array([1, -1, 1], np.float32)
     segmentation = stored["segmentation_raw"].reshape(_HEIGHT, _WIDTH).astype(int)
     distance = np.linalg.norm(planes, axis=-1)
     exists = np.append(np.isfinite(distance) & (distance > 0), False)

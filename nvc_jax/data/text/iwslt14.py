@@ -12,7 +12,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import existing
+from nvc_jax.data.base.files import existing, plain_or_packed
 from nvc_jax.data.base.source import Source, subset
 from nvc_jax.data.text.parallel_text import (
     PAIR_OPTIONS,
@@ -89,8 +89,7 @@ def read_iwslt14(options: Any, split: str) -> Source:
 
 def _existing(path: Path) -> Path:
     """The file, or its compressed form."""
-    compressed = path.with_name(f"{path.name}.gz")
-    return compressed if compressed.is_file() else existing(path)
+    return plain_or_packed(path) or existing(path)
 
 
 def _training_lines(path: Path) -> dict[int, str]:

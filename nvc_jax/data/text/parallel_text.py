@@ -4,9 +4,7 @@ A source of text has `source_text` and `target_text`, strings as stored, and `la
 origin.
 """
 
-import gzip
 import logging
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import read_content
+from nvc_jax.data.base.files import plain_or_packed, read_unpacked
 from nvc_jax.data.base.source import FieldSource, Source, split_off, subset
 from nvc_jax.data.base.tfds import open_prepared
 
@@ -143,8 +141,7 @@ def _candidates(options: Any, split: str) -> dict[str, dict[str, Path]]:
     for name in _NAMES[split]:
         candidates[name] = {}
         for language in (options.source_language, options.target_language):
-            paths = [Path(options.dir) / f"{name}.{language}{end}" for end in ("", ".gz")]
-            path = next((path for path in paths if path.is_file()), None)
+            path = plain_or_packed(Path(options.dir) / f"{name}.{language}")
             if path is not None:
                 candidates[name][language] = path
     return candidates
@@ -159,14 +156,7 @@ def read_text_lines(path: Path) -> list[str]:
     Raises:
       UserError: for a missing or damaged file, or text that is not UTF-8; names the line.
     """
-    content = read_content(path)
-    if path.suffix == ".gz":
-        try:
-            if not content:
-                raise EOFError  # gzip takes no bytes for no text
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error):
-            raise UserError(f"{path} is damaged, or no gzip file: fetch it again.") from None
+    content = read_unpacked(path)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -26,18 +26,16 @@ def _sentencepiece() -> Any:
     return require("sentencepiece", extra="text", what="The vocabulary of translation")
 
 
-def train_vocabulary(sentences: Iterable[str], size: int, *, byte_fallback: bool = False) -> bytes:
+def train_vocabulary(sentences: Iterable[str], size: int) -> bytes:
     """Learns byte-pair encoding: the most frequent pair of pieces becomes a piece, over and over.
 
     The same sentences give the same bytes: nothing is drawn, and all sentences are used. Text is
-    taken as it is but for spaces, of which runs count as one.
+    taken as it is but for spaces, of which runs count as one. Every character of it is a piece, and
+    others become unknown.
 
     Args:
       sentences: the text of all languages together; only training text, for scores to hold.
       size: number of pieces V, with padding (0), unknown (1), begin (2) and end (3).
-      byte_fallback: characters outside of the vocabulary are spelled in bytes, which 256 pieces are
-        set aside for, and the rarest 0.05 % of the text's characters become such. False: every
-        character of the text is a piece, and others become unknown.
 
     Returns:
       A model of sentencepiece, with a checksum at its end.
@@ -61,8 +59,7 @@ def train_vocabulary(sentences: Iterable[str], size: int, *, byte_fallback: bool
             model_writer=model,
             model_type="bpe",
             vocab_size=size,
-            character_coverage=0.9995 if byte_fallback else 1.0,
-            byte_fallback=byte_fallback,
+            character_coverage=1.0,
             normalization_rule_name="identity",
             max_sentence_length=max(10, *(len(line.encode()) + 1 for line in lines)),
             num_threads=1,

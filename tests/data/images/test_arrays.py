@@ -175,7 +175,7 @@ def test_page_in_place_of_an_archive_is_one_line_with_the_path(tmp_path, read):
     write_idx(tmp_path, suffix=".gz")
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(HTML)
-    assert str(path) in refused("not a gzip archive", read, "idx", "train")
+    assert str(path) in refused("no gzip file", read, "idx", "train")
 
 
 @pytest.mark.parametrize(

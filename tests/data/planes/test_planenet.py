@@ -13,7 +13,7 @@ from tests.sources import everything, take
 H, W = 192, 256
 FX, FY, CX, CY = 577.9, 570.0, 319.5, 245.0  # of 480 x 640
 # In PlaneNet's axes, x right, y forward, z up: a floor 1.5 m below, a wall 3 m ahead, one behind.
-PLANES = [[0, 0, -1.5], [0, 3.0, 0], [0, -2.0, 0]]
+PLANES = [[0, 0, -1.5], [0, 3.0, 0], [0.5, -2.0, 0]]
 
 
 def info():
@@ -77,7 +77,7 @@ def test_frame_in_our_axes(write, read, size, factor):
     assert batch["label"].tolist() == [-1]
     frame = {name: values[0] for name, values in batch.items()}
     # Planes by their area: wall, floor, the one behind.
-    np.testing.assert_array_equal(frame["planes"][:3], [[0, 0, 3], [0, 1.5, 0], [0, 0, -2]])
+    np.testing.assert_array_equal(frame["planes"][:3], [[0, 0, 3], [0, 1.5, 0], [0.5, 0, -2]])
     assert frame["planes"].shape == (20, 3) and not frame["planes"][3:].any()
     segmentation = np.full((height, width), 20, np.uint8)
     segmentation[:, : width // 2] = 0
