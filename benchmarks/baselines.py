@@ -23,7 +23,7 @@ from nvc_jax.geometry.planes import MAX_PLANES
 from nvc_jax.metrics.chamfer import chamfer_distance
 from nvc_jax.networks.points import DecodedPoints
 from nvc_jax.tasks import Outputs, Task, make_task, open_examples
-from nvc_jax.tasks.clouds import histograms
+from nvc_jax.tasks.base import histograms
 from nvc_jax.tasks.hand_pose import UNIT
 from nvc_jax.tasks.planar_reconstruction import summarize
 from nvc_jax.tasks.point_segmentation import PointLogits

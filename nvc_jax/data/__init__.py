@@ -5,11 +5,11 @@ from nvc_jax.data.base.source import (
     ArraySource,
     FieldSource,
     FieldSpec,
+    IterableSource,
     Source,
     random_subset,
     subset,
 )
-from nvc_jax.data.base.stream import IterableSource
 from nvc_jax.data.registry import SOURCES, open_source
 
 __all__ = [

@@ -1,4 +1,8 @@
-"""Point-cloud encoders (PointNet, PCN) and a decoder that folds a grid around coarse points."""
+"""Networks of point clouds.
+
+For completion the encoders PointNet and PCN, and a decoder that folds a grid around coarse points; for
+segmentation PointNet and DGCNN, and the head that labels points.
+"""
 
 from typing import Any
 
@@ -10,6 +14,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
+from nvc_jax.model.distances import map_rows, squared_distances
 from nvc_jax.networks.layers import (
     DECODER_HIDDEN,
     HIDDEN,
@@ -36,6 +41,27 @@ FOLDING_OPTIONS = (
 POINT_NETWORKS: Networks = dict.fromkeys(
     ("pointnet", "pcn"), (HIDDEN, *FOLDING_OPTIONS, *LAYER_OPTIONS)
 )
+SEGMENTATION_NETWORKS: Networks = {
+    "pointnet": (
+        HIDDEN,
+        DECODER_HIDDEN,
+        Option("model.transform", False, "a learned matrix turns the input (T-net)"),
+        *LAYER_OPTIONS,
+    ),
+    "dgcnn": (
+        HIDDEN,
+        DECODER_HIDDEN,
+        Option("model.num_neighbors", 20, "of a point in the graphs", at_least=1),
+        Option(
+            "model.dilations",
+            (),
+            "of graphs in space, one a layer; (): graphs of the features",
+            at_least=1,
+            item=int,
+        ),
+        *LAYER_OPTIONS,
+    ),
+}
 
 
 class SharedMLP(MLP):
@@ -203,3 +229,246 @@ def make_point_autoencoder(options: Any, axis_name: str | None) -> tuple[nn.Modu
             "parts, such as (128, 256, 512, 1024)."
         )
     return PCNEncoder(hidden[:half], hidden[half:], **shared), decoder
+
+
+class _TransformNet(Network):
+    """T-net of PointNet: a matrix for every cloud, the identity at initialization."""
+
+    size: int
+    hidden: tuple[int, ...]
+    dense: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, N, C]` to float32 `[B, size, size]`."""
+        shared = inherited(self)
+        x = PointNetEncoder(self.hidden, **shared)(x, train)
+        x = MLP(self.dense, **shared)(x, train).astype(jnp.float32)
+        change = Dense(self.size**2, dtype=jnp.float32, kernel_init=nn.initializers.zeros)(x)
+        return jnp.eye(self.size)[None] + change.reshape(-1, self.size, self.size)
+
+
+class PointNetSegmentation(Network):
+    """PointNet's part segmentation network, up to its global feature.
+
+    Attributes:
+      hidden: widths of the shared layers, at least 3; the last one is that of the global feature.
+      transform: turn the coordinates, and the features before the last two layers, by learned
+        matrices (T-nets).
+      transform_hidden: widths of the shared layers of a T-net.
+      transform_dense: widths of its dense layers.
+
+    Reference: Qi et al., "PointNet: Deep Learning on Point Sets", 2017, appendix C.
+    """
+
+    hidden: tuple[int, ...] = (64, 128, 128, 512, 2048)
+    transform: bool = False
+    transform_hidden: tuple[int, ...] = (64, 128, 1024)
+    transform_dense: tuple[int, ...] = (512, 256)
+
+    @nn.compact
+    def __call__(self, points: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Encodes clouds.
+
+        Args:
+          points: `[B, N, C]`, the coordinates first.
+          train: use the statistics of the batch.
+
+        Returns:
+          (what every layer makes of a point, `[B, N, sum(hidden)]`; the maximum of the last one
+          over points, `[B, hidden[-1]]`).
+        """
+        if self.transform:
+            turned = self._turn(points[..., :3], points, train)
+            points = jnp.concatenate([turned, points[..., 3:]], axis=-1)
+        x = points.astype(self.dtype)
+        features = []
+        for layer, width in enumerate(self.hidden):
+            if self.transform and layer == len(self.hidden) - 2:
+                x = self._turn(x, x, train)
+            x = SharedMLP((width,), **inherited(self))(x, train)
+            features.append(x)
+        return jnp.concatenate(features, axis=-1), jnp.max(x, axis=1)
+
+    def _turn(self, x: jax.Array, seen: jax.Array, train: bool) -> jax.Array:
+        widths = self.transform_hidden, self.transform_dense
+        matrix = _TransformNet(x.shape[-1], *widths, **inherited(self))(seen, train)
+        return jnp.matmul(x, matrix.astype(x.dtype))
+
+
+def nearest_neighbors(x: jax.Array, num_neighbors: int) -> jax.Array:
+    """Indices of the nearest points of the same cloud, each point itself among them.
+
+    Distances are exact differences in float32, computed in blocks of points: no array of size
+    B·N². There is no gradient.
+
+    Args:
+      x: `[B, N, C]`, coordinates or features.
+      num_neighbors: k, at least 1.
+
+    Returns:
+      int32 `[B, N, min(k, N)]`, nearest first; of equally near points, the lower index first.
+    """
+    x = jax.lax.stop_gradient(x.astype(jnp.float32))
+    kept = min(num_neighbors, x.shape[1])
+
+    def nearest(rows: jax.Array) -> jax.Array:
+        squared = jax.vmap(squared_distances, in_axes=(1, 0), out_axes=1)(rows, x)
+        return jax.lax.top_k(-squared, kept)[1]
+
+    return map_rows(nearest, x.shape[0] * x.shape[1], x.swapaxes(0, 1)).swapaxes(0, 1)
+
+
+class EdgeConv(Network):
+    """What a point's neighbors are to it: the maximum over them of a linear layer, then ReLU.
+
+    `relu(max_j [W·(x_j − x_i) + V·x_i] + b)`. ReLU increases, so that it may follow the maximum,
+    and so may everything that is equal for all neighbors: products are made per point, and edges
+    only take them up and compare. Normalization stands after the maximum. Products are float32.
+
+    Reference: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, neighbors: jax.Array, train: bool) -> jax.Array:
+        """Maps `[B, N, C]`, with neighbors int `[B, N, k]`, to `[B, N, features]`."""
+        shape = (2 * x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape[1:], jnp.float32)
+        relative, own = jnp.split(kernel.astype(x.dtype), 2)
+        # Neighbors are alike: their difference would be lost in the rounding of bfloat16 products.
+        product = jnp.matmul(x, relative, preferred_element_type=jnp.float32)
+        at_point = jnp.matmul(x, own, preferred_element_type=jnp.float32)
+        edges = jax.vmap(lambda values, rows: values[rows])(product, neighbors)
+        x = jnp.max(edges, axis=2) - product + at_point + bias[None, None]
+        return Block(**inherited(self))(x.astype(self.dtype), train)
+
+
+class DGCNN(Network):
+    """Dynamic graph network, up to its global feature.
+
+    Attributes:
+      hidden: widths of the edge convolutions.
+      embedding: width of the global feature.
+      num_neighbors: k of the graphs; clouds with fewer points are connected completely.
+      dilations: none: the first graph is that of the coordinates, each further one that of the
+        features before it. Otherwise one number d for each edge convolution, whose graph has
+        every d-th of the k·d points nearest in space: a wider view, and distances are computed once.
+
+    References: Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", 2019; Li et al.,
+    "DeepGCNs: Can GCNs Go as Deep as CNNs?", 2019 (dilation).
+    """
+
+    hidden: tuple[int, ...] = (64, 64, 64)
+    embedding: int = 1024
+    num_neighbors: int = 20
+    dilations: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, points: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Encodes clouds.
+
+        Args:
+          points: `[B, N, C]`, the coordinates first.
+          train: use the statistics of the batch.
+
+        Returns:
+          (what every edge convolution makes of a point, `[B, N, sum(hidden)]`; the global feature
+          `[B, embedding]`).
+        """
+        x = points.astype(jnp.float32)
+        features: list[jax.Array] = []
+        in_space = nearest_neighbors(
+            x[..., :3], self.num_neighbors * max(self.dilations, default=1)
+        )
+        for layer, width in enumerate(self.hidden):
+            if self.dilations:
+                step = self.dilations[layer]
+                neighbors = in_space[..., : self.num_neighbors * step : step]
+            else:
+                neighbors = nearest_neighbors(x, self.num_neighbors) if layer else in_space
+            x = apply_stage(DGCNN._convolve, self, (x, neighbors), width, train)
+            features.append(x)
+        joined = jnp.concatenate(features, axis=-1)
+        whole = SharedMLP((self.embedding,), **inherited(self))(joined, train)
+        return joined, jnp.max(whole, axis=1)
+
+    def _convolve(self, inputs: tuple[jax.Array, jax.Array], width: int, train: bool) -> jax.Array:
+        return EdgeConv(width, **inherited(self))(*inputs, train)
+
+
+class SegmentationHead(Network):
+    """Labels points by their features beside the code of their cloud.
+
+    Attributes:
+      num_classes: `C`.
+      hidden: widths of the layers before the logits.
+      num_categories: kinds of objects that the head is told about; 0: it is told nothing.
+    """
+
+    num_classes: int
+    hidden: tuple[int, ...] = (256, 256, 128)
+    num_categories: int = 0
+
+    @nn.compact
+    def __call__(
+        self, code: jax.Array, point_features: jax.Array, train: bool, category: jax.Array
+    ) -> jax.Array:
+        """Labels every point.
+
+        Args:
+          code: `[B, D]`.
+          point_features: `[B, N, F]`.
+          train: use the statistics of the batch.
+          category: int `[B]`, kind of the object, −1 where it is not known.
+
+        Returns:
+          Logits float32 `[B, N, C]`.
+        """
+        inputs = [point_features, code[:, None]]
+        if self.num_categories:
+            inputs.append(jax.nn.one_hot(category, self.num_categories)[:, None])
+        shared = inherited(self)
+        x = JoinedLayer(self.hidden[0], **shared)(tuple(inputs), train)
+        x = SharedMLP(self.hidden[1:], **shared)(x, train)
+        return Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+def make_point_segmentation(
+    options: Any, num_classes: int, num_categories: int, axis_name: str | None
+) -> tuple[nn.Module, nn.Module]:
+    """Makes the two halves of a segmentation network; the bottleneck goes between them.
+
+    Args:
+      options: `config.model`; `network`, `hidden`, `decoder_hidden`, `transform`,
+        `num_neighbors`, `dilations`, `batch_norm`, `dtype` and `remat` are used. `hidden` has the widths of the
+        encoder, the last one that of the global feature; `decoder_hidden` those of the head.
+      num_classes: `C`.
+      num_categories: kinds of objects that the head is told about; 0: none.
+      axis_name: mapped axis whose devices share the statistics of batch normalization.
+
+    Returns:
+      (encoder: points → (point features, global feature), head: code and point features → logits).
+
+    Raises:
+      UserError: for widths and dilations that make no network.
+    """
+    check_widths(options, "decoder_hidden")
+    shared = module_options(options, axis_name)
+    hidden, fewest = tuple(options.hidden), 3 if options.network == "pointnet" else 2
+    if len(hidden) < fewest:
+        raise UserError(
+            f"model.hidden has {len(hidden)} widths: {options.network} needs {fewest} or more."
+        )
+    head = SegmentationHead(num_classes, tuple(options.decoder_hidden), num_categories, **shared)
+    if options.network == "pointnet":
+        return PointNetSegmentation(hidden, options.transform, **shared), head
+    dilations = tuple(options.dilations)
+    if dilations and len(dilations) != len(hidden) - 1:
+        raise UserError(
+            f"model.dilations are {dilations}: give {len(hidden) - 1} numbers, one for each edge "
+            "convolution, or none."
+        )
+    return DGCNN(hidden[:-1], hidden[-1], options.num_neighbors, dilations, **shared), head

@@ -16,6 +16,8 @@ from nvc_jax.data.base.source import Source, check_batch_fields
 from nvc_jax.model.autoencoder import Outputs
 from nvc_jax.networks.layers import Networks
 
+CELLS = 8  # of the histogram along an axis
+
 # What several tasks read.
 KEEP_OBSERVED = Option(
     "eval.keep_observed", True, "voxels and points that were seen stay in a completion"
@@ -220,3 +222,22 @@ def unit_pixels(batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """Stored bytes of `image` as vectors `[N, H·W·C]` of numbers from 0 to 1."""
     image = batch["image"]
     return image.astype(np.float32).reshape(len(image), -1) / np.float32(255)
+
+
+def histograms(clouds: np.ndarray) -> np.ndarray:
+    """Share of a cloud's points in each of 8³ cells of the cube around it.
+
+    Args:
+      clouds: floats `[n, P, C]`, x, y, z first.
+
+    Returns:
+      `[n, 512]`, x first, then y: rows of sum 1.
+    """
+    points = clouds[..., :3]
+    low, high = points.min(axis=1, keepdims=True), points.max(axis=1, keepdims=True)
+    side = np.maximum((high - low).max(axis=2, keepdims=True), 1e-12)
+    cells = ((points - (low + high) / 2) / side + 0.5) * CELLS
+    x, y, z = np.moveaxis(np.clip(cells.astype(int), 0, CELLS - 1), -1, 0)
+    flat = (x * CELLS + y) * CELLS + z + np.arange(len(clouds))[:, None] * CELLS**3
+    counts = np.bincount(flat.ravel(), minlength=len(clouds) * CELLS**3)
+    return counts.reshape(len(clouds), -1) / points.shape[1]

@@ -12,7 +12,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.examples import NOTHING, Learned, Spec
 from nvc_jax.data.base.source import Source
-from nvc_jax.data.hands.examples import HandExamples
+from nvc_jax.data.hands.crops import HandExamples
 from nvc_jax.geometry.cameras import rays_of
 from nvc_jax.geometry.joints import NUM_JOINTS, WRIST
 from nvc_jax.metrics import pose as pose_metrics

@@ -13,7 +13,7 @@ import optax
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base.examples import NOTHING, Learned, Spec
-from nvc_jax.data.images.examples import ImageExamples
+from nvc_jax.data.images.arrays import ImageExamples
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.images import IMAGE_NETWORKS, make_autoencoder
 from nvc_jax.tasks.augment import ASSIGN_FROM, TARGET, WARP_OPTIONS, warp

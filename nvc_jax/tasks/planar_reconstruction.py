@@ -15,7 +15,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base.examples import NOTHING, Learned, Spec
 from nvc_jax.data.base.source import Source
-from nvc_jax.data.planes.examples import PlaneExamples
+from nvc_jax.data.planes.frames import PlaneExamples
 from nvc_jax.geometry.cameras import rays_of
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.geometry.plane_segmentation import Planes, planes_of_map

@@ -19,8 +19,7 @@ from nvc_jax.metrics.chamfer import (
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
 from nvc_jax.networks.points import POINT_NETWORKS, DecodedPoints, make_point_autoencoder
 from nvc_jax.tasks.augment import ASSIGN_FROM, TURN_OPTIONS, turn_points
-from nvc_jax.tasks.base import KEEP_OBSERVED, Outputs, Task
-from nvc_jax.tasks.clouds import histograms
+from nvc_jax.tasks.base import KEEP_OBSERVED, Outputs, Task, histograms
 
 
 class PointCompletionTask(Task):

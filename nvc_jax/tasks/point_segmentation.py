@@ -18,11 +18,10 @@ from nvc_jax.data.registry import SOURCES
 from nvc_jax.data.shapes.examples import LabeledClouds
 from nvc_jax.metrics import segmentation, volumes
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
-from nvc_jax.networks.point_segmentation import SEGMENTATION_NETWORKS, make_point_segmentation
+from nvc_jax.networks.points import SEGMENTATION_NETWORKS, make_point_segmentation
 from nvc_jax.tasks import labels
 from nvc_jax.tasks.augment import ASSIGN_FROM, TURN_OPTIONS, turn_points
-from nvc_jax.tasks.base import Outputs, Task
-from nvc_jax.tasks.clouds import histograms
+from nvc_jax.tasks.base import Outputs, Task, histograms
 
 
 @flax.struct.dataclass

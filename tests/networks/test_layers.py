@@ -8,8 +8,7 @@ from nvc_jax.config import make_config
 from nvc_jax.networks.images import make_autoencoder
 from nvc_jax.networks.layers import depth_to_space, space_to_depth
 from nvc_jax.networks.planes import make_plane_autoencoder
-from nvc_jax.networks.point_segmentation import make_point_segmentation
-from nvc_jax.networks.points import make_point_autoencoder
+from nvc_jax.networks.points import make_point_autoencoder, make_point_segmentation
 from nvc_jax.networks.pose import make_pose_network
 from nvc_jax.networks.transformer import make_transformer
 from nvc_jax.networks.voxels import make_volume_autoencoder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from nvc_jax.networks.point_segmentation import (
+from nvc_jax.networks.points import (
     SEGMENTATION_NETWORKS,
     EdgeConv,
     PointNetSegmentation,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nvc_jax.tasks.clouds import CELLS, histograms
+from nvc_jax.tasks.base import CELLS, histograms
 
 
 def clouds(count=3, points=6, channels=3, seed=0):

@@ -9,6 +9,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
+from nvc_jax.data.base.examples import NOTHING, Examples, Learned, Spec
 from nvc_jax.data.base.files import (
     existing,
     no_arrays,
@@ -22,6 +23,15 @@ from nvc_jax.data.base.source import ArraySource, Source, split_off
 OPTIONS = (shared.DIR, shared.IMAGE_KEY, shared.LABEL_KEY)
 
 _MAGIC = b"\x93NUMPY"
+
+
+class ImageExamples(Examples):
+    """The images as they are."""
+
+    @classmethod
+    def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
+        """Images `[N, H, W, C]` or `[N, H, W]` as a source."""
+        return ArraySource(np.asarray(inputs))
 
 
 def read_npz(options: Any, split: str) -> Source:

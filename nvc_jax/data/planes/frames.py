@@ -1,8 +1,13 @@
 """What the readers of planes share: an image with its planes, depth and camera, in the size asked for."""
 
+from typing import Any
+
 import numpy as np
 
-from nvc_jax.geometry.planes import keep_largest, scale_camera
+from nvc_jax.data.base.examples import NOTHING, Examples, Learned, Spec, check_images
+from nvc_jax.data.base.source import FieldSource, Source
+from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.geometry.planes import MAX_PLANES, assumed_camera, keep_largest, scale_camera
 
 UNLABELED, UNKNOWN_PLANE = -1, -2
 """In `keep_largest`'s segmentations: on no plane, and not known."""
@@ -49,6 +54,25 @@ def plane_frame(
         "depth": _nearest(np.where(known, depth, 0).astype(np.float32), height, width),
         "camera": scale_camera(camera, factor),
     }
+
+
+class PlaneExamples(Examples):
+    """The images as they are."""
+
+    @classmethod
+    def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:
+        """Images uint8 `[N, H, W, 3]` as a source, with the assumed camera and nothing else known."""
+        image = check_images(inputs, spec["image"].shape)
+        number, height, width, _ = image.shape
+        return FieldSource(
+            {
+                "image": image,
+                "planes": np.zeros((number, MAX_PLANES, 3), np.float32),
+                "segmentation": np.full((number, height, width), UNKNOWN, np.uint8),
+                "depth": np.zeros((number, height, width), np.float32),
+                "camera": np.repeat(assumed_camera(height, width)[None], number, axis=0),
+            }
+        )
 
 
 def _nearest(values: np.ndarray, height: int, width: int) -> np.ndarray:

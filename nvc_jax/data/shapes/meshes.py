@@ -1,9 +1,4 @@
-"""Converts a folder of meshes into the npz file that `data.source=shapes` reads; see `nvc-meshes`.
-
-Every OBJ, OFF, PLY, STL, GLB or GLTF file becomes one shape, centered, y up, its longest side 1: its
-solid voxels and points on its surface with normals. The class is the first sub-folder of SRC. Files
-that cannot be read are left out and listed at the end. Materials and textures are not read.
-"""
+"""Converts a folder of meshes into the npz file that `data.source=shapes` reads; see `nvc-meshes`."""
 
 import re
 import zlib
@@ -110,7 +105,7 @@ def convert_meshes(
     seed: int = 0,
     up: Literal["y", "z"] = "y",
 ) -> dict[str, str]:
-    """Converts all meshes in a folder and its sub-folders; see the top of this file.
+    """Converts all meshes in a folder and its sub-folders; see nvc_jax/programs/meshes.py.
 
     Args:
       folder: where the meshes are.
