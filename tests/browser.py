@@ -1,12 +1,9 @@
 """A page in a headless Chromium, driven over the pipe of its debugging protocol."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -146,14 +143,3 @@ class Page:
         self._process.wait(30)
         self._process.stdin.close()
         self._process.stdout.close()
-
-    def __enter__(self) -> Page:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

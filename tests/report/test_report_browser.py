@@ -1,6 +1,7 @@
 """The page of a report in a real browser, where one is installed."""
 
 import time
+from contextlib import closing
 
 import pytest
 
@@ -18,7 +19,7 @@ CARD = "document.getElementById('card').innerText"
 def browser(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     path = write_report(folder / "report.html", full())
-    with Page(path, folder / "profile", "anchor=0&split=test&color=label") as opened:
+    with closing(Page(path, folder / "profile", "anchor=0&split=test&color=label")) as opened:
         yield opened
 
 

@@ -53,18 +53,16 @@ def root(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("number", "side"), [(0, "left"), (1, "right"), (2, "right"), (3, "right")]
-)
-def test_the_dominant_hand_in_our_order_in_mm_as_a_right_one(root, read, number, side):
+def test_the_dominant_hand_in_our_order_in_mm_as_a_right_one(root, read):
     source = read("rhd", "train", image_size=(96, 96))
-    example = hands.first(source, number)
-    sign = [-1, 1, 1] if side == "left" else [1, 1, 1]
-    expected = hands.joints(hands.OURS, MIDDLE[side]) * sign
-    np.testing.assert_allclose(example["joints"], expected, rtol=1e-5)
-    np.testing.assert_array_equal(hands.seen(example), list(hands.COLORS.values()))
-    assert {hands.OURS[i] for i in np.flatnonzero(~example["visible"])} == set(HIDDEN)
-    assert example["image"].shape == (96, 96, 3) and example["label"] == -1
+    for number, side in enumerate(("left", "right", "right", "right")):
+        example = hands.first(source, number)
+        sign = [-1, 1, 1] if side == "left" else [1, 1, 1]
+        expected = hands.joints(hands.OURS, MIDDLE[side]) * sign
+        np.testing.assert_allclose(example["joints"], expected, rtol=1e-5)
+        np.testing.assert_array_equal(hands.seen(example), list(hands.COLORS.values()))
+        assert {hands.OURS[i] for i in np.flatnonzero(~example["visible"])} == set(HIDDEN)
+        assert example["image"].shape == (96, 96, 3) and example["label"] == -1
 
 
 def test_splits(root, sizes, read):
