@@ -46,13 +46,14 @@ class OccupancyDisplay(VolumeDisplay):
 
     def render(self, outputs: np.ndarray) -> np.ndarray:
         """See `Display`."""
-        return render_volumes(outputs >= self.task.threshold)
+        return render_volumes(outputs >= self.task.config.eval.threshold)
 
     def export(self, output: np.ndarray, stem: Path) -> Path | None:
         """See `Display`; the surface, as PLY."""
-        if not (output >= self.task.threshold).any():
+        threshold = self.task.config.eval.threshold
+        if not (output >= threshold).any():
             return None
-        return export_voxels(stem.with_suffix(".ply"), output, threshold=self.task.threshold)
+        return export_voxels(stem.with_suffix(".ply"), output, threshold=threshold)
 
 
 class CloudDisplay(Display):

@@ -22,7 +22,7 @@ from nvc_jax.data.base.source import class_names_of
 from nvc_jax.evaluation.page import run_page
 from nvc_jax.evaluation.trained import TrainedModel, load
 from nvc_jax.report import write_report
-from nvc_jax.report.anchors import anchor_texts, nearest_members
+from nvc_jax.report.gallery import anchor_texts, nearest_members
 from nvc_jax.report.html import plotly_script
 from nvc_jax.tasks import open_examples
 from nvc_jax.tasks.base import Task

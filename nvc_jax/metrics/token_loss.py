@@ -49,7 +49,7 @@ def cross_entropy(logits: ArrayLike, targets: ArrayLike, *, smoothing: float = 0
       Sums over the tokens of every sequence; all 0, with a gradient of 0, where all is padding.
 
     Raises:
-      UserError: for shapes that do not fit, or another ε.
+      UserError: for shapes that do not fit.
 
     Reference: Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7; Vaswani et
       al., "Attention Is All You Need", 2017.
@@ -60,8 +60,6 @@ def cross_entropy(logits: ArrayLike, targets: ArrayLike, *, smoothing: float = 0
             f"The token loss needs logits [B, T, V] and targets [B, T], got the shapes {logits.shape} "
             f"and {targets.shape}."
         )
-    if not 0.0 <= smoothing < 1.0:
-        raise UserError(f"Label smoothing is {smoothing}: it must be at least 0 and less than 1.")
     real = targets != PADDING
     # Differences from the largest: a common offset of the logits cancels before it can round.
     shifted = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))

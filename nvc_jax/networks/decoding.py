@@ -14,8 +14,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from nvc_jax.core.errors import UserError
-
 Step = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
@@ -114,7 +112,7 @@ def beam_search(
       step: the model; it is called with N = B·K, where the K beams of an example are neighbors.
       cache: leaves `[B, ...]`, of the examples; each is repeated for its beams.
       batch_size: `B`.
-      beam_size: `K`.
+      beam_size: K, 1 or more.
       alpha: α, 0 for log probabilities; larger ones favor longer outputs.
       max_length: L, most tokens of an output, `end` among them.
       limit: int32 `[B]`, the same for each example, 1 or more; None: L.
@@ -125,14 +123,9 @@ def beam_search(
     Returns:
       (ids, int32 `[B, L]`, as those of `greedy`; scores, float32 `[B]`).
 
-    Raises:
-      UserError: if there is no beam.
-
     Reference: Wu et al., "Google's Neural Machine Translation System", 2016, equation 14, without
     the coverage penalty.
     """
-    if beam_size < 1:
-        raise UserError(f"The beam size is {beam_size}: give 1 or more.")
     limit = _limits(limit, batch_size, max_length)
 
     def unfinished(beams: _Beams) -> jax.Array:

@@ -131,11 +131,6 @@ class VoxelCompletionTask(VolumeTask):
     )
     examples = VoxelViews
 
-    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
-        super().__init__(config, spec, learned)
-        self.gamma, self.threshold = config.loss.gamma, config.eval.threshold
-        self.thresholds = tuple(config.eval.thresholds)
-
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Weighted binary cross-entropy, and one less the soft IoU, float32 `[B]`.
 
@@ -149,12 +144,12 @@ class VoxelCompletionTask(VolumeTask):
         equation 1, where γ = 0.85; Rahman and Wang, "Optimizing Intersection-Over-Union in Deep
         Neural Networks for Image Segmentation", 2016.
         """
-        logits, target = outputs.output[..., 0], batch["target"]
+        gamma, logits, target = self.config.loss.gamma, outputs.output[..., 0], batch["target"]
         known, occupied = target != UNKNOWN, target != 0
         error = jnp.where(
             occupied,
-            -self.gamma * jax.nn.log_sigmoid(logits),
-            -(1.0 - self.gamma) * jax.nn.log_sigmoid(-logits),
+            -gamma * jax.nn.log_sigmoid(logits),
+            -(1.0 - gamma) * jax.nn.log_sigmoid(-logits),
         )
         error = jnp.sum(jnp.where(known, error, 0.0), axis=(1, 2, 3))
         weight = self.config.loss.soft_iou
@@ -173,9 +168,10 @@ class VoxelCompletionTask(VolumeTask):
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Counts of voxels at `eval.threshold`, then at `eval.thresholds`, `[B, 1 + T]`."""
+        options = self.config.eval
         probability = jax.nn.sigmoid(self.with_known(outputs, batch)[..., 0])
         intersection, union = volumes.occupancy_counts(
-            probability, batch["target"], (self.threshold, *self.thresholds)
+            probability, batch["target"], (options.threshold, *options.thresholds)
         )
         return {"intersection": intersection, "union": union}
 
@@ -186,7 +182,7 @@ class VoxelCompletionTask(VolumeTask):
         values = {"iou": volumes.iou_mean(*first), "iou_pooled": volumes.iou_pooled(*first)}
         values |= {
             f"iou_at/{threshold:g}": volumes.iou_mean(intersection[:, i], union[:, i])
-            for i, threshold in enumerate(self.thresholds, 1)
+            for i, threshold in enumerate(self.config.eval.thresholds, 1)
         }
         if (encoded["label"] >= 0).any():
             classes = volumes.class_means(volumes.iou(*first), encoded["label"])

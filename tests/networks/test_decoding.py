@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from nvc_jax.networks.decoding import beam_search, greedy
-from tests.refusals import refused
 
 V, L = 4, 4  # padding, another token, begin, end
 NEVER = -1e9  # a logit
@@ -186,7 +185,3 @@ def test_steps_end_with_the_last_example():
 
     assert run(greedy) == [0, 1, 2]
     assert run(functools.partial(beam_search, beam_size=1, alpha=1.0)) == [0, 1, 2]
-
-
-def test_no_beam():
-    refused("beam size is 0", beams, tables(0), beam_size=0, alpha=1.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nvc_jax.report.anchors import anchor_texts, nearest_members
+from nvc_jax.report.gallery import anchor_texts, nearest_members
 
 ANCHORS = np.array([[0.0, 0.0], [9.0, 9.0], [4.0, 0.0]])
 MEAN = np.array([[1.0, 0.0], [4.0, 1.0], [0.0, 0.5], [2.5, 0.0], [0.0, 3.0]])
