@@ -46,10 +46,6 @@ def small(n_clusters: int = 3, **options) -> NebulaClustering:
     return NebulaClustering(n_clusters, **{**SMALL, **options})
 
 
-def for_images() -> NebulaClustering:
-    return small(2, augment=1.0)
-
-
 @parametrize_with_checks([small()])
 def test_check_of_scikit_learn(estimator, check):
     check(estimator)
@@ -139,7 +135,7 @@ def images() -> np.ndarray:
 @pytest.mark.parametrize("kind", ["table", "images"])
 def test_a_saved_estimator_is_the_same(kind, blobs, images, tmp_path):
     x = blobs[0] if kind == "table" else images
-    model = (small() if kind == "table" else for_images()).fit(x)
+    model = (small() if kind == "table" else small(2, augment=1.0)).fit(x)
     path = model.save(tmp_path / "model.npz")
     with np.load(path, allow_pickle=False) as archive:
         assert json.loads(archive["facts"].tobytes())["params"]["n_clusters"] == model.n_clusters
@@ -193,7 +189,7 @@ def test_partial_fit_goes_on_with_other_examples(fitted, blobs):
 
 def test_images_keep_their_shape_and_are_shown(images, tmp_path):
     x, shape = images, images.shape[1:]
-    model = for_images().fit(x)
+    model = small(2, augment=1.0).fit(x)
     assert metrics.ari(np.repeat([0, 1], 20), model.labels_) == 1.0
     assert model.n_features_in_ == np.prod(shape) and model.input_shape_ == shape
     output = model.reconstruct(x)

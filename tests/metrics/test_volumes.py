@@ -156,9 +156,7 @@ def test_a_class_that_is_only_predicted_counts_as_zero():
     assert metrics.mean_iou([[4, 0, 0]], [[5, 1, 0]]) == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(
-    "metric", [metrics.iou, metrics.iou_mean, metrics.iou_pooled, metrics.mean_iou]
-)
-def test_no_example_and_unequal_counts_are_refused(metric):
-    refused("at least one example", metric, np.zeros((0, 3)), np.zeros((0, 3)))
-    refused(r"\(2, 3\) and \(2, 4\)", metric, np.zeros((2, 3)), np.zeros((2, 4)))
+def test_no_example_and_unequal_counts_are_refused():
+    for metric in (metrics.iou, metrics.iou_mean, metrics.iou_pooled, metrics.mean_iou):
+        refused("at least one example", metric, np.zeros((0, 3)), np.zeros((0, 3)))
+        refused(r"\(2, 3\) and \(2, 4\)", metric, np.zeros((2, 3)), np.zeros((2, 4)))
