@@ -27,6 +27,10 @@ DATA: dict[str, Callable[[], Data]] = {
     "digits, as images": lambda: _images(),
     "digits, uneven": lambda: _uneven(),
     "blobs": lambda: datasets.make_blobs(500, centers=3, random_state=170)[:2],
+    "blobs, one of 60 %": lambda: datasets.make_blobs(
+        [1200, 200, 200, 200, 200], n_features=10, random_state=0
+    )[:2],
+    "breast cancer": lambda: datasets.load_breast_cancer(return_X_y=True),
     "moons": lambda: datasets.make_moons(500, noise=0.05, random_state=0),
     "circles": lambda: datasets.make_circles(500, factor=0.5, noise=0.05, random_state=0),
     "iris": lambda: datasets.load_iris(return_X_y=True),
@@ -81,7 +85,8 @@ def _mixture(x: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 METHODS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "NebulaClustering": _nebula,
-    "NebulaClustering, balanced=False": partial(_nebula, balanced=False),
+    "NebulaClustering, equal shares": partial(_nebula, shares="equal", neighbors=0),
+    "NebulaClustering, free shares": partial(_nebula, shares="free", neighbors=0),
     "KMeans": _kmeans,
     "GaussianMixture": _mixture,
 }
@@ -105,8 +110,8 @@ def kmeans_apart(seen: np.ndarray, held_out: np.ndarray, count: int, seed: int) 
 
 
 APART: dict[str, Callable[[np.ndarray, np.ndarray, int, int], Fitted]] = {
-    "NebulaClustering": _nebula_apart,
-    "NebulaClustering, balanced=False": partial(_nebula_apart, balanced=False),
+    "NebulaClustering, equal shares": partial(_nebula_apart, shares="equal", neighbors=0),
+    "NebulaClustering, free shares": partial(_nebula_apart, shares="free", neighbors=0),
     "KMeans": kmeans_apart,
 }
 

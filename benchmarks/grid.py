@@ -41,7 +41,7 @@ METHODS: dict[str, Changes] = {
 
 NO_TRIPLET = {"loss.triplet.value": 0.0}
 NO_KL = {"loss.kl.value": 0.0}
-UNBALANCED = {"anchors.balanced": False}
+UNBALANCED = {"anchors.shares": "free"}
 WEAK = {"loss.triplet.value": 1.0, "loss.triplet_margin": 1.0}
 """The values of the defaults."""
 UNCHANGED = {f"augment.{way}": 0.0 for way in ("shift", "rotation", "scale", "shear")}
@@ -68,7 +68,7 @@ TERMS_3D: dict[str, Changes] = {
         for name in tuple(TERMS)[:6]
         if name != "+ anchors, without KL and triplet"
     },
-    "KL from anchors, triplet, equal shares": {"anchors.balanced": True},
+    "KL from anchors, triplet, equal shares": {"anchors.shares": "equal"},
     "KL from anchors, triplet (ratio)": {"loss.triplet_form": "ratio"},
 }
 INITS = {

@@ -28,7 +28,7 @@ COMMON: dict[str, Any] = {
     "model.logvar_init": -6.0,
     "loss.triplet_margin": 10.0,
     "anchors.max_examples": 2000,
-    "anchors.balanced": True,
+    "anchors.shares": "equal",
     "augment.assign_from": "augmented",  # spares a second encoding
     "optimizer.name": "adamw",
     "optimizer.weight_decay": 0.05,
@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "loss.kl": ramp(0.2, over=0.2),
         "loss.triplet": ramp(20.0, over=0.2),
         "anchors.warmup": 0.2,
-        "anchors.balanced": False,
+        "anchors.shares": "free",
         "augment.mirror": True,
         "optimizer.warmup": 1 / 60,
         "train.num_steps": 3000,

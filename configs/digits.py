@@ -2,7 +2,7 @@
 
 Command: make quickstart
 Device and time: 2 CPU cores, no accelerator; half a minute with the evaluation.
-Result, 359 test images: Hungarian accuracy 0.84 (seed 0), 0.862 ± 0.047 (seeds 0 to 5); k-means
+Result, 359 test images: Hungarian accuracy 0.953 (seed 0), 0.929 ± 0.053 (seeds 0 to 5); k-means
 on the pixels 0.777.
 """
 
@@ -20,7 +20,7 @@ def get_config() -> dict[str, Any]:
         "loss.triplet": ramp(20.0, over=0.18),
         "loss.triplet_margin": 10.0,
         "anchors.warmup": 0.4,
-        "anchors.balanced": True,
+        "anchors.shares": "equal",
         "augment.shift": 0.7,
         "augment.rotation": 0.3,
         "augment.scale": 0.15,

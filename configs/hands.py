@@ -56,7 +56,7 @@ def get_config(variant: str = "") -> dict[str, Any]:
         "model.logvar_init": -6.0,
         "loss.anchor_scale": 0.3,
         "loss.triplet_margin": 10.0,
-        "anchors.balanced": True,
+        "anchors.shares": "equal",
         "optimizer.name": "adamw",
         "optimizer.weight_decay": 0.05,
         "optimizer.learning_rate": 3e-3,

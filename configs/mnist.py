@@ -25,7 +25,7 @@ def get_config() -> dict[str, Any]:
         "loss.triplet": ramp(20.0, over=0.18),
         "loss.triplet_margin": 10.0,
         "anchors.warmup": 0.4,
-        "anchors.balanced": True,
+        "anchors.shares": "equal",
         "augment.shift": 2.0,
         "augment.rotation": 0.3,
         "augment.scale": 0.2,

@@ -64,7 +64,7 @@ def get_config(variant: str = "") -> dict[str, Any]:
         "model.latent_dim": 16,
         "model.logvar_init": -6.0,
         "loss.triplet_margin": 10.0,
-        "anchors.balanced": True,
+        "anchors.shares": "equal",
         "augment.mirror": True,
         "optimizer.learning_rate": 2e-3,
         "optimizer.schedule": "cosine",

@@ -68,7 +68,30 @@ CORE = (
     Option(
         "anchors.revive_every", 0, "steps between revivals of dead anchors; 0: never", at_least=0
     ),
-    Option("anchors.balanced", False, "equal shares of anchors in every training batch"),
+    Option(
+        "anchors.shares",
+        "free",
+        "of anchors in a training batch; free: every example takes its nearest",
+        ("free", "equal", "learned", "given"),
+    ),
+    Option("anchors.given_shares", (), "for shares=given: a number for every anchor", item=float),
+    Option(
+        "anchors.share_rate", 0.01, "of the moving average of learned shares", above=0, at_most=1
+    ),
+    Option("anchors.share_floor", 0.1, "of learned shares, in units of 1/K", at_least=0, below=1),
+    Option(
+        "anchors.learn_from",
+        0.2,
+        "learned shares are the first ones before, counted from where anchors are set",
+        at_least=0,
+        time=True,
+    ),
+    Option(
+        "anchors.neighbors",
+        0,
+        "an example's anchor is that of one of its so many nearest neighbors; 0: its own",
+        at_least=0,
+    ),
     Option("anchors.train", True, "anchors are parameters; otherwise they stay where they begin"),
     Option("optimizer.name", "adam", "direction of the steps", ("adam", "adamw", "sgd")),
     Option("optimizer.learning_rate", 1e-3, "its peak", above=0),
@@ -347,7 +370,17 @@ def from_json(text: str, where: str) -> ml_collections.ConfigDict:
         raise UserError(f"{where} is not JSON ({error}): it was damaged after training.") from None
     if not isinstance(stored, dict):
         raise UserError(f"{where} does not hold a config: expected a JSON object.")
-    return make_config(stored, where)
+    return make_config(_renamed(stored), where)
+
+
+def _renamed(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored config with the names that its keys have now."""
+    anchors = stored.get("anchors")
+    if isinstance(anchors, dict) and "balanced" in anchors:  # up to 0.1.0
+        shares = "equal" if anchors["balanced"] else "free"
+        kept = {name: value for name, value in anchors.items() if name != "balanced"}
+        stored = {**stored, "anchors": {**kept, "shares": shares}}
+    return stored
 
 
 def help_text(config: ml_collections.ConfigDict) -> str:

@@ -57,8 +57,11 @@ class NebulaClustering(
       reconstruction_weight: of the reconstruction error, where the KL term has weight 1. More keeps more
         of what differs within a cluster.
       triplet_weight: of the term that keeps clusters apart.
-      balanced: draw examples to anchors in equal shares of every training batch. Turn it off where
-        clusters are of very different sizes.
+      shares: of clusters in every training batch: `learned`: a moving average of how many examples are
+        nearest to each anchor; `equal`, where clusters have about one size; `free`: every example goes
+        to its nearest anchor; or an array of `n_clusters` numbers.
+      neighbors: an example is drawn to the anchor of one of its so many nearest neighbors; 0: of its
+        own.
       augment: strength of the random changes of training inputs, of which the unchanged ones are
         reconstructed. 1: of a row 0.3 of the features are taken from other rows; images are shifted,
         turned, scaled and sheared a little. 0: none.
@@ -91,7 +94,8 @@ class NebulaClustering(
         learning_rate: float = 2e-3,
         reconstruction_weight: float = 1.0,
         triplet_weight: float = 20.0,
-        balanced: bool = True,
+        shares: Any = "learned",
+        neighbors: int = 10,
         augment: float = 1.0,
         scaling: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -105,7 +109,8 @@ class NebulaClustering(
         self.learning_rate = learning_rate
         self.reconstruction_weight = reconstruction_weight
         self.triplet_weight = triplet_weight
-        self.balanced = balanced
+        self.shares = shares
+        self.neighbors = neighbors
         self.augment = augment
         self.scaling = scaling
         self.random_state = random_state

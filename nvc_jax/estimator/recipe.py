@@ -1,5 +1,6 @@
 """What `NebulaClustering` does with an array before the library's core sees it: scaling, and a config."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -102,7 +103,8 @@ def config_of(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections
         "train.batch_size": int(options["batch_size"]),
         "eval.batch_size": EVAL_BATCH_SIZE,
         "anchors.warmup": WARMUP,
-        "anchors.balanced": bool(options["balanced"]),
+        "anchors.neighbors": int(options["neighbors"]),
+        **_shares(options["shares"]),
         "loss.reconstruction": weight_schedule(float(options["reconstruction_weight"])),
         "loss.kl": ramp(1.0, over=RAMP),
         "loss.triplet": ramp(float(options["triplet_weight"]), over=RAMP),
@@ -122,6 +124,13 @@ def config_of(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections
     return make_config({**settings, "loss.likelihood": "binary_cross_entropy", **warps})
 
 
+def _shares(shares: str | Iterable[float]) -> dict[str, Any]:
+    """The config's keys for the estimator's parameter."""
+    if isinstance(shares, str):
+        return {"anchors.shares": shares}
+    return {"anchors.shares": "given", "anchors.given_shares": tuple(map(float, shares))}
+
+
 def _check(options: dict[str, Any]) -> None:
     """Checks the numbers among an estimator's parameters."""
     hidden = np.atleast_1d(options["hidden"])
@@ -129,6 +138,6 @@ def _check(options: dict[str, Any]) -> None:
     for name in POSITIVE:
         if not smallest[name] > 0:
             raise UserError(f"{name} is {smallest[name]}: it must be greater than 0.")
-    for name in ("triplet_weight", "augment"):
+    for name in ("triplet_weight", "augment", "neighbors"):
         if not options[name] >= 0:
             raise UserError(f"{name} is {options[name]}: it must not be negative.")

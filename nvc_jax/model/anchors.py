@@ -9,13 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.model.distances import (
-    block_rows,
-    map_rows,
-    squared_distances,
-    sum_rows,
-    vectors_and_anchors,
-)
+from nvc_jax.model.distances import map_rows, squared_distances, vectors_and_anchors
+from nvc_jax.model.shares import balanced_assign, quotas
 
 __all__ = [
     "Usage",
@@ -25,6 +20,7 @@ __all__ = [
     "kmeans_plus_plus",
     "min_anchor_distance",
     "normal",
+    "quotas",
     "revive",
     "soft_assign",
     "spread",
@@ -78,68 +74,6 @@ def soft_assign(x: ArrayLike, anchors: ArrayLike, temperature: ArrayLike = 1.0) 
     # Softmax does not feel the shift, and without it a small temperature makes ∞ − ∞.
     excess = squared - jax.lax.stop_gradient(jnp.min(squared, axis=-1, keepdims=True))
     return jax.nn.softmax(-excess / jnp.asarray(temperature, jnp.float32), axis=-1)
-
-
-def balanced_assign(
-    x: ArrayLike,
-    anchors: ArrayLike,
-    *,
-    min_share: float = 1.0,
-    max_share: float = 1.0,
-    temperature: float = 1.0,
-    num_iterations: int = 8,
-) -> jax.Array:
-    """Assignment to anchors whose shares of the batch are kept near `1/K`.
-
-    Adds an offset `v_k` to `−d²/temperature` and moves it, as Sinkhorn's algorithm does, until the
-    soft shares lie in `[min_share, max_share] / K`; then takes the largest. Many examples are
-    worked on in blocks, without an array of size N·K, for the price of computing distances anew in
-    every iteration.
-
-    Args:
-      x: `[N, D]`, the whole batch.
-      anchors: `[K, D]`.
-      min_share: smallest share, in units of `1/K`.
-      max_share: largest share, in units of `1/K`.
-      temperature: softness of the shares.
-      num_iterations: number of updates of the offsets.
-
-    Returns:
-      int32 `[N]`, without a gradient.
-
-    Raises:
-      UserError: for other shapes.
-
-    Example:
-      >>> x, anchors = [[0.0], [0.1], [0.2], [0.3]], [[0.0], [1.0]]
-      >>> assign(x, anchors).tolist(), balanced_assign(x, anchors).tolist()
-      ([0, 0, 0, 0], [0, 0, 1, 1])
-
-    Reference: Cuturi, "Sinkhorn Distances", NeurIPS 2013; Caron et al. (SwAV), NeurIPS 2020.
-    """
-    x, anchors = jax.lax.stop_gradient(vectors_and_anchors(x, anchors))
-    num_anchors = anchors.shape[0]
-
-    def scores(rows: jax.Array) -> jax.Array:
-        return -squared_distances(rows, anchors) / temperature
-
-    # The scores of a large batch are too many to keep: every round computes them again.
-    keep = x.shape[0] <= block_rows(num_anchors)
-    data, logits = (scores(x), lambda rows: rows) if keep else (x, scores)
-
-    def update(_: int, offset: jax.Array) -> jax.Array:
-        def soft(rows: jax.Array) -> jax.Array:
-            return jax.nn.softmax(logits(rows) + offset[None], axis=1)
-
-        share = sum_rows(soft, num_anchors, data) / x.shape[0] * num_anchors
-        return offset + jnp.log(jnp.clip(share, min_share, max_share) / jnp.maximum(share, 1e-8))
-
-    offset = jax.lax.fori_loop(0, num_iterations, update, jnp.zeros(num_anchors, jnp.float32))
-
-    def largest(rows: jax.Array) -> jax.Array:
-        return jnp.argmax(logits(rows) + offset[None], axis=1).astype(jnp.int32)
-
-    return map_rows(largest, num_anchors, data)
 
 
 def min_anchor_distance(anchors: ArrayLike) -> jax.Array:

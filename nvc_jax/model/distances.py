@@ -158,12 +158,38 @@ def sum_rows(function: Callable[..., jax.Array], columns: int, *arrays: jax.Arra
     Returns:
       `Σ_n function(*arrays)[n]`, without the axis of rows.
     """
+    return _reduce_rows(lambda *rows: jnp.sum(function(*rows), axis=0), jnp.add, columns, arrays)
+
+
+def logsumexp_rows(
+    function: Callable[..., jax.Array], columns: int, *arrays: jax.Array
+) -> jax.Array:
+    """`log Σ_n exp function(*arrays)[n]`, in blocks as `map_rows` does; see `sum_rows`."""
+
+    def reduce(*rows: jax.Array) -> jax.Array:
+        return jax.nn.logsumexp(function(*rows), axis=0)
+
+    return _reduce_rows(reduce, jnp.logaddexp, columns, arrays)
+
+
+def _reduce_rows(
+    reduce: Callable[..., jax.Array],
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    columns: int,
+    arrays: tuple[jax.Array, ...],
+) -> jax.Array:
+    """What is left of all rows, combined from what is left of each block."""
     if arrays[0].shape[0] <= block_rows(columns):
-        return jnp.sum(function(*arrays), axis=0)
+        return reduce(*arrays)
     blocks, rest = _split(columns, arrays)
 
     @jax.checkpoint
-    def total(block: tuple[jax.Array, ...]) -> jax.Array:
-        return jnp.sum(function(*block), axis=0)
+    def of_block(block: tuple[jax.Array, ...]) -> jax.Array:
+        return reduce(*block)
 
-    return jax.lax.scan(lambda sums, block: (sums + total(block), None), total(rest), blocks)[0]
+    def add(total: jax.Array, block: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        return combine(total, of_block(block)), None
+
+    first, others = (tuple(array[part] for array in blocks) for part in (0, slice(1, None)))
+    total = jax.lax.scan(add, of_block(first), others)[0]
+    return combine(total, reduce(*rest)) if rest[0].shape[0] else total

@@ -29,6 +29,8 @@ from nvc_jax.training import parallel
 LATEST, BEST, DISCARDED = "checkpoints", "best", "discarded"
 _STEP = re.compile("0|[1-9][0-9]*")
 """Names of checkpoints; orbax does not know them with zeros in front."""
+_ADDED = ("shares",)
+"""Parts of the state that version 0.1.0 did not have: zeros in what it stored."""
 T = TypeVar("T")
 _logger = logging.getLogger("nvc_jax")
 
@@ -289,9 +291,12 @@ class Checkpoints:
         with _explained_reading(folder):
             # The handler, because the checkpointer warns that one item is no whole checkpoint.
             stored = ocp.StandardCheckpointHandler().metadata(folder / "state").tree
+            missing = {
+                name: wanted.pop(name) for name in _ADDED if name in wanted.keys() - stored.keys()
+            }
             _compare_shapes(_named(stored), _named(wanted), folder)
             with _reader() as reader:
-                tree = reader.restore(folder / "state", wanted)
+                tree = {**reader.restore(folder / "state", wanted), **missing}
             record = json.loads(self._record_file(kind, step).read_text())
         return flax.serialization.from_state_dict(target, tree), record
 

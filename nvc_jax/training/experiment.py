@@ -37,6 +37,39 @@ class ActiveTerm(NamedTuple):
     schedule: Schedule
 
 
+class Shares(NamedTuple):
+    """Shares of the anchors in a training batch.
+
+    Attributes:
+      kind: `free`, `equal`, `learned` or `given`.
+      given: where they are given.
+      rate: of the moving average that learned ones are.
+      floor: least learned share, in units of 1/K.
+      learn_from: steps after the anchors were set, before which learned shares are the first ones.
+    """
+
+    kind: str
+    given: tuple[float, ...]
+    rate: float
+    floor: float
+    learn_from: int
+
+    def of(self, state: TrainState) -> jax.Array | None:
+        """What a batch is shared out by, `[K]`; None: equal shares."""
+        if self.kind == "given":
+            return jnp.asarray(self.given, jnp.float32)
+        if self.kind == "equal":
+            return None
+        return jnp.maximum(state.shares, self.floor / state.shares.shape[0])
+
+    def after(self, state: TrainState, nearest: jax.Array) -> jax.Array:
+        """The moving average after a batch with these nearest anchors, float32 `[K]`."""
+        count = jnp.zeros_like(state.shares).at[nearest.reshape(-1)].add(1.0)
+        moved = state.shares + self.rate * (count / nearest.size - state.shares)
+        due = (state.anchors_step >= 0) & (state.step - state.anchors_step >= self.learn_from)
+        return jnp.where(due, moved, state.shares)
+
+
 class Experiment(NamedTuple):
     """What the steps of one config share.
 
@@ -50,7 +83,7 @@ class Experiment(NamedTuple):
       anchor_scale: standard deviation around an anchor.
       max_skipped: this many skipped steps in a row halt the run.
       patience: an anchor unused for this many steps counts as dead.
-      balanced: keep the anchors' shares of every training batch equal.
+      shares: of the anchors in a training batch.
       microbatches: equal parts of a device's share that a step works through one by one.
       axis_name: name of the mapped axis, None for one device.
     """
@@ -64,7 +97,7 @@ class Experiment(NamedTuple):
     anchor_scale: float
     max_skipped: int
     patience: int
-    balanced: bool
+    shares: Shares
     microbatches: int
     axis_name: str | None
 
@@ -113,7 +146,7 @@ def make_experiment(
         anchor_scale=config.loss.anchor_scale,
         max_skipped=config.optimizer.max_skipped,
         patience=config.anchors.patience,
-        balanced=config.anchors.balanced,
+        shares=make_shares(config),
         microbatches=config.train.microbatches,
         axis_name=axis_name,
     )
@@ -134,6 +167,25 @@ def active_terms(config: ml_collections.ConfigDict) -> tuple[ActiveTerm, ...]:
     if not active:
         raise UserError("Every loss.*.value is 0: give one of the terms a weight.")
     return tuple(active)
+
+
+def make_shares(config: ml_collections.ConfigDict) -> Shares:
+    """The shares that a config asks for.
+
+    Raises:
+      UserError: for given shares that do not fit the anchors.
+    """
+    options = config.anchors
+    given = tuple(options.given_shares)
+    count = config.model.num_anchors
+    fits = len(given) == count and min(given, default=0) >= 0 and sum(given) > 0
+    if options.shares == "given" and not fits:
+        raise UserError(
+            f"anchors.given_shares is {given}: give {count} numbers, one for each anchor, not "
+            "negative and not all 0."
+        )
+    learn_from = steps_of(options.learn_from, config.train.num_steps)
+    return Shares(options.shares, given, options.share_rate, options.share_floor, learn_from)
 
 
 def _check(config: ml_collections.ConfigDict) -> None:

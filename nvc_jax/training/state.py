@@ -23,6 +23,7 @@ class TrainState(flax.struct.PyTreeNode):
       skipped_in_a_row: int32 `[]`, the present run of them.
       culprits: int32 `[]`, a bit for every term of the run that was not finite at the last skipped
         step; 0 there: the gradient of finite terms.
+      shares: float32 `[K]`, moving average of the shares of examples that are nearest to each anchor.
     """
 
     step: jax.Array
@@ -35,6 +36,7 @@ class TrainState(flax.struct.PyTreeNode):
     skipped_steps: jax.Array
     skipped_in_a_row: jax.Array
     culprits: jax.Array
+    shares: jax.Array
 
 
 def find_anchors(params: Any) -> jax.Array:
@@ -73,6 +75,7 @@ def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_set: bool) 
       The state.
     """
     params = variables["params"]
+    num_anchors = find_anchors(params).shape[0]
     zero = jnp.zeros((), jnp.int32)
     return TrainState(
         step=zero,
@@ -81,8 +84,9 @@ def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_set: bool) 
         opt_state=opt_state,
         rng=jax.random.key_data(jax.random.key(seed)),
         anchors_step=jnp.asarray(0 if anchors_set else -1, jnp.int32),
-        last_used=jnp.zeros((find_anchors(params).shape[0],), jnp.int32),
+        last_used=jnp.zeros((num_anchors,), jnp.int32),
         skipped_steps=zero,
         skipped_in_a_row=zero,
         culprits=zero,
+        shares=jnp.full((num_anchors,), 1 / num_anchors, jnp.float32),
     )

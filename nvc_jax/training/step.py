@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nvc_jax.data import NEIGHBOR
 from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.model.losses import TermInputs, anchor_kl, term_inputs, weighted_sum
 from nvc_jax.training import parallel
@@ -79,8 +80,10 @@ class Views(NamedTuple):
 def make_views(experiment: Experiment, batch: dict[str, jax.Array], key: jax.Array) -> Views:
     """Stage 1: stored fields → views; the key and an example's index decide its augmentation."""
     index = parallel.example_index(_batch_size(batch), experiment.axis_name)
-    prepared = experiment.task.prepare(batch, jax.vmap(jax.random.fold_in, (None, 0))(key, index))
-    clean = prepared.get("clean")
+    neighbor = {k.removeprefix(NEIGHBOR): v for k, v in batch.items() if k.startswith(NEIGHBOR)}
+    own = {k: v for k, v in batch.items() if not k.startswith(NEIGHBOR)}
+    prepared = experiment.task.prepare(own, jax.vmap(jax.random.fold_in, (None, 0))(key, index))
+    clean = experiment.task.prepare(neighbor) if neighbor else prepared.get("clean")
     return Views({k: v for k, v in prepared.items() if k != "clean"}, clean, index)
 
 
@@ -101,15 +104,18 @@ def encode(experiment: Experiment, state: TrainState, inputs: Any) -> jax.Array:
 def decide_assignment(experiment: Experiment, state: TrainState, views: Views) -> jax.Array | None:
     """Stage 3: anchors of the global batch, int32 `[global B, P]`, where the nearest will not do.
 
-    They are decided on by another view of the examples, or with balanced shares, without a gradient.
+    They are decided on by another view of the examples, or in shares, without a gradient.
     None: each example's own nearest anchor, which the bottleneck finds without another pass.
     """
-    if views.clean is None and not experiment.balanced:
+    free = experiment.shares.kind == "free"
+    if views.clean is None and free:
         return None
     mean = encode(experiment, state, views.inputs if views.clean is None else views.clean)
-    choose = anchor_lib.balanced_assign if experiment.balanced else anchor_lib.assign
-    rows = mean.reshape(-1, mean.shape[-1])
-    return choose(rows, find_anchors(state.params)).reshape(mean.shape[:2])
+    rows, anchors = mean.reshape(-1, mean.shape[-1]), find_anchors(state.params)
+    if free:
+        return anchor_lib.assign(rows, anchors).reshape(mean.shape[:2])
+    shares = experiment.shares.of(state)
+    return anchor_lib.balanced_assign(rows, anchors, shares).reshape(mean.shape[:2])
 
 
 def reconstruct(
@@ -171,7 +177,7 @@ def add_terms(
     Averaged over devices, total, terms and gradient are those of the global batch.
 
     Returns:
-      (total, (raw terms, batch statistics, assignment of the global batch)).
+      (total, (raw terms, batch statistics, nearest anchors of the global batch)).
     """
     assignment, batch_stats = rest
     own = floats._replace(assignment=assignment, anchors=find_anchors(params))
@@ -181,7 +187,7 @@ def add_terms(
     pairs = own._replace(**parallel.all_gather(compared, experiment.axis_name))
     terms = ((term, keywords) for term, keywords, _ in experiment.terms)
     total, raw = weighted_sum(terms, weights, own, pairs)
-    return total, (raw, batch_stats, pairs.assignment)
+    return total, (raw, batch_stats, anchor_lib.assign(pairs.mean, pairs.anchors))
 
 
 def update(
@@ -192,7 +198,7 @@ def update(
     gradient: Any,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Stage 6: means over devices, the optimizer's step, or none, and the metrics."""
-    total, (raw, batch_stats, assignment) = passed
+    total, (raw, batch_stats, nearest) = passed
     raw = jax.tree.map(lambda x: x.astype(jnp.float32), raw)
     total, raw, gradient = parallel.pmean((total, raw, gradient), experiment.axis_name)
     learning_rate = jnp.asarray(experiment.learning_rate(state.step), jnp.float32)
@@ -206,7 +212,8 @@ def update(
             params=optax.apply_updates(state.params, updates),
             batch_stats=batch_stats,
             opt_state=opt_state,
-            last_used=state.last_used.at[assignment].set(state.step + 1),
+            last_used=state.last_used.at[nearest].set(state.step + 1),
+            shares=experiment.shares.after(state, nearest),
             skipped_in_a_row=jnp.zeros_like(state.skipped_in_a_row),
         )
 

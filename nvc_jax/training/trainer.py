@@ -12,9 +12,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax.core.errors import DivergedError
+from nvc_jax.core.errors import DivergedError, UserError
 from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, random_subset, train_batches
+from nvc_jax.data.base.neighbors import nearest_neighbors
+from nvc_jax.data.base.source import BatchSource
 from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.training.encoding import encode_source
 from nvc_jax.training.experiment import Experiment
@@ -71,6 +73,7 @@ class Trainer:
       anchors_set: whether the anchors are set, as in the state.
       state: the state on the devices.
       bar: the progress bar of the present `run`.
+      neighbors: see `find_neighbors`.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Trainer:
         self.step, self.anchors_set = int(state.step), bool(state.anchors_step >= 0)
         self.state: Any = self.devices.replicate(state)
         self.bar = Progress(0, 0, enabled=False)
+        self.neighbors = find_neighbors(source, self.experiment, config, self.devices)
 
     def run(
         self,
@@ -134,6 +138,7 @@ class Trainer:
             process_count=self.devices.process_count(),
             num_threads=data.num_threads,
             num_workers=data.num_workers,
+            neighbors=self.neighbors,
         )
         try:
             for batch in batches:
@@ -150,7 +155,11 @@ class Trainer:
             lambda: centers_of(encoded["mean"], self.config, self.step),
             np.zeros_like(find_anchors(state.params)),
         )
-        self.state = self.devices.replicate(set_anchors(state, centers, self.experiment))
+        finite = encoded["mean"][np.isfinite(encoded["mean"]).all(axis=1)]
+        nearest = np.asarray(anchor_lib.assign(finite, centers))
+        shares = np.bincount(nearest, minlength=len(centers)) / len(nearest)
+        state = set_anchors(state, centers, shares.astype(np.float32), self.experiment)
+        self.state = self.devices.replicate(state)
         self.anchors_set = True
 
     def revive(self, batch: Any) -> None:
@@ -190,6 +199,39 @@ class Trainer:
             f"not finite, because of {' and '.join(culprits_of(self.experiment, state))}; check the "
             "data for NaN, or lower the learning rate."
         )
+
+
+def find_neighbors(
+    source: Source | IterableSource,
+    experiment: Experiment,
+    config: ml_collections.ConfigDict,
+    devices: Devices,
+) -> np.ndarray | None:
+    """Neighbors of the training examples, int32 `[N, k]`, all others where there are fewer; or None.
+
+    They are found once, in what the task gives as features of the inputs, and thus are those of the
+    whole run, however often it is resumed.
+
+    Raises:
+      UserError: if the examples have no numbers, or the task no features.
+    """
+    if not config.anchors.neighbors:
+        return None
+    if isinstance(source, BatchSource):
+        raise UserError(
+            "anchors.neighbors needs training examples that can be asked for by number, and "
+            f"{type(source).__name__} only has batches: give a source, or set anchors.neighbors=0."
+        )
+
+    count = min(config.anchors.neighbors, len(source) - 1)
+    if not count:
+        return None
+
+    def find() -> np.ndarray:
+        features = experiment.task.features(source.gather(np.arange(len(source))))
+        return nearest_neighbors(features.reshape(len(source), -1), count, config.seed)
+
+    return devices.on_first_process(find, np.zeros((len(source), count), np.int32))
 
 
 def examples_for_anchors(
@@ -236,12 +278,15 @@ def centers_of(mean: np.ndarray, config: ml_collections.ConfigDict, step: int) -
     return centers
 
 
-def set_anchors(state: TrainState, centers: np.ndarray, experiment: Experiment) -> TrainState:
+def set_anchors(
+    state: TrainState, centers: np.ndarray, shares: np.ndarray, experiment: Experiment
+) -> TrainState:
     """Moves the anchors and starts afresh what belongs to the warm-up: the optimizer's moments.
 
     Args:
       state: the state on the host, unreplicated.
       centers: float32 `[K, D]`.
+      shares: float32 `[K]`, of the examples that are nearest to each.
       experiment: what the config made.
 
     Returns:
@@ -252,5 +297,6 @@ def set_anchors(state: TrainState, centers: np.ndarray, experiment: Experiment) 
         params=params,
         opt_state=jax.device_get(jax.jit(experiment.optimizer.init)(params)),
         anchors_step=np.array(state.step),
+        shares=shares,
         last_used=np.full_like(state.last_used, state.step),
     )

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nvc_jax import NebulaClustering, metrics
+from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import steps_of
 from nvc_jax.estimator.page import estimator_page
 from nvc_jax.estimator.recipe import config_of, scaling_of
@@ -276,3 +277,20 @@ def test_the_recipe_sets_anchors_before_the_last_step():
         assert config.train.num_steps == steps and config.task == "table"
         assert steps_of(config.anchors.warmup, steps) < steps
     assert config_of(NebulaClustering().get_params(), (4, 4, 1)).task == "image"
+
+
+def test_shares_may_be_given(blobs):
+    model = small(shares=[0.5, 0.3, 0.2], max_iter=60).fit(blobs[0])
+    assert model.get_params()["shares"] == [0.5, 0.3, 0.2]
+    with pytest.raises(UserError, match="given_shares"):
+        small(shares=[0.5, 0.5]).fit(blobs[0])
+    with pytest.raises(UserError, match=r"anchors\.shares"):
+        small(shares="even").fit(blobs[0])
+
+
+def test_a_large_cluster_stays_whole():
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(5), [360, 60, 60, 60, 60])
+    x = rng.normal(size=(600, 10)) + 12 * rng.normal(size=(5, 10))[label]
+    found = NebulaClustering(5, random_state=0, max_iter=400, hidden=(32,)).fit_predict(x)
+    assert metrics.ari(label, found) > 0.99

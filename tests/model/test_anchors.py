@@ -101,40 +101,6 @@ def test_soft_assign_gradient():
     )
 
 
-def test_balanced_assign_shares_out_a_collapsed_batch():
-    x = normal(0, 60, 2) * 0.1
-    a = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]], np.float32)
-    assert len(np.unique(anchors.assign(x, a))) == 1
-    balanced = np.asarray(jitted(anchors.balanced_assign, x, a, num_iterations=50))
-    assert balanced.dtype == jnp.int32
-    assert np.bincount(balanced, minlength=3).min() >= 15
-    right, up = x[balanced == 1], x[balanced == 2]
-    assert right[:, 0].mean() > up[:, 0].mean()
-    np.testing.assert_array_equal(jitted(anchors.balanced_assign, x, a[:1]), np.zeros(60))
-
-
-def expected_balanced(x, a, low, high, temperature, num_iterations):
-    logits = -numpy_distances(x, a) / temperature
-    offset = np.zeros(len(a))
-    for _ in range(num_iterations):
-        soft = np.exp(logits + offset - (logits + offset).max(1, keepdims=True))
-        share = (soft / soft.sum(1, keepdims=True)).mean(0) * len(a)
-        offset += np.log(np.clip(share, low, high) / share)
-    return np.argmax(logits + offset, axis=1)
-
-
-@pytest.mark.parametrize("rows", [40, 9, 10])
-@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (0.9, 1.1)])
-def test_balanced_assign_equals_numpy_also_in_blocks(rows, low, high):
-    x, a = normal(0, 40, 3), normal(1, 5, 3)
-    expected = expected_balanced(x, a, low, high, 0.5, 20)
-    assert np.any(expected != numpy_distances(x, a).argmin(1))
-    options = {"min_share": low, "max_share": high, "temperature": 0.5, "num_iterations": 20}
-    with blocks_of(rows):
-        found = jitted(anchors.balanced_assign, x, a, **options)
-    np.testing.assert_array_equal(found, expected)
-
-
 usage = jax.jit(anchors.usage, static_argnums=1)
 
 

@@ -124,7 +124,7 @@ def test_the_loss_is_that_of_all_tokens_together_on_any_number_of_devices(
 
 def test_latents_of_tokens_are_the_same_on_any_number_of_devices(config, opened, batch):
     _, learned, source = opened
-    changes = {"model.latent": "token", "loss.num_positions": 2, "anchors.balanced": True}
+    changes = {"model.latent": "token", "loss.num_positions": 2, "anchors.shares": "equal"}
     sgd = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1}
     config = changed(config, {**changes, **sgd})
     alone, _, _, metrics = step_of_one_and_eight(config, source.spec, batch, learned)

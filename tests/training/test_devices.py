@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.data import ArraySource
+from nvc_jax.data import NEIGHBOR, ArraySource
 from nvc_jax.training import parallel
 from nvc_jax.training.encoding import encode_source, means_of
 from nvc_jax.training.experiment import ActiveTerm, init_state, make_experiment
@@ -33,7 +33,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "model.condition_on_assignment": True,
         "augment.shift": 0.5,
         "augment.rotation": 0.2,
-        "anchors.balanced": True,
+        "anchors.shares": "learned",
+        "anchors.learn_from": 0.0,
     },
 }
 CHANGES["batch_norm"] = {**CHANGES["options"], "model.batch_norm": True}
@@ -162,7 +163,11 @@ class Setup:
         """Takes one step of a case; 0 devices: the plain step, without a mapped axis."""
         changes = CASES[case][0]
         state = self.start(changes).replace(step=np.int32(list(CASES).index(case)))
-        return Taken(state, *self.step(changes, devices, microbatches)(state, self.batch))
+        batch = self.batch
+        if "shares" in "".join(CHANGES[changes]):
+            state = state.replace(shares=np.array([0.5, 0.2, 0.2, 0.1], np.float32))
+            batch = {**batch, NEIGHBOR + "image": np.roll(batch["image"], 1, axis=0)}
+        return Taken(state, *self.step(changes, devices, microbatches)(state, batch))
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +207,7 @@ def assert_same(found: Taken, expected: Taken) -> None:
         found.after.batch_stats, expected.after.batch_stats, rtol=0, atol=1e-6
     )
     np.testing.assert_array_equal(found.after.last_used, expected.after.last_used)
+    np.testing.assert_array_equal(found.after.shares, expected.after.shares)
     chex.assert_trees_all_close(found.metrics, expected.metrics, rtol=1e-5, atol=1e-6)
 
 

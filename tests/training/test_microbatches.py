@@ -92,7 +92,7 @@ def test_examples_that_do_not_divide_are_told():
 def setting(config, images):
     """Experiment and stored batch, with augmentation, equal shares and every loss term."""
     config.anchors.init = "spread"
-    config.anchors.balanced = True
+    config.anchors.shares = "equal"
     config.augment.shift = 0.5
     source = ArraySource(images)
     return make_experiment(config, source.spec, None), source.gather(np.arange(len(images)))

@@ -98,6 +98,15 @@ def test_stopped_and_resumed_in_a_relative_directory(config, data, whole, tmp_pa
     assert record["learning_rate"] == pytest.approx(0.75e-3)  # of step 3 after the restart
 
 
+def test_learned_shares_and_neighbors_are_those_of_one_go(config, data, tmp_path):
+    shares = {"anchors.shares": "learned", "anchors.learn_from": 2, "anchors.neighbors": 3}
+    config = changed(config, {**shares, "train.num_steps": 12})
+    whole = train(config, tmp_path / "whole", **data).state
+    assert whole.shares.sum() == pytest.approx(1) and np.ptp(whole.shares) > 0.01
+    train(config, tmp_path / "parts", **data, stop_after=9)
+    chex.assert_trees_all_equal(train(config, tmp_path / "parts", **data).state, whole)
+
+
 def test_stopped_just_before_the_anchors_are_set(config, data, whole, tmp_path):
     assert train(config, tmp_path, stop_after=5, **data).state.anchors_step == -1
     assert_ended_like(whole, train(config, tmp_path, **data), tmp_path)

@@ -17,12 +17,23 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
 from nvc_jax.data.base.source import Batches, BatchSource, Source, is_in_memory
 
+NEIGHBOR = "neighbor/"
+"""What names of a neighbor's fields begin with."""
+
 
 class _Steps:
     """This process's share of the batch of every step, by step, as Grain reads it too."""
 
-    def __init__(self, source: Source, batch_size: int, seed: int, share: slice):
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        seed: int,
+        share: slice,
+        neighbors: np.ndarray | None,
+    ):
         self._source, self._batch_size, self._seed, self._share = source, batch_size, seed, share
+        self._neighbors = neighbors
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -40,8 +51,15 @@ class _Steps:
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         position = np.arange(self._batch_size)[self._share] + int(step) * self._batch_size
         epochs, offsets = np.divmod(position, len(self._source))
-        ids = [self._order(int(epoch))[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
-        return self._source.gather(np.concatenate(ids))
+        parts = [self._order(int(epoch))[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
+        ids = np.concatenate(parts)
+        batch = self._source.gather(ids)
+        if self._neighbors is None:
+            return batch
+        rng = np.random.default_rng([self._seed, int(step), 1])
+        drawn = rng.integers(self._neighbors.shape[1], size=self._batch_size)[self._share]
+        beside = self._source.gather(self._neighbors[ids, drawn])
+        return {**batch, **{NEIGHBOR + k: v for k, v in beside.items() if k != "label"}}
 
 
 def train_batches(
@@ -54,6 +72,7 @@ def train_batches(
     process_count: int = 1,
     num_threads: int = 1,
     num_workers: int = 0,
+    neighbors: np.ndarray | None = None,
 ) -> Batches:
     """Endless training batches of this process.
 
@@ -67,6 +86,8 @@ def train_batches(
       num_threads: threads that read ahead; 0 reads in the caller's thread, as arrays in memory
         always do, for which a change of threads takes longer than the reading.
       num_workers: processes that read ahead, through Grain; they never use JAX.
+      neighbors: int `[len(source), k]`; each example comes with the fields of one of its neighbors
+        beside its own, under names that begin with `NEIGHBOR`, drawn anew at every step.
 
     Returns:
       A generator of dicts of arrays `[batch_size / process_count, ...]`, to be closed.
@@ -78,7 +99,7 @@ def train_batches(
         return source.batches(start_step, process_index, process_count)
     size = _share(batch_size, process_count)
     share = slice(process_index * size, (process_index + 1) * size)
-    reader = _Steps(source, batch_size, seed, share)
+    reader = _Steps(source, batch_size, seed, share, neighbors)
     num_threads = 0 if is_in_memory(source) else num_threads
     if num_workers > 0:
         return _read_in_processes(reader, start_step, num_threads, num_workers)
