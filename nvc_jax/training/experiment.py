@@ -14,6 +14,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.logs import logger
 from nvc_jax.core.options import steps_of
 from nvc_jax.data.base.source import FieldSpec
+from nvc_jax.model.anchors import usage
 from nvc_jax.model.losses import TERMS, Term
 from nvc_jax.tasks import Learned, make_task
 from nvc_jax.tasks.base import Task
@@ -64,8 +65,8 @@ class Shares(NamedTuple):
 
     def after(self, state: TrainState, nearest: jax.Array) -> jax.Array:
         """The moving average after a batch with these nearest anchors, float32 `[K]`."""
-        count = jnp.zeros_like(state.shares).at[nearest.reshape(-1)].add(1.0)
-        moved = state.shares + self.rate * (count / nearest.size - state.shares)
+        counts = usage(nearest, state.shares.shape[0]).counts
+        moved = state.shares + self.rate * (counts / nearest.size - state.shares)
         due = (state.anchors_step >= 0) & (state.step - state.anchors_step >= self.learn_from)
         return jnp.where(due, moved, state.shares)
 

@@ -55,7 +55,9 @@ def train_step(
     assignment = decide_assignment(experiment, state, views)
     passed, gradient = value_and_grad_in_pieces(
         partial(reconstruct, experiment, state, weights, assignment, noise_key),
-        partial(add_terms, experiment, weights, example_shares(experiment, batch)),
+        partial(
+            add_terms, experiment, weights, example_shares(experiment, batch), assignment is None
+        ),
         state.params,
         views,
         experiment.microbatches,
@@ -168,13 +170,15 @@ def add_terms(
     experiment: Experiment,
     weights: dict[str, jax.Array],
     share: jax.Array | None,
+    by_nearest: bool,
     params: Any,
     floats: TermInputs,
     rest: tuple[jax.Array, Any],
 ) -> tuple[jax.Array, Any]:
     """Stage 5: `Σ weight·term` of the shard.
 
-    Averaged over devices, total, terms and gradient are those of the global batch.
+    Averaged over devices, total, terms and gradient are those of the global batch. With `by_nearest`
+    the assignment is that of the nearest anchors, which are not looked for again.
 
     Returns:
       (total, (raw terms, batch statistics, nearest anchors of the global batch)).
@@ -187,7 +191,8 @@ def add_terms(
     pairs = own._replace(**parallel.all_gather(compared, experiment.axis_name))
     terms = ((term, keywords) for term, keywords, _ in experiment.terms)
     total, raw = weighted_sum(terms, weights, own, pairs)
-    return total, (raw, batch_stats, anchor_lib.assign(pairs.mean, pairs.anchors))
+    nearest = pairs.assignment if by_nearest else anchor_lib.assign(pairs.mean, pairs.anchors)
+    return total, (raw, batch_stats, nearest)
 
 
 def update(

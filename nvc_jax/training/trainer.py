@@ -15,7 +15,7 @@ import numpy as np
 from nvc_jax.core.errors import DivergedError, UserError
 from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, random_subset, train_batches
-from nvc_jax.data.base.neighbors import nearest_neighbors
+from nvc_jax.data.base.neighbors import neighbor_ids
 from nvc_jax.data.base.source import BatchSource
 from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.training.encoding import encode_source
@@ -73,7 +73,6 @@ class Trainer:
       anchors_set: whether the anchors are set, as in the state.
       state: the state on the devices.
       bar: the progress bar of the present `run`.
-      neighbors: see `find_neighbors`.
     """
 
     def __init__(
@@ -88,7 +87,6 @@ class Trainer:
         self.step, self.anchors_set = int(state.step), bool(state.anchors_step >= 0)
         self.state: Any = self.devices.replicate(state)
         self.bar = Progress(0, 0, enabled=False)
-        self.neighbors = find_neighbors(source, self.experiment, config, self.devices)
 
     def run(
         self,
@@ -138,7 +136,8 @@ class Trainer:
             process_count=self.devices.process_count(),
             num_threads=data.num_threads,
             num_workers=data.num_workers,
-            neighbors=self.neighbors,
+            # Found here, at the first step, and not where a finished run is only opened.
+            neighbors=find_neighbors(self.source, self.experiment, self.config, self.devices),
         )
         try:
             for batch in batches:
@@ -151,15 +150,11 @@ class Trainer:
         """After the warm-up: anchors from encoded training data, moments cleared."""
         encoded = self.encode(examples_for_anchors(self.source, self.config))
         state = self.host_state()
-        centers = self.devices.on_first_process(
+        centers, shares = self.devices.on_first_process(
             lambda: centers_of(encoded["mean"], self.config, self.step),
-            np.zeros_like(find_anchors(state.params)),
+            (np.zeros_like(find_anchors(state.params)), np.zeros_like(state.shares)),
         )
-        finite = encoded["mean"][np.isfinite(encoded["mean"]).all(axis=1)]
-        nearest = np.asarray(anchor_lib.assign(finite, centers))
-        shares = np.bincount(nearest, minlength=len(centers)) / len(nearest)
-        state = set_anchors(state, centers, shares.astype(np.float32), self.experiment)
-        self.state = self.devices.replicate(state)
+        self.state = self.devices.replicate(set_anchors(state, centers, shares, self.experiment))
         self.anchors_set = True
 
     def revive(self, batch: Any) -> None:
@@ -229,7 +224,7 @@ def find_neighbors(
 
     def find() -> np.ndarray:
         features = experiment.task.features(source.gather(np.arange(len(source))))
-        return nearest_neighbors(features.reshape(len(source), -1), count, config.seed)
+        return neighbor_ids(features, count, config.seed)
 
     return devices.on_first_process(find, np.zeros((len(source), count), np.int32))
 
@@ -244,8 +239,10 @@ def examples_for_anchors(
     return random_subset(source, limit, config.seed)
 
 
-def centers_of(mean: np.ndarray, config: ml_collections.ConfigDict, step: int) -> np.ndarray:
-    """Anchors for encoded examples by `anchors.init`; logs what was done.
+def centers_of(
+    mean: np.ndarray, config: ml_collections.ConfigDict, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Anchors for encoded examples by `anchors.init`, and their shares; logs what was done.
 
     Args:
       mean: float32 `[N, D]`; rows that are not finite are left out, with a warning.
@@ -253,7 +250,8 @@ def centers_of(mean: np.ndarray, config: ml_collections.ConfigDict, step: int) -
       step: global step, for the log.
 
     Returns:
-      float32 `[K, D]`, no two alike.
+      (centers, float32 `[K, D]`, no two alike; shares of the examples that are nearest to each, float32
+      `[K]`).
 
     Raises:
       UserError: if no row is finite.
@@ -275,7 +273,8 @@ def centers_of(mean: np.ndarray, config: ml_collections.ConfigDict, step: int) -
         "Step %d: set %d anchors by %s on %d encoded training examples.",
         step, num_anchors, config.anchors.init, finite.sum(),
     )  # fmt: skip
-    return centers
+    counts = anchor_lib.usage(anchor_lib.assign(mean[finite], centers), num_anchors).counts
+    return centers, np.asarray(counts) / np.float32(finite.sum())
 
 
 def set_anchors(

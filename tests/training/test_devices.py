@@ -164,7 +164,7 @@ class Setup:
         changes = CASES[case][0]
         state = self.start(changes).replace(step=np.int32(list(CASES).index(case)))
         batch = self.batch
-        if "shares" in "".join(CHANGES[changes]):
+        if "anchors.shares" in CHANGES[changes]:
             state = state.replace(shares=np.array([0.5, 0.2, 0.2, 0.1], np.float32))
             batch = {**batch, NEIGHBOR + "image": np.roll(batch["image"], 1, axis=0)}
         return Taken(state, *self.step(changes, devices, microbatches)(state, batch))

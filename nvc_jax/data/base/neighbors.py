@@ -8,7 +8,7 @@ MAX_DIMENSIONS = 50
 """Principal components that distances are taken in: further ones of many features are noise."""
 
 
-def nearest_neighbors(features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+def neighbor_ids(features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Numbers of the nearest other examples, exact.
 
     More than 50 features are reduced to their first 50 principal components before.
@@ -25,7 +25,7 @@ def nearest_neighbors(features: np.ndarray, count: int, seed: int = 0) -> np.nda
       UserError: for values that are not finite, or too few examples.
 
     Example:
-      >>> nearest_neighbors(np.array([[0.0], [1.0], [5.0]]), count=1).tolist()
+      >>> neighbor_ids(np.array([[0.0], [1.0], [5.0]]), count=1).tolist()
       [[1], [0], [1]]
 
     Reference: `sklearn.neighbors.NearestNeighbors`.

@@ -5,39 +5,39 @@ import pytest
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import NEIGHBOR, ArraySource, train_batches
-from nvc_jax.data.base.neighbors import nearest_neighbors
+from nvc_jax.data.base.neighbors import neighbor_ids
 from tests.numeric import normal, numpy_distances
 
 
 def test_neighbors_are_the_nearest_others():
     x = normal(0, 60, 4)
     distance = numpy_distances(x, x) + np.diag(np.full(60, np.inf))
-    found = nearest_neighbors(x, 7)
+    found = neighbor_ids(x, 7)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, np.argsort(distance, axis=1)[:, :7])
 
 
 def test_a_copy_is_a_neighbor_and_an_example_is_not_its_own():
     x = np.repeat(normal(0, 5, 3), 4, axis=0)
-    found = nearest_neighbors(x, 3)
+    found = neighbor_ids(x, 3)
     assert (found // 4 == np.arange(20)[:, None] // 4).all()
     assert (found != np.arange(20)[:, None]).all()
 
 
 def test_many_features_are_reduced_without_losing_what_varies():
     x = np.concatenate([5 * normal(0, 90, 4), 1e-3 * normal(1, 90, 300)], axis=1)
-    np.testing.assert_array_equal(nearest_neighbors(x, 5), nearest_neighbors(x[:, :4], 5))
+    np.testing.assert_array_equal(neighbor_ids(x, 5), neighbor_ids(x[:, :4], 5))
 
 
 @pytest.mark.parametrize("count", [0, 3, 4])
 def test_other_numbers_are_refused(count):
     with pytest.raises(UserError, match=f"{count} neighbors .* 3 examples.* from 1 to 2"):
-        nearest_neighbors(normal(0, 3, 2), count)
+        neighbor_ids(normal(0, 3, 2), count)
 
 
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(UserError, match="not finite"):
-        nearest_neighbors(np.array([[0.0], [np.inf], [1.0]]), 1)
+        neighbor_ids(np.array([[0.0], [np.inf], [1.0]]), 1)
 
 
 NEIGHBORS = (np.arange(10)[:, None] + [1, 2, 3]) % 10
