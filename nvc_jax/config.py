@@ -92,6 +92,11 @@ CORE = (
         "an example's anchor is that of one of its so many nearest neighbors; 0: its own",
         at_least=0,
     ),
+    Option(
+        "anchors.recenter",
+        True,
+        "at the end of the run anchors move to the mean of their codes, whose spread is kept",
+    ),
     Option("anchors.train", True, "anchors are parameters; otherwise they stay where they begin"),
     Option("optimizer.name", "adam", "direction of the steps", ("adam", "adamw", "sgd")),
     Option("optimizer.learning_rate", 1e-3, "its peak", above=0),

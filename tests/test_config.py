@@ -109,7 +109,7 @@ def test_value_out_of_bounds_is_told():
         ("loss.triplet_form", "square", "use one of ratio, hinge, anchor"),
         ("loss.kl.schedule", "fast", "use one of constant, linear, cosine, cyclic"),
         ("train.best_mode", "most", "use one of min, max"),
-        ("task", "imag", "use one of hand_pose, image"),
+        ("task", "imag", "use one of counts, hand_pose, image"),
         ("data.source", "digit", "use one of binvox, "),
         ("model.network", "cnn", "use one of conv, fire, mlp"),
     ]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sklearn.base import (
     ClusterMixin,
     TransformerMixin,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,10 +29,24 @@ from nvc_jax.config import from_json, to_json
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
 from nvc_jax.data.base.source import FieldSource
+from nvc_jax.estimator.calibration import (
+    MOST_CALIBRATED,
+    fit_temperature,
+    log_probabilities,
+    neighbors_of,
+)
 from nvc_jax.estimator.compiled import Compiled, compile_config
 from nvc_jax.estimator.file import damaged, read_estimator, read_state, write_estimator
-from nvc_jax.estimator.recipe import Scaling, config_of, scaling_of
-from nvc_jax.training.state import TrainState, find_anchors
+from nvc_jax.estimator.recipe import (
+    COUNTS,
+    NO_SCALING,
+    Scaling,
+    config_of,
+    median_total,
+    scaling_of,
+)
+from nvc_jax.model.nebulae import Nebulae, mixture_kl
+from nvc_jax.training.state import TrainState, anchor_scales, find_anchors
 
 FLOATS = (np.float64, np.float32)
 
@@ -56,23 +72,29 @@ class NebulaClustering(
       learning_rate: peak of Adam's learning rate.
       reconstruction_weight: of the reconstruction error, where the KL term has weight 1. More keeps more
         of what differs within a cluster.
-      triplet_weight: of the term that keeps clusters apart.
+      triplet_weight: of the term that keeps clusters apart; `auto`: 20, and 1 for counts, whose likelihood
+        keeps them apart by itself.
       shares: of clusters in every training batch: `learned`: a moving average of how many examples are
         nearest to each anchor; `equal`, where clusters have about one size; `free`: every example goes
         to its nearest anchor; or an array of `n_clusters` numbers.
       neighbors: an example is drawn to the anchor of one of its so many nearest neighbors; 0: of its
         own.
       augment: strength of the random changes of training inputs, of which the unchanged ones are
-        reconstructed. 1: of a row 0.3 of the features are taken from other rows; images are shifted,
-        turned, scaled and sheared a little. 0: none.
+        reconstructed. 1: of a row 0.3 of the features are taken from other rows, of counts 0.3 are left
+        out; images are shifted, turned, scaled and sheared a little. 0: none.
       scaling: of a table's features. `features`: one by one to standard deviation 1; `global`: all
         by the same number; `auto`: the latter if no range is above 4 times the median range, as
         where they share a unit or were scaled before. Images are scaled to 0 … 1 together.
+      likelihood: of an example, given its code; `auto`: squared error for tables, binary cross-entropy for
+        images. `negative_binomial` and `poisson` are for counts, such as those of genes in cells: they
+        are given as they were counted, and clustered by their frequencies, whatever their sum.
       random_state: seed; an int gives the same result at every fit.
       verbose: show a progress bar.
 
     Attributes:
       cluster_centers_: float32 `[n_clusters, latent_dim]`, the anchors, in the latent space.
+      cluster_scales_: float32 `[n_clusters, latent_dim]`, standard deviations of the codes around them.
+      cluster_shares_: float32 `[n_clusters]`, shares of the examples of the last fit.
       labels_: int32 `[N]`, cluster of every example of the last fit.
       n_iter_: number of training steps taken.
       input_shape_: shape of an example.
@@ -93,11 +115,12 @@ class NebulaClustering(
         batch_size: int = 256,
         learning_rate: float = 2e-3,
         reconstruction_weight: float = 1.0,
-        triplet_weight: float = 20.0,
+        triplet_weight: float | str = "auto",
         shares: Any = "learned",
         neighbors: int = 10,
         augment: float = 1.0,
         scaling: str = "auto",
+        likelihood: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ):
@@ -113,6 +136,7 @@ class NebulaClustering(
         self.neighbors = neighbors
         self.augment = augment
         self.scaling = scaling
+        self.likelihood = likelihood
         self.random_state = random_state
         self.verbose = verbose
 
@@ -136,8 +160,12 @@ class NebulaClustering(
         x = self._check_input(X, reset=True)
         if len(x) < self.n_clusters:
             raise UserError(f"n_samples={len(x)} is below n_clusters={self.n_clusters}.")
-        self._config = to_json(config_of(self.get_params(deep=False), _network_shape(x.shape[1:])))
-        self._scaling = scaling_of(x.reshape(len(x), *_network_shape(x.shape[1:])), self.scaling)
+        shape = _network_shape(x.shape[1:])
+        counts = self.likelihood in COUNTS
+        total = median_total(x) if counts else 1.0
+        self._config = to_json(config_of(self.get_params(deep=False), shape, total))
+        rows = x.reshape(len(x), *shape)
+        self._scaling = NO_SCALING if counts else scaling_of(rows, self.scaling)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         compiled = self._compiled()
         return self._train(x, compiled.init(self._seed), compiled.config.train.num_steps)
@@ -161,19 +189,44 @@ class NebulaClustering(
         """Takes steps from a state, and sets what is known after a fit."""
         compiled, source = self._compiled(), self._source(x)
         state = compiled.train(state, source, steps, seed=self._seed, progress=bool(self.verbose))
-        self._keep(state, compiled.encode(state, source)["assignment"])
+        encoded = compiled.encode(state, source)
+        some = np.random.default_rng(self._seed).permutation(len(x))[:MOST_CALIBRATED]
+        near = neighbors_of(compiled.features(source, some), self._seed)
+        anchors = np.asarray(find_anchors(state.params))
+        temperature = fit_temperature(encoded["mean"][some], anchors, near)
+        self._keep(state, encoded["assignment"], temperature)
+        found = len(np.unique(self.labels_))
+        if found < self.n_clusters:
+            warnings.warn(
+                f"{found} clusters were found of n_clusters={self.n_clusters}: the others have no "
+                "example. Give a smaller number, or check whether many examples are alike.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self
 
-    def _keep(self, state: TrainState, labels: np.ndarray) -> None:
+    def _keep(self, state: TrainState, labels: np.ndarray, temperature: float) -> None:
         """Sets what is known after a fit."""
-        self._state, self.labels_ = state, labels
+        self._state, self.labels_, self._temperature = state, labels, temperature
         self.n_iter_ = int(state.step)
         self.cluster_centers_ = np.asarray(find_anchors(state.params))
+        self.cluster_scales_ = anchor_scales(state, self._compiled().config.loss.anchor_scale)
+        self.cluster_shares_ = np.asarray(state.shares)
         self._n_features_out = self.cluster_centers_.shape[1]
 
     def predict(self, X: Any) -> np.ndarray:
         """Cluster of every example, the nearest anchor of its code, int32 `[N]`."""
         return self._encode(self._input(X))["assignment"]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of every cluster, float64 `[N, n_clusters]`; the likeliest is that of `predict`.
+
+        `softmax_k(−d²(z, A_k) / T)` of the code z, with the one T for all at which the probabilities of an
+        example of the fit best tell the clusters of its nearest neighbors. No label is used, so they
+        say how sure a cluster is, not whether it is a class.
+        """
+        codes = self._encode(self._input(X))["mean"]
+        return np.exp(log_probabilities(codes, self.cluster_centers_, self._temperature))
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes: means of the latent distribution, float32 `[N, latent_dim]`."""
@@ -199,9 +252,10 @@ class NebulaClustering(
     def score_samples(self, X: Any) -> np.ndarray:
         """How normal every example is: outliers have the smallest values.
 
-        `−(reconstruction_weight·error + KL(own latent distribution ‖ N(nearest anchor, 1)) + log n_clusters)`
-        with the error of what is decoded from the mean, on scaled examples: but for that and a constant, a
-        lower bound of the log-density under an even mixture of what is decoded around the anchors.
+        `−(reconstruction_weight·error + KL(own latent distribution ‖ Σ_k share_k·N(A_k, scale_k²)))` with the
+        error of what is decoded from the mean, on scaled examples, and a bound of the KL, see `mixture_kl`:
+        but for that and a constant, a lower bound of the log-density under the mixture that `sample` draws
+        from.
 
         Args:
           X: as for `fit`.
@@ -215,7 +269,8 @@ class NebulaClustering(
         """`score_samples` of encoded examples."""
         config = self._compiled().config
         error = config.loss.reconstruction.value * encoded["reconstruction"].astype(np.float64)
-        return -(error + encoded["kl"] + math.log(config.model.num_anchors))
+        nebulae = Nebulae(self.cluster_centers_, self.cluster_scales_, self.cluster_shares_)
+        return -(error + mixture_kl(encoded["mean"], encoded["logvar"], nebulae))
 
     def score(self, X: Any, y: object = None) -> float:
         """Mean of `score_samples`: greater is better, and `y` is ignored."""
@@ -224,11 +279,11 @@ class NebulaClustering(
     def sample(
         self, n_samples: int = 1, *, anchor: int | None = None, random_state: Any = None
     ) -> np.ndarray:
-        """Decodes draws from `N(anchor, 1)`.
+        """Decodes draws from `N(cluster_centers_, cluster_scales_²)`.
 
         Args:
           n_samples: how many.
-          anchor: from 0 to `n_clusters` − 1; None: each draw is around any anchor, all as likely.
+          anchor: from 0 to `n_clusters` − 1; None: each draw is around any anchor, by `cluster_shares_`.
           random_state: of the draws; None: the estimator's.
 
         Returns:
@@ -242,9 +297,13 @@ class NebulaClustering(
         if anchor is not None and not 0 <= anchor < count:
             raise UserError(f"There is no anchor {anchor}: they go from 0 to {count - 1}.")
         rng = check_random_state(self.random_state if random_state is None else random_state)
-        chosen = rng.randint(count, size=n_samples) if anchor is None else [anchor] * n_samples
+        chosen = np.full(n_samples, anchor)
+        if anchor is None:
+            shares = self.cluster_shares_.astype(np.float64)
+            chosen = rng.choice(count, size=n_samples, p=shares / shares.sum())
+        noise = rng.standard_normal((n_samples, dim))
         return self.inverse_transform(
-            self.cluster_centers_[chosen] + rng.standard_normal((n_samples, dim))
+            self.cluster_centers_[chosen] + self.cluster_scales_[chosen] * noise
         )
 
     def report(self, path: str | Path, X: Any, y: Any = None) -> Path:
@@ -288,7 +347,11 @@ class NebulaClustering(
             "feature_names": None if names is None else names.tolist(),
             "seed": self._seed,
         }
-        arrays = {"labels": self.labels_, **self._scaling._asdict()}
+        arrays = {
+            "labels": self.labels_,
+            "temperature": np.float64(self._temperature),
+            **self._scaling._asdict(),
+        }
         write_estimator(Path(path), facts, arrays, self._state)
         return Path(path)
 
@@ -306,7 +369,7 @@ class NebulaClustering(
           UserError: if the file is missing, damaged, or holds something else.
         """
         path = Path(path)
-        facts, arrays = read_estimator(path, ("labels", *Scaling._fields))
+        facts, arrays = read_estimator(path, ("labels", "temperature", *Scaling._fields))
         try:
             model = cls(**{**facts["params"], "hidden": tuple(facts["params"]["hidden"])})
             config, model._seed = json.dumps(facts["config"]), int(facts["seed"])
@@ -319,7 +382,8 @@ class NebulaClustering(
         if names is not None:
             model.feature_names_in_ = np.asarray(names, object)
         model._scaling = Scaling(*(arrays[name] for name in Scaling._fields))
-        model._keep(read_state(path, model._compiled().empty_state()), arrays["labels"])
+        state = read_state(path, model._compiled().empty_state())
+        model._keep(state, arrays["labels"], float(arrays["temperature"]))
         return model
 
     def _check_input(self, X: Any, *, reset: bool) -> np.ndarray:
@@ -346,12 +410,12 @@ class NebulaClustering(
     def _source(self, x: np.ndarray) -> Source:
         """Checked examples as a scaled source."""
         values = self._scaling.apply(x.reshape(len(x), *_network_shape(x.shape[1:])))
-        return FieldSource({_field(values.shape[1:]): values})
+        return FieldSource({self._compiled().field: values})
 
     def _compiled(self) -> Compiled:
         """The compiled functions of the fitted config."""
         shape = _network_shape(self.input_shape_)
-        return compile_config(self._config, _field(shape), shape)
+        return compile_config(self._config, shape)
 
     def _encode(self, source: Source) -> dict[str, np.ndarray]:
         """What evaluation gives for every example."""
@@ -361,8 +425,3 @@ class NebulaClustering(
 def _network_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of an example as the network sees it: images have channels."""
     return (*shape, 1) if len(shape) == 2 else shape
-
-
-def _field(shape: tuple[int, ...]) -> str:
-    """Name of the examples' field, by the shape that the network sees."""
-    return "features" if len(shape) == 1 else "image"

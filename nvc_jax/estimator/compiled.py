@@ -25,18 +25,23 @@ from nvc_jax.training.trainer import Steps, Trainer, make_steps
 _LEVEL = "xla_backend_optimization_level"
 _FEW_STEPS = 200
 
+FIELDS = {"table": "features", "image": "image", "counts": "counts"}
+"""By task, whose examples are one float32 array and the label."""
+
 
 class Compiled(NamedTuple):
     """What the fits of one config share.
 
     Attributes:
       config: the config; its seed is not looked at.
+      field: name of the examples' array.
       steps: the steps, on one device.
       init: seed → state of step 0.
       decode_sample: (state, latent vectors `[B, D]`) → the decoder's output.
     """
 
     config: ml_collections.ConfigDict
+    field: str
     steps: Steps
     init: Callable[[int], TrainState]
     decode_sample: Callable[..., Any]
@@ -61,12 +66,17 @@ class Compiled(NamedTuple):
             if progress and (trainer.step % config.train.log_every == 0 or trainer.step == last):
                 trainer.show(metrics)
         trainer.check_finite()
+        trainer.recenter()
         return trainer.host_state()
 
     def encode(self, state: TrainState, source: Source) -> dict[str, np.ndarray]:
         """See `encode_source`."""
         size, devices = self.config.eval.batch_size, self.steps.devices
         return encode_source(self.steps.evaluate, state, source, size, devices=devices)
+
+    def features(self, source: Source, ids: np.ndarray) -> np.ndarray:
+        """Some inputs as vectors, `[n, F]`."""
+        return self.steps.experiment.task.features(source.gather(ids))
 
     def decode(self, state: TrainState, sample: np.ndarray) -> np.ndarray:
         """The decoder's output for latent vectors `[N, D]`."""
@@ -75,18 +85,18 @@ class Compiled(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def compile_config(text: str, field: str, shape: tuple[int, ...]) -> Compiled:
+def compile_config(text: str, shape: tuple[int, ...]) -> Compiled:
     """The compiled functions of a config; those of the latest configs are kept.
 
     Args:
-      text: JSON of `to_json`, of a task whose examples are one float32 array and the label.
-      field: name of the array.
-      shape: its shape.
+      text: JSON of `to_json`, of a task of `FIELDS`.
+      shape: of an example.
 
     Raises:
       UserError: for a value that the config's keys do not allow.
     """
     config = from_json(text, "the estimator's config")
+    field = FIELDS[config.task]
     spec = {
         field: FieldSpec(shape, np.dtype(np.float32)),
         "label": FieldSpec((), np.dtype(np.int32)),
@@ -105,6 +115,7 @@ def compile_config(text: str, field: str, shape: tuple[int, ...]) -> Compiled:
     level = {_LEVEL: int(config.train.num_steps > _FEW_STEPS)}
     return Compiled(
         config,
+        field,
         make_steps(experiment, OneDevice(), **level),
         jax.jit(init, compiler_options={_LEVEL: 0}),
         jax.jit(decode),

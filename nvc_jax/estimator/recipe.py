@@ -10,8 +10,14 @@ from nvc_jax.config import make_config, ramp, weight_schedule
 from nvc_jax.core.errors import UserError
 
 SCALINGS = ("auto", "features", "global")
+COUNTS = ("negative_binomial", "poisson")
+LIKELIHOODS = ("auto", *COUNTS)
 WARMUP = 0.4
 """Share of the steps that are those of a plain autoencoder, before anchors are set by k-means."""
+TRIPLET, TRIPLET_COUNTS = 20.0, 1.0
+"""Weights of the triplet term, found on digits, and on two sets of cells."""
+SWAPPED = 0.3
+"""Share of features that are taken from other rows, or of counts that are left out, at `augment=1`."""
 RAMP = 0.18
 """Share of the steps over which the weights of the latent terms rise after that."""
 ALIKE = 4.0
@@ -42,6 +48,10 @@ class Scaling(NamedTuple):
     def undo(self, scaled: np.ndarray) -> np.ndarray:
         """Examples as they were, float32."""
         return (scaled * self.scale + self.offset).astype(np.float32)
+
+
+NO_SCALING = Scaling(np.zeros(()), np.ones(()))
+"""Of counts, which the network scales itself."""
 
 
 def scaling_of(x: np.ndarray, kind: str) -> Scaling:
@@ -79,12 +89,29 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
     return Scaling(x.mean(axis=0), np.where(varying & (scale > 0), scale, 1.0))
 
 
-def config_of(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections.ConfigDict:
+def median_total(counts: np.ndarray) -> float:
+    """Median of the examples' sums of counts `[N, ...]`, which others are scaled to; 1 if it is 0.
+
+    Raises:
+      UserError: for counts below 0.
+    """
+    if counts.min() < 0:
+        raise UserError(
+            f"Counts are not negative, got {counts.min():g}: give them as they were counted, or use "
+            "likelihood='auto'."
+        )
+    return float(np.median(counts.reshape(len(counts), -1).sum(axis=1))) or 1.0
+
+
+def config_of(
+    options: dict[str, Any], shape: tuple[int, ...], total: float = 1.0
+) -> ml_collections.ConfigDict:
     """The library's config for an estimator's parameters.
 
     Args:
       options: the parameters of `NebulaClustering`.
       shape: of an example, `[F]` or `[H, W, C]`.
+      total: sum that counts are scaled to.
 
     Returns:
       The config; its seed is 0.
@@ -107,14 +134,28 @@ def config_of(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections
         **_shares(options["shares"]),
         "loss.reconstruction": weight_schedule(float(options["reconstruction_weight"])),
         "loss.kl": ramp(1.0, over=RAMP),
-        "loss.triplet": ramp(float(options["triplet_weight"]), over=RAMP),
+        "loss.triplet": ramp(_triplet_weight(options), over=RAMP),
         "loss.triplet_margin": 10.0,
         "optimizer.learning_rate": float(options["learning_rate"]),
         "optimizer.schedule": "cosine",
         "optimizer.end_factor": 0.05,
     }
+    if options["likelihood"] in COUNTS:
+        if len(shape) > 1:
+            raise UserError(
+                f"likelihood={options['likelihood']!r} is for a table of counts, got examples of shape "
+                f"{shape}: give rows, or use likelihood='auto'."
+            )
+        counts = {
+            "loss.likelihood": options["likelihood"],
+            "loss.total": total,
+            "augment.drop": min(SWAPPED * strength, 1.0),
+        }
+        return make_config({**settings, "task": "counts", **counts})
     if len(shape) == 1:
-        return make_config({**settings, "task": "table", "augment.swap": min(0.3 * strength, 1.0)})
+        return make_config(
+            {**settings, "task": "table", "augment.swap": min(SWAPPED * strength, 1.0)}
+        )
     warps = {
         "augment.shift": 0.08 * strength * min(shape[:2]),
         "augment.rotation": 0.3 * strength,
@@ -122,6 +163,14 @@ def config_of(options: dict[str, Any], shape: tuple[int, ...]) -> ml_collections
         "augment.shear": 0.3 * strength,
     }
     return make_config({**settings, "loss.likelihood": "binary_cross_entropy", **warps})
+
+
+def _triplet_weight(options: dict[str, Any]) -> float:
+    """The weight that the estimator's parameters ask for."""
+    weight = options["triplet_weight"]
+    if weight == "auto":
+        return TRIPLET_COUNTS if options["likelihood"] in COUNTS else TRIPLET
+    return float(weight)
 
 
 def _shares(shares: str | Iterable[float]) -> dict[str, Any]:
@@ -133,11 +182,17 @@ def _shares(shares: str | Iterable[float]) -> dict[str, Any]:
 
 def _check(options: dict[str, Any]) -> None:
     """Checks the numbers among an estimator's parameters."""
+    if options["likelihood"] not in LIKELIHOODS:
+        raise UserError(
+            f"likelihood is {options['likelihood']!r}: use one of {', '.join(LIKELIHOODS)}."
+        )
     hidden = np.atleast_1d(options["hidden"])
     smallest = {**options, "hidden": hidden.min() if hidden.size else 0}
     for name in POSITIVE:
         if not smallest[name] > 0:
             raise UserError(f"{name} is {smallest[name]}: it must be greater than 0.")
-    for name in ("triplet_weight", "augment", "neighbors"):
+    if _triplet_weight(options) < 0:
+        raise UserError(f"triplet_weight is {_triplet_weight(options)}: it must not be negative.")
+    for name in ("augment", "neighbors"):
         if not options[name] >= 0:
             raise UserError(f"{name} is {options[name]}: it must not be negative.")

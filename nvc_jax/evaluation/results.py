@@ -95,7 +95,7 @@ def evaluate(
     encoded = {split: model.encode(source) for split, source in sources.items()}
     inputs = {split: partial(_inputs, model.task, source) for split, source in sources.items()}
     summary = model.task.summary(encoded["test"], test)
-    results = _measure(config, encoded, summary, inputs, model.anchors, model.step)
+    results = _measure(config, encoded, summary, inputs, model.anchors, model.scales, model.step)
     if parallel.process_index() == 0:
         replace_file(path / workdir.RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
         if model.task.measures_predictions:
@@ -134,6 +134,7 @@ def _measure(
     summary: Mapping[str, float],
     inputs: Mapping[str, Callable[[], np.ndarray]],
     anchors: np.ndarray,
+    scales: np.ndarray,
     step: int,
 ) -> dict[str, Any]:
     """All numbers, as `evaluate` returns them."""
@@ -142,7 +143,7 @@ def _measure(
     values: dict[str, float | None] = {
         **means_of(test),
         **summary,
-        **latent_health(test, anchors),
+        **latent_health(test, anchors, scales),
         "silhouette": silhouette.value,
     }
     reasons = {} if silhouette.reason is None else {"silhouette": silhouette.reason}

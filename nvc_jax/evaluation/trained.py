@@ -23,7 +23,7 @@ from nvc_jax.training.averaging import average_checkpoints
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source
 from nvc_jax.training.experiment import Experiment, abstract_state, make_experiment
-from nvc_jax.training.state import TrainState, find_anchors
+from nvc_jax.training.state import TrainState, anchor_scales, find_anchors
 from nvc_jax.training.step import eval_step, predict_step
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class TrainedModel:
       config: the config of the run.
       step: number of training steps taken.
       anchors: float32 `[K, D]`.
+      scales: standard deviations of the codes around them, float32 `[K, D]`: those that were measured at
+        the end of the run, or `loss.anchor_scale`.
       task: the task.
       learned: what it learned before the training, such as a vocabulary, by file name.
     """
@@ -59,6 +61,7 @@ class TrainedModel:
     ):
         self.config, self.task, self.learned = config, experiment.task, learned
         self.step, self.anchors = int(state.step), np.asarray(find_anchors(state.params))
+        self.scales = anchor_scales(state, experiment.anchor_scale)
         self._replicated = parallel.replicate(state)
         self._eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
         self._predict_step = parallel.map_step(partial(predict_step, experiment=experiment))
@@ -163,7 +166,7 @@ class TrainedModel:
         return np.concatenate(outputs)[: len(sample)]
 
     def sample(self, anchor: int, number: int, rng: jax.Array) -> np.ndarray:
-        """Decodes draws from the prior around one anchor, `N(A_k, anchor_scale²·I)`.
+        """Decodes draws from around one anchor, `N(A_k, s_k²)`, with the scales of its codes.
 
         Args:
           anchor: k, from 0 to K − 1.
@@ -181,7 +184,7 @@ class TrainedModel:
                 f"There is no anchor {anchor}: they go from 0 to {len(self.anchors) - 1}."
             )
         noise = jax.random.normal(rng, (number, self.anchors.shape[1]), jnp.float32)
-        return self.decode(self.anchors[anchor] + self.config.loss.anchor_scale * np.asarray(noise))
+        return self.decode(self.anchors[anchor] + self.scales[anchor] * np.asarray(noise))
 
     def samples(self) -> np.ndarray:
         """`eval.shown_samples` draws around every anchor, `[K, S, ...]`, a function of the seed."""

@@ -6,6 +6,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source, open_source
 from nvc_jax.data.base.examples import NOTHING, Learned, Spec
 from nvc_jax.tasks.base import Outputs, Task
+from nvc_jax.tasks.counts import CountTask
 from nvc_jax.tasks.hand_pose import HandPoseTask
 from nvc_jax.tasks.image import ImageTask
 from nvc_jax.tasks.planar_reconstruction import PlanarReconstructionTask
@@ -21,6 +22,7 @@ __all__ = ["TASKS", "Learned", "Outputs", "Task", "make_task", "open_examples", 
 TASKS: dict[str, type[Task]] = {
     "image": ImageTask,
     "table": TableTask,
+    "counts": CountTask,
     "voxel_completion": VoxelCompletionTask,
     "semantic_completion": SemanticCompletionTask,
     "point_completion": PointCompletionTask,

@@ -29,7 +29,7 @@ from nvc_jax.training import parallel
 LATEST, BEST, DISCARDED = "checkpoints", "best", "discarded"
 _STEP = re.compile("0|[1-9][0-9]*")
 """Names of checkpoints; orbax does not know them with zeros in front."""
-_ADDED = ("shares",)
+_ADDED = ("shares", "scales")
 """Parts of the state that version 0.1.0 did not have: zeros in what it stored."""
 T = TypeVar("T")
 _logger = logging.getLogger("nvc_jax")

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from nvc_jax.data import Source, eval_batches
 from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.model.nebulae import anchor_offsets
 from nvc_jax.training.parallel import Devices
 
 EvalStep = Callable[[Any, dict[str, jax.Array]], dict[str, jax.Array]]
@@ -78,16 +79,27 @@ def decode_in_blocks(
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *outputs)
 
 
-def latent_health(encoded: Mapping[str, np.ndarray], anchors: np.ndarray) -> dict[str, float]:
-    """How the examples of `encode_source` spread over the anchors and the latent dimensions."""
+def latent_health(
+    encoded: Mapping[str, np.ndarray], anchors: np.ndarray, scales: np.ndarray
+) -> dict[str, float]:
+    """How the examples of `encode_source` spread over the anchors and the latent dimensions.
+
+    Args:
+      encoded: of the examples.
+      anchors: `[K, D]`.
+      scales: standard deviations around them, `[K, D]`, greater than 0.
+    """
     from nvc_jax.metrics import active_units  # scikit-learn is slow to import
 
     usage = jax.device_get(anchor_lib.usage(encoded["assignment"], len(anchors)))
+    offsets = anchor_offsets(encoded["mean"], encoded["assignment"], anchors, scales)
     return {
         "anchors_used": float(usage.num_used),
         "anchor_perplexity": float(usage.perplexity),
         "anchor_max_share": float(usage.max_share),
         "anchor_min_distance": float(anchor_lib.min_anchor_distance(anchors)),
+        "anchor_offset": float(np.nanmean(offsets)),
+        "anchor_offset_max": float(np.nanmax(offsets)),
         "active_units": float(active_units(encoded["mean"])),
     }
 

@@ -23,7 +23,7 @@ from nvc_jax.training.encoding import encode_source, latent_health, means_of
 from nvc_jax.training.experiment import Experiment, init_state, make_experiment
 from nvc_jax.training.logging import MetricWriter, purge_after
 from nvc_jax.training.optimizer import describe_groups
-from nvc_jax.training.state import TrainState, find_anchors
+from nvc_jax.training.state import TrainState, anchor_scales, find_anchors
 from nvc_jax.training.step import predict_step
 from nvc_jax.training.stopping import StopRequest, listen_for_stop
 from nvc_jax.training.trainer import Trainer, make_steps
@@ -259,6 +259,8 @@ class _Run:
         step, last = trainer.step, trainer.step == config.train.num_steps
         if _due(step, config.anchors.revive_every) and config.anchors.train and not last:
             trainer.revive(batch)
+        if last:
+            trainer.recenter()
         if self.validation is not None and (_due(step, config.train.eval_every) or last):
             self._evaluate(last)
         if _due(step, config.train.checkpoint_every) and not last:
@@ -291,9 +293,11 @@ class _Run:
         """
         assert self.validation is not None
         step, encoded = self.trainer.step, self.trainer.encode(self.validation)
-        anchors = np.asarray(find_anchors(self.trainer.host_state().params))
+        state = self.trainer.host_state()
+        anchors = np.asarray(find_anchors(state.params))
+        scales = anchor_scales(state, self.experiment.anchor_scale)
         summary = self.experiment.task.summary(encoded, self.validation)
-        values = {**means_of(encoded), **summary, **latent_health(encoded, anchors)}
+        values = {**means_of(encoded), **summary, **latent_health(encoded, anchors, scales)}
         values["anchors_dead"] = len(anchors) - values["anchors_used"]
         if self.trainer.anchors_set and values["anchor_perplexity"] < 1.5 < len(anchors):
             logger.warning(

@@ -24,6 +24,8 @@ class TrainState(flax.struct.PyTreeNode):
       culprits: int32 `[]`, a bit for every term of the run that was not finite at the last skipped
         step; 0 there: the gradient of finite terms.
       shares: float32 `[K]`, moving average of the shares of examples that are nearest to each anchor.
+      scales: float32 `[K, D]`, standard deviations of the codes around each anchor, measured at the end of
+        the run; 0 where they are not known.
     """
 
     step: jax.Array
@@ -37,6 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
     skipped_in_a_row: jax.Array
     culprits: jax.Array
     shares: jax.Array
+    scales: jax.Array
 
 
 def find_anchors(params: Any) -> jax.Array:
@@ -53,6 +56,17 @@ def find_anchors(params: Any) -> jax.Array:
     if len(found) != 1:
         raise ValueError(f"expected one parameter named 'anchors', found {len(found)}")
     return found[0]
+
+
+def anchor_scales(state: TrainState, otherwise: float) -> np.ndarray:
+    """Standard deviations of the codes around the anchors, float32 `[K, D]`.
+
+    Args:
+      state: on the host.
+      otherwise: where they are not known.
+    """
+    scales = np.asarray(state.scales)
+    return np.where(scales > 0, scales, np.float32(otherwise))
 
 
 def replace_anchors(params: Any, anchors: jax.Array | np.ndarray) -> Any:
@@ -75,7 +89,7 @@ def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_set: bool) 
       The state.
     """
     params = variables["params"]
-    num_anchors = find_anchors(params).shape[0]
+    num_anchors, dim = find_anchors(params).shape
     zero = jnp.zeros((), jnp.int32)
     return TrainState(
         step=zero,
@@ -89,4 +103,5 @@ def make_state(variables: Any, opt_state: Any, seed: int, *, anchors_set: bool) 
         skipped_in_a_row=zero,
         culprits=zero,
         shares=jnp.full((num_anchors,), 1 / num_anchors, jnp.float32),
+        scales=jnp.zeros((num_anchors, dim), jnp.float32),
     )

@@ -18,6 +18,7 @@ from nvc_jax.data import IterableSource, Source, random_subset, train_batches
 from nvc_jax.data.base.neighbors import neighbor_ids
 from nvc_jax.data.base.source import BatchSource
 from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.model.nebulae import Nebulae, measure_nebulae
 from nvc_jax.training.encoding import encode_source
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.logging import Progress
@@ -156,6 +157,32 @@ class Trainer:
         )
         self.state = self.devices.replicate(set_anchors(state, centers, shares, self.experiment))
         self.anchors_set = True
+
+    def recenter(self) -> None:
+        """At the end of a run: anchors to the means of their codes, and the codes' spread around them.
+
+        In training codes are those of augmented examples, and the triplet term draws them past their
+        anchors: they end beside them. The parameters of the network stay as they are.
+        """
+        options = self.config.anchors
+        if not (options.recenter and options.train and self.anchors_set):
+            return
+        encoded = self.encode(examples_for_anchors(self.source, self.config))
+        state, finite = self.host_state(), np.isfinite(encoded["mean"]).all(axis=1)
+        if not finite.any():
+            return
+        anchors = np.asarray(find_anchors(state.params))
+        codes, assignment = encoded["mean"][finite], encoded["assignment"][finite]
+        found = self.devices.on_first_process(
+            lambda: measure_nebulae(codes, assignment, anchors),
+            Nebulae(anchors, np.asarray(state.scales), np.asarray(state.shares)),
+        )
+        state = state.replace(
+            params=replace_anchors(state.params, found.centers),
+            scales=found.scales,
+            shares=found.shares,
+        )
+        self.state = self.devices.replicate(state)
 
     def revive(self, batch: Any) -> None:
         """Moves dead anchors onto examples of a batch on the devices; see `revive_step`."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -47,6 +47,7 @@ def small(n_clusters: int = 3, **options) -> NebulaClustering:
     return NebulaClustering(n_clusters, **{**SMALL, **options})
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks([small()])
 def test_check_of_scikit_learn(estimator, check):
     check(estimator)
@@ -99,22 +100,63 @@ def test_score_samples_is_the_stated_formula(fitted, blobs):
     error = np.square(scaling.apply(fitted.reconstruct(x)) - scaling.apply(x)).sum(axis=1)
     encoded = fitted._encode(fitted._input(x))
     mean, logvar = encoded["mean"], encoded["logvar"]
-    offset = mean - fitted.cluster_centers_[fitted.predict(x)]
-    kl = 0.5 * np.sum(offset**2 + np.exp(logvar) - logvar - 1.0, axis=1)
-    np.testing.assert_allclose(
-        fitted.score_samples(x), -(error + kl + np.log(3.0)), rtol=1e-3, atol=1e-3
-    )
+    evidence = np.full(len(x), -np.inf)
+    for center, scale, share in zip(
+        fitted.cluster_centers_, fitted.cluster_scales_, fitted.cluster_shares_, strict=True
+    ):
+        ratio = (np.exp(logvar) + (mean - center) ** 2) / scale**2
+        kl = 0.5 * np.sum(ratio - 1 - logvar + 2 * np.log(scale), axis=1)
+        evidence = np.logaddexp(evidence, np.log(share) - kl)
+    np.testing.assert_allclose(fitted.score_samples(x), evidence - error, rtol=1e-3, atol=1e-3)
 
 
 def test_samples_are_decoded_draws_around_an_anchor(fitted):
     drawn = fitted.sample(20, anchor=1, random_state=0)
     noise = np.random.RandomState(0).standard_normal((20, 2))
-    expected = fitted.inverse_transform(fitted.cluster_centers_[1] + noise)
+    expected = fitted.inverse_transform(
+        fitted.cluster_centers_[1] + fitted.cluster_scales_[1] * noise
+    )
     np.testing.assert_array_equal(drawn, expected)
     assert fitted.sample(7).shape == (7, 3)
     np.testing.assert_array_equal(fitted.sample(7), fitted.sample(7))
     refused("no anchor 3", fitted.sample, 1, anchor=3)
     refused("2 dimensions", fitted.inverse_transform, np.zeros((1, 3)))
+
+
+def test_anchors_are_amid_their_codes_and_shares_are_those_of_the_labels(fitted, blobs):
+    codes = fitted.transform(blobs[0])
+    for k in range(3):
+        own = codes[fitted.labels_ == k]
+        np.testing.assert_allclose(fitted.cluster_centers_[k], own.mean(axis=0), atol=1e-3)
+        np.testing.assert_allclose(fitted.cluster_scales_[k], own.std(axis=0), rtol=1e-2)
+    np.testing.assert_allclose(fitted.cluster_shares_, np.bincount(fitted.labels_) / 90)
+
+
+def test_the_likeliest_cluster_is_the_predicted_one(fitted, blobs):
+    found = fitted.predict_proba(blobs[0])
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    np.testing.assert_array_equal(found.argmax(axis=1), fitted.predict(blobs[0]))
+
+
+def test_fewer_clusters_than_asked_for_are_told():
+    x = np.repeat(np.array([[0.0, 0.0], [50.0, 50.0]]), 20, axis=0)
+    with pytest.warns(ConvergenceWarning, match="2 clusters were found of n_clusters=3"):
+        small(max_iter=30).fit(x)
+
+
+@pytest.mark.parametrize("likelihood", ["negative_binomial", "poisson"])
+def test_counts_are_clustered_by_what_they_are_made_of(likelihood):
+    rng = np.random.default_rng(0)
+    kinds = np.array([[8, 1, 1, 1], [1, 8, 1, 1], [1, 1, 8, 8]]) / np.array([[11], [11], [18]])
+    y, depth = rng.integers(0, 3, 150), rng.uniform(50, 400, (150, 1))
+    x = rng.poisson(kinds[y] * depth)
+    model = small(likelihood=likelihood).fit(x)
+    assert metrics.ari(y, model.labels_) > 0.9
+    decoded = model.inverse_transform(model.cluster_centers_)
+    np.testing.assert_allclose(decoded.sum(axis=1), np.median(x.sum(axis=1)), rtol=1e-4)
+    refused("not negative", model.fit, x - 1000)
+    refused("likelihood is 'gamma'", small(likelihood="gamma").fit, x)
+    refused("table", small(likelihood=likelihood).fit, np.ones((5, 2, 2)))
 
 
 def test_a_seed_gives_the_same_result_and_another_does_not(blobs):

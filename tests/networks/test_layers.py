@@ -48,7 +48,7 @@ def test_squares_are_folded_and_unfolded():
 
 
 def test_every_network_goes_by_its_name_and_precision():
-    assert MAKERS.keys() | {"table", "semantic_completion"} == TASKS.keys()
+    assert MAKERS.keys() | {"table", "counts", "semantic_completion"} == TASKS.keys()
     for task, kind in TASKS.items():
         networks = ", ".join(sorted(kind.networks))
         for changes, message in (

@@ -117,7 +117,7 @@ def test_invalid_values_are_refused_before_anything_is_written(run_train):
         (["model.logvar_min=2", "model.logvar_max=2"], "it must be below model.logvar_max"),
         (["optimizer.name=adm"], "optimizer.name is 'adm': use one of adam"),
         (["data.source=mnist"], "data.source is 'mnist': use one of binvox"),
-        (["task=imge"], "task is 'imge': use one of hand_pose"),
+        (["task=imge"], "task is 'imge': use one of counts, hand_pose"),
     ]:
         assert reason in run_train(*(f"--config.{setting}" for setting in settings))
 

@@ -100,7 +100,7 @@ def test_check_batch_lists_what_was_got_and_expected():
         ({"loss__likelihood": "l1"}, "'l1': use one of squared_error, binary_cross_entropy"),
         ({"shape": (4, 3)}, r"a field image \[H, W, C\], got image \[4, 3\]"),
         ({"dtype": "int64"}, "uint8, uint16 or floats, got int64"),
-        ({"task": "images"}, "task is 'images': use one of hand_pose, image,"),
+        ({"task": "images"}, "task is 'images': use one of counts, hand_pose, image,"),
     ],
 )
 def test_mistakes_are_named(changes, message):

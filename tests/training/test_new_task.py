@@ -110,6 +110,6 @@ def test_batches_of_another_size_than_the_devices_are_told(vectors, tmp_path):
 
 def test_an_unknown_task_lists_the_known_ones(vectors, tmp_path):
     vectors.task = "vector"
-    with pytest.raises(UserError, match=r"task is 'vector': use one of hand_pose.*vectors"):
+    with pytest.raises(UserError, match=r"task is 'vector': use one of counts, hand_pose.*vectors"):
         train(vectors, tmp_path / "run", train_data=batches(1))
     assert not (tmp_path / "run").exists()

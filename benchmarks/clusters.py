@@ -1,0 +1,188 @@
+"""Clusters in anybody's data: one table of many sets, by the defaults for each kind of data.
+
+    python -m benchmarks.clusters --data=FOLDER
+    python -m benchmarks.clusters --data=FOLDER --methods "iris: KMeans" "iris: NebulaClustering"
+
+The folder has files of clusters (`x`, `y` in `*.npz`, `text` and `label` in `*.jsonl.gz`); sets whose files are not there
+are told and left out, and those that come with scikit-learn need none. All methods get the number of classes and no label. Others than
+`NebulaClustering` get vectors: pixels and TF-IDF as they are, features of a table at standard deviation 1, counts divided by their sum,
+log(1 + x), standardized; of more than 100 features the first 50 principal components.
+"""
+
+import gzip
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.estimator import DATA, Data
+from benchmarks.table import Changes, Row
+from nvc_jax import NebulaClustering, metrics
+from nvc_jax.core.errors import UserError
+
+MOST_FEATURES, COMPONENTS, TEXT_COMPONENTS = 100, 50, 100
+OPTIONS: dict[str, dict[str, Any]] = {
+    "images": {},
+    "table": {},
+    "counts": {"likelihood": "negative_binomial"},
+    "vectors": {"scaling": "global"},
+}
+"""The estimator's parameters for a kind of data; all others are the defaults."""
+
+
+class Set(NamedTuple):
+    """A data set: its kind, of `OPTIONS`, and what reads it from the folder."""
+
+    kind: str
+    read: Callable[[Path], Data]
+
+
+def _npz(folder: Path, name: str) -> Data:
+    """`x` and `y` of an archive."""
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+        return file["x"].astype(np.float32), file["y"]
+
+
+def _texts(folder: Path, name: str) -> Data:
+    """TF-IDF of texts, reduced to 100 components, and their labels."""
+    with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    words = TfidfVectorizer(sublinear_tf=True, min_df=3, stop_words="english")
+    x = words.fit_transform([row["text"] for row in rows])
+    y = np.unique([row["label"] for row in rows], return_inverse=True)[1]
+    return TruncatedSVD(TEXT_COMPONENTS, random_state=0).fit_transform(x), y
+
+
+SETS: dict[str, Set] = {
+    **{
+        name: Set("images" if "images" in name else "table", lambda _, read=read: read())
+        for name, read in DATA.items()
+        if name != "circles"
+    },
+    "usps": Set("images", partial(_npz, name="usps")),
+    **{
+        f"cells_{name}": Set("counts", partial(_npz, name=f"cells_{name}"))
+        for name in ("pbmc", "worm", "kidney")
+    },
+    **{
+        f"table_{name}": Set("table", partial(_npz, name=f"table_{name}"))
+        for name in ("satellite", "vowel", "shuttle", "letter")
+    },
+    "text_packages": Set("vectors", partial(_texts, name="text_packages")),
+}
+
+
+def vectors(x: np.ndarray, kind: str) -> np.ndarray:
+    """What methods without a network of their own get, float64 `[N, F]`."""
+    rows = x.reshape(len(x), -1).astype(np.float64)
+    if kind == "counts":
+        size = rows.sum(axis=1, keepdims=True)
+        rows = np.log1p(rows / np.maximum(size, 1) * np.median(size))
+    if kind in ("counts", "table"):
+        rows = StandardScaler().fit_transform(rows)
+    if kind != "vectors" and rows.shape[1] > MOST_FEATURES:
+        rows = PCA(COMPONENTS, random_state=0).fit_transform(rows)
+    return rows
+
+
+def _nebula(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
+    return NebulaClustering(count, random_state=seed, **OPTIONS[kind]).fit_predict(x)
+
+
+def _kmeans(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
+    return KMeans(count, n_init=10, random_state=seed).fit_predict(vectors(x, kind))
+
+
+def _mixture(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
+    rows = vectors(x, kind)
+    model = GaussianMixture(count, reg_covar=1e-3 * rows.var(), random_state=seed)
+    return model.fit_predict(rows)
+
+
+def _hdbscan(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
+    """It finds the number itself; what it calls noise is a cluster of its own."""
+    return HDBSCAN(min_cluster_size=max(5, len(x) // 100), copy=True).fit_predict(vectors(x, kind))
+
+
+def _graph(rows: np.ndarray, seed: int) -> Any:
+    """Graph of the 15 nearest neighbors, weighed as by UMAP."""
+    from umap.umap_ import fuzzy_simplicial_set  # of the benchmarks alone
+
+    return fuzzy_simplicial_set(rows, 15, np.random.RandomState(seed), "euclidean")[0]
+
+
+def _leiden(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
+    """Communities of the graph at a resolution of 1, as scanpy does by default: it finds the number itself."""
+    import igraph
+    import leidenalg
+
+    weights = _graph(vectors(x, kind), seed).tocoo()
+    upper = weights.row < weights.col
+    pairs = np.stack([weights.row[upper], weights.col[upper]], axis=1)
+    graph = igraph.Graph(len(x), pairs.tolist())
+    found = leidenalg.find_partition(
+        graph,
+        leidenalg.RBConfigurationVertexPartition,
+        weights=weights.data[upper].tolist(),
+        n_iterations=2,
+        seed=seed,
+    )
+    return np.asarray(found.membership)
+
+
+def _umap(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
+    """A mixture of Gaussians on UMAP's two dimensions, as N2D has on an autoencoder's codes."""
+    import umap
+
+    flat = umap.UMAP(n_components=2, n_neighbors=20, min_dist=0.0, random_state=seed, n_jobs=1)
+    places = flat.fit_transform(vectors(x, kind))
+    return GaussianMixture(count, random_state=seed).fit_predict(places)
+
+
+METHODS: dict[str, Callable[[np.ndarray, str, int, int], np.ndarray]] = {
+    "KMeans": _kmeans,
+    "GaussianMixture": _mixture,
+    "HDBSCAN": _hdbscan,
+    "Leiden": _leiden,
+    "UMAP, GaussianMixture": _umap,
+    "NebulaClustering": _nebula,
+}
+
+
+def measure(config: Changes, directory: Path | None = None) -> Row:
+    """Fits once, with the number of classes; scores the clusters of the examples that were fitted.
+
+    Raises:
+      UserError: if the set's file is not in the folder.
+    """
+    chosen = SETS[config["data"]]
+    try:
+        x, y = chosen.read(Path(config["folder"]))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {error.filename}: give the folder that has it.") from None
+    count, began = len(np.unique(y)), time.perf_counter()
+    clusters = METHODS[config["method"]](x, chosen.kind, count, config["seed"])
+    return {
+        "seconds": time.perf_counter() - began,
+        "ari": metrics.ari(y, clusters),
+        "nmi": metrics.nmi(y, clusters),
+        "accuracy": metrics.cluster_accuracy(y, clusters),
+        "found": len(np.unique(clusters)),
+    }
+
+
+if __name__ == "__main__":
+    from benchmarks.grid import main
+    from nvc_jax.programs import cli
+
+    sys.exit(cli.run(lambda arguments: main(["clusters", *arguments])))
