@@ -3,10 +3,10 @@
     python -m benchmarks.clusters --data=FOLDER
     python -m benchmarks.clusters --data=FOLDER --methods "iris: KMeans" "iris: NebulaClustering"
 
-The folder has files of clusters (`x`, `y` in `*.npz`, `text` and `label` in `*.jsonl.gz`); sets whose files are not there
-are told and left out, and those that come with scikit-learn need none. All methods get the number of classes and no label. Others than
-`NebulaClustering` get vectors: pixels and TF-IDF as they are, features of a table at standard deviation 1, counts divided by their sum,
-log(1 + x), standardized; of more than 100 features the first 50 principal components.
+The folder has files of clusters (`x`, `y` in `*.npz`, `text` and `label` in `*.jsonl.gz`); sets that come with scikit-learn
+need none. Leiden and UMAP need the packages umap-learn, igraph and leidenalg. All methods get the number of classes and no label. Others than
+`NebulaClustering` get vectors: pixels as they are, features of a table at standard deviation 1, counts divided by their sum,
+log(1 + x), standardized; of more than 100 features the first 50 principal components; of words 100 components of TF-IDF.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "images": {},
     "table": {},
     "counts": {"likelihood": "negative_binomial"},
-    "vectors": {"scaling": "global"},
+    "words": {"likelihood": "poisson"},
 }
 """The estimator's parameters for a kind of data; all others are the defaults."""
 
@@ -54,19 +54,25 @@ def _npz(folder: Path, name: str) -> Data:
 
 
 def _texts(folder: Path, name: str) -> Data:
-    """TF-IDF of texts, reduced to 100 components, and their labels."""
+    """How often the 2,000 most frequent words are in each text, of those in 5 texts and a tenth at most."""
     with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    words = TfidfVectorizer(sublinear_tf=True, min_df=3, stop_words="english")
-    x = words.fit_transform([row["text"] for row in rows])
+    words = CountVectorizer(min_df=5, max_df=0.1, max_features=2000, stop_words="english")
+    x = words.fit_transform([row["text"] for row in rows]).toarray()
     y = np.unique([row["label"] for row in rows], return_inverse=True)[1]
-    return TruncatedSVD(TEXT_COMPONENTS, random_state=0).fit_transform(x), y
+    return x.astype(np.float32), y
+
+
+def _known(folder: Path, name: str) -> Data:
+    """A set of `benchmarks.estimator`, which needs no folder."""
+    del folder
+    return DATA[name]()
 
 
 SETS: dict[str, Set] = {
     **{
-        name: Set("images" if "images" in name else "table", lambda _, read=read: read())
-        for name, read in DATA.items()
+        name: Set("images" if "images" in name else "table", partial(_known, name=name))
+        for name in DATA
         if name != "circles"
     },
     "usps": Set("images", partial(_npz, name="usps")),
@@ -78,19 +84,22 @@ SETS: dict[str, Set] = {
         f"table_{name}": Set("table", partial(_npz, name=f"table_{name}"))
         for name in ("satellite", "vowel", "shuttle", "letter")
     },
-    "text_packages": Set("vectors", partial(_texts, name="text_packages")),
+    "text_packages": Set("words", partial(_texts, name="text_packages")),
 }
 
 
 def vectors(x: np.ndarray, kind: str) -> np.ndarray:
     """What methods without a network of their own get, float64 `[N, F]`."""
     rows = x.reshape(len(x), -1).astype(np.float64)
+    if kind == "words":
+        weighed = TfidfTransformer(sublinear_tf=True).fit_transform(rows)
+        return TruncatedSVD(TEXT_COMPONENTS, random_state=0).fit_transform(weighed)
     if kind == "counts":
         size = rows.sum(axis=1, keepdims=True)
         rows = np.log1p(rows / np.maximum(size, 1) * np.median(size))
     if kind in ("counts", "table"):
         rows = StandardScaler().fit_transform(rows)
-    if kind != "vectors" and rows.shape[1] > MOST_FEATURES:
+    if rows.shape[1] > MOST_FEATURES:
         rows = PCA(COMPONENTS, random_state=0).fit_transform(rows)
     return rows
 
@@ -159,7 +168,7 @@ METHODS: dict[str, Callable[[np.ndarray, str, int, int], np.ndarray]] = {
 }
 
 
-def measure(config: Changes, directory: Path | None = None) -> Row:
+def measure(config: Changes, directory: Path | None = None, *, folder: Path = Path()) -> Row:
     """Fits once, with the number of classes; scores the clusters of the examples that were fitted.
 
     Raises:
@@ -167,9 +176,12 @@ def measure(config: Changes, directory: Path | None = None) -> Row:
     """
     chosen = SETS[config["data"]]
     try:
-        x, y = chosen.read(Path(config["folder"]))
+        x, y = chosen.read(folder)
     except FileNotFoundError as error:
-        raise UserError(f"There is no {error.filename}: give the folder that has it.") from None
+        raise UserError(
+            f"There is no {error.filename}: give the folder that has it with --data, or leave the set out "
+            "with --methods."
+        ) from None
     count, began = len(np.unique(y)), time.perf_counter()
     clusters = METHODS[config["method"]](x, chosen.kind, count, config["seed"])
     return {

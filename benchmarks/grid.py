@@ -17,12 +17,13 @@ of a study is written; `python -m benchmarks.print --write` puts the other table
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import baselines, estimator, measures
+from benchmarks import baselines, clusters, estimator, measures
 from benchmarks.print import STUDIES, TABLES, layouts, provenance, render, whole
 from benchmarks.table import Changes, Grid, Measure, Rows, train_and_evaluate
 from nvc_jax.config import changed, load_config
@@ -155,6 +156,7 @@ HUNGARIAN, MAJORITY = "cluster_accuracy_hungarian", "cluster_accuracy_majority"
 KMEANS = "kmeans_accuracy_hungarian"
 CLUSTERING = (HUNGARIAN, MAJORITY, "nmi", KMEANS, "anchors_used", "reconstruction")
 IMAGES, SHAPES, TEXT = "folder of images", "npz file of shapes", "folder of parallel text"
+CLUSTERS = "folder of data with clusters"
 EXAMPLES = 10_000
 """Training images of studies."""
 
@@ -313,6 +315,13 @@ GRIDS: dict[str, Grid] = {
         estimator.variants(estimator.DATA, estimator.METHODS),
         estimator.measure,
     ),
+    "clusters": Grid(
+        ("ari", "nmi", "accuracy", "found"),
+        estimator.variants(clusters.SETS, clusters.METHODS),
+        clusters.measure,
+        seeds=(0, 1, 2, 3, 4),
+        data=CLUSTERS,
+    ),
     "num_clusters": Grid(
         ("classes", "chosen", *(f"silhouette/{k}" for k in (2, 3, 4, 5, 6, 8, 10, 12, 15, 20))),
         estimator.variants(estimator.NUMBERS, estimator.APART),
@@ -423,6 +432,8 @@ def main(arguments: list[str]) -> int:
     of_docs = flags.steps is None and flags.examples == EXAMPLES
     beside = STUDIES if grid.question else TABLES
     path = (flags.rows or (beside if of_docs else flags.workdir)) / f"{stem}.csv"
+    if grid.data == CLUSTERS:  # a row does not depend on where the data lie
+        grid = grid._replace(measure=partial(clusters.measure, folder=flags.data))
     rows = Rows(path, grid.columns)
     grid.run(
         rows,

@@ -43,6 +43,7 @@ from nvc_jax.estimator.recipe import (
     Scaling,
     config_of,
     median_total,
+    redundancy,
     scaling_of,
 )
 from nvc_jax.model.nebulae import Nebulae, mixture_kl
@@ -80,7 +81,8 @@ class NebulaClustering(
       neighbors: an example is drawn to the anchor of one of its so many nearest neighbors; 0: of its
         own.
       augment: strength of the random changes of training inputs, of which the unchanged ones are
-        reconstructed. 1: of a row 0.3 of the features are taken from other rows, of counts 0.3 are left
+        reconstructed; `auto`: 1, and for tables from 0 to 1, the more of a feature the others
+        tell. 1: of a row 0.3 of the features are taken from other rows, of counts 0.3 are left
         out; images are shifted, turned, scaled and sheared a little. 0: none.
       scaling: of a table's features. `features`: one by one to standard deviation 1; `global`: all
         by the same number; `auto`: the latter if no range is above 4 times the median range, as
@@ -118,7 +120,7 @@ class NebulaClustering(
         triplet_weight: float | str = "auto",
         shares: Any = "learned",
         neighbors: int = 10,
-        augment: float = 1.0,
+        augment: float | str = "auto",
         scaling: str = "auto",
         likelihood: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -161,11 +163,13 @@ class NebulaClustering(
         if len(x) < self.n_clusters:
             raise UserError(f"n_samples={len(x)} is below n_clusters={self.n_clusters}.")
         shape = _network_shape(x.shape[1:])
-        counts = self.likelihood in COUNTS
-        total = median_total(x) if counts else 1.0
-        self._config = to_json(config_of(self.get_params(deep=False), shape, total))
         rows = x.reshape(len(x), *shape)
-        self._scaling = NO_SCALING if counts else scaling_of(rows, self.scaling)
+        if self.likelihood in COUNTS:
+            self._scaling, facts = NO_SCALING, {"total": median_total(x)}
+        else:
+            self._scaling = scaling_of(rows, self.scaling)
+            facts = {"told": redundancy(self._scaling.apply(rows))} if x.ndim == 2 else {}
+        self._config = to_json(config_of(self.get_params(deep=False), shape, **facts))
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         compiled = self._compiled()
         return self._train(x, compiled.init(self._seed), compiled.config.train.num_steps)

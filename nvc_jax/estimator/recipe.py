@@ -16,6 +16,14 @@ WARMUP = 0.4
 """Share of the steps that are those of a plain autoencoder, before anchors are set by k-means."""
 TRIPLET, TRIPLET_COUNTS = 20.0, 1.0
 """Weights of the triplet term, found on digits, and on two sets of cells."""
+FENCE = 3.0
+FAR = 5.0
+"""Standard deviations from which on values of a table are squashed."""
+FARTHEST = 12.0
+"""Of what comes back, beyond `FAR`."""
+MOST_REDUNDANT = 1000
+REDUNDANT = (0.6, 0.9)
+"""From no to full augmentation of a table, by `redundancy`: features that others tell may be swapped."""
 SWAPPED = 0.3
 """Share of features that are taken from other rows, or of counts that are left out, at `augment=1`."""
 RAMP = 0.18
@@ -35,23 +43,55 @@ POSITIVE = (
 
 
 class Scaling(NamedTuple):
-    """`scaled = (X − offset) / scale`, float64, of the shape of an example or `[]`."""
+    """`scaled = squash((X − offset) / scale)`.
+
+    Attributes:
+      offset: float64, of the shape of an example or `[]`.
+      scale: likewise.
+      far: float64 `[]`, where squashing begins; ∞: nowhere.
+    """
 
     offset: np.ndarray
     scale: np.ndarray
+    far: np.ndarray
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Scaled examples, float32; images are clipped to the range of the training images."""
         scaled = (x - self.offset) / self.scale
-        return (np.clip(scaled, 0.0, 1.0) if x.ndim > 2 else scaled).astype(np.float32)
+        return (np.clip(scaled, 0.0, 1.0) if x.ndim > 2 else squash(scaled, self.far)).astype(
+            np.float32
+        )
 
     def undo(self, scaled: np.ndarray) -> np.ndarray:
         """Examples as they were, float32."""
-        return (scaled * self.scale + self.offset).astype(np.float32)
+        return (unsquash(scaled, self.far) * self.scale + self.offset).astype(np.float32)
 
 
-NO_SCALING = Scaling(np.zeros(()), np.ones(()))
-"""Of counts, which the network scales itself."""
+def squash(x: np.ndarray, far: float | np.ndarray) -> np.ndarray:
+    """Values as they are up to c = `far`, and below c + 1 beyond it: no row is so far out as to be a cluster.
+
+    `sign(x)·(c + 1 − e^(c − |x|))` for `|x| > c`: with a slope of 1 at c.
+    """
+    beyond = np.maximum(np.abs(x) - far, 0.0)
+    return np.where(beyond > 0, np.sign(x) * (far - np.expm1(-beyond)), x)
+
+
+def unsquash(x: np.ndarray, far: float | np.ndarray) -> np.ndarray:
+    """What `squash` made these values of, c + 12 at most."""
+    beyond = np.clip(np.abs(x) - far, 0.0, -np.expm1(-FARTHEST))
+    return np.where(beyond > 0, np.sign(x) * (far - np.log1p(-beyond)), x)
+
+
+def within_fences(x: np.ndarray) -> np.ndarray:
+    """Features `[N, F]` with values far out moved to Tukey's outer fences, three interquartile ranges off.
+
+    Features that are constant in half of the rows have no fences.
+
+    Reference: Tukey, "Exploratory Data Analysis", 1977.
+    """
+    low, high = np.quantile(x, [0.25, 0.75], axis=0)
+    reach = np.where(high > low, FENCE * (high - low), np.inf)
+    return np.clip(x, low - reach, high + reach)
 
 
 def scaling_of(x: np.ndarray, kind: str) -> Scaling:
@@ -61,7 +101,8 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
     standard deviations become 1 one by one (`features`), or in the root mean square over all that are
     not constant (`global`). `auto` takes the latter where no feature's range is more than `ALIKE` times
     the (lower) median range: then they share a unit, as pixels and lengths do, or were scaled already, and how
-    much each varies tells something.
+    much each varies tells something. All of it is measured `within_fences`, so that a few rows far out change
+    nothing for the others.
 
     Args:
       x: finite floats, `[N, F]` or images `[N, H, W, C]`.
@@ -78,7 +119,8 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
     x = np.asarray(x, np.float64)
     if x.ndim > 2:
         extent = np.ptp(x)
-        return Scaling(x.min(), extent if extent > 0 else np.ones(()))
+        return Scaling(x.min(), extent if extent > 0 else np.ones(()), NOWHERE)
+    x = within_fences(x)
     scale, extent = x.std(axis=0), np.ptp(x, axis=0)
     varying = extent > 0
     if varying.any():
@@ -86,7 +128,31 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
         alike = extent.max() <= ALIKE * middle
         if kind == "global" or (kind == "auto" and alike):
             scale = np.full(scale.shape, np.sqrt(np.mean(np.square(scale[varying]))))
-    return Scaling(x.mean(axis=0), np.where(varying & (scale > 0), scale, 1.0))
+    return Scaling(x.mean(axis=0), np.where(varying & (scale > 0), scale, 1.0), np.asarray(FAR))
+
+
+NOWHERE = np.asarray(np.inf)
+NO_SCALING = Scaling(np.zeros(()), np.ones(()), NOWHERE)
+"""Of counts, which the network scales itself."""
+
+
+def redundancy(x: np.ndarray) -> float:
+    """How much of a feature's variance the others tell, on the mean, from 0 to 1.
+
+    The mean over features of `R² = 1 − 1 / (C⁻¹)_jj`, with C the correlation matrix and a ridge of F/N
+    against what is fitted by chance.
+
+    Args:
+      x: `[N, F]`, scaled; of more than `MOST_REDUNDANT` features the first ones are looked at.
+    """
+    rows = x[:, :MOST_REDUNDANT].astype(np.float64)
+    rows = rows[:, rows.std(axis=0) > 0]
+    if rows.shape[1] < 2:
+        return 0.0
+    rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    ridge = rows.shape[1] / len(rows)
+    matrix = rows.T @ rows / len(rows) + ridge * np.eye(rows.shape[1])
+    return float(np.mean(1.0 - 1.0 / np.diag(np.linalg.inv(matrix))))
 
 
 def median_total(counts: np.ndarray) -> float:
@@ -104,7 +170,7 @@ def median_total(counts: np.ndarray) -> float:
 
 
 def config_of(
-    options: dict[str, Any], shape: tuple[int, ...], total: float = 1.0
+    options: dict[str, Any], shape: tuple[int, ...], *, total: float = 1.0, told: float = 1.0
 ) -> ml_collections.ConfigDict:
     """The library's config for an estimator's parameters.
 
@@ -112,6 +178,7 @@ def config_of(
       options: the parameters of `NebulaClustering`.
       shape: of an example, `[F]` or `[H, W, C]`.
       total: sum that counts are scaled to.
+      told: `redundancy` of a table.
 
     Returns:
       The config; its seed is 0.
@@ -120,7 +187,11 @@ def config_of(
       UserError: for a number that has to be greater than 0, or not negative, and is not.
     """
     _check(options)
-    strength = float(options["augment"])
+    counted = options["likelihood"] in COUNTS
+    table = len(shape) == 1 and not counted
+    strength = options["augment"]
+    if strength == "auto":
+        strength = float(np.interp(told, REDUNDANT, (0.0, 1.0)).round(2)) if table else 1.0
     settings: dict[str, Any] = {
         "data.source": "python",
         "model.num_anchors": int(options["n_clusters"]),
@@ -140,7 +211,7 @@ def config_of(
         "optimizer.schedule": "cosine",
         "optimizer.end_factor": 0.05,
     }
-    if options["likelihood"] in COUNTS:
+    if counted:
         if len(shape) > 1:
             raise UserError(
                 f"likelihood={options['likelihood']!r} is for a table of counts, got examples of shape "
@@ -194,5 +265,5 @@ def _check(options: dict[str, Any]) -> None:
     if _triplet_weight(options) < 0:
         raise UserError(f"triplet_weight is {_triplet_weight(options)}: it must not be negative.")
     for name in ("augment", "neighbors"):
-        if not options[name] >= 0:
+        if options[name] != "auto" and not options[name] >= 0:
             raise UserError(f"{name} is {options[name]}: it must not be negative.")

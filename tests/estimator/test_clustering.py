@@ -19,7 +19,7 @@ from nvc_jax import NebulaClustering, metrics
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import steps_of
 from nvc_jax.estimator.page import estimator_page
-from nvc_jax.estimator.recipe import config_of, scaling_of
+from nvc_jax.estimator.recipe import config_of, redundancy, scaling_of, squash, unsquash
 from tests.refusals import refused
 
 pytestmark = pytest.mark.usefixtures("optax_may_promote")
@@ -150,9 +150,10 @@ def test_counts_are_clustered_by_what_they_are_made_of(likelihood):
     kinds = np.array([[8, 1, 1, 1], [1, 8, 1, 1], [1, 1, 8, 8]]) / np.array([[11], [11], [18]])
     y, depth = rng.integers(0, 3, 150), rng.uniform(50, 400, (150, 1))
     x = rng.poisson(kinds[y] * depth)
-    model = small(likelihood=likelihood).fit(x)
+    model = small(likelihood=likelihood, learning_rate=5e-3, max_iter=200).fit(x)
     assert metrics.ari(y, model.labels_) > 0.9
     decoded = model.inverse_transform(model.cluster_centers_)
+    np.testing.assert_array_equal(model._source(x[:2]).gather(np.arange(2))["counts"], x[:2])
     np.testing.assert_allclose(decoded.sum(axis=1), np.median(x.sum(axis=1)), rtol=1e-4)
     refused("not negative", model.fit, x - 1000)
     refused("likelihood is 'gamma'", small(likelihood="gamma").fit, x)
@@ -309,8 +310,42 @@ def test_scaling_is_what_it_says():
     np.testing.assert_allclose(scaling_of(x, "auto").scale, [together, 1.0, together])
     np.testing.assert_allclose(scaling_of(x * [1, 1, 100], "auto").scale, [1.0, 1.0, 150.0])
     images = scaling_of(np.array([[[[2.0]]], [[[6.0]]]]), "auto")
-    assert images == (2.0, 4.0)
+    assert images == (2.0, 4.0, np.inf)
     assert images.apply(np.full((1, 1, 1, 1), 8.0)).item() == 1.0  # clipped
+
+
+def test_rows_far_out_change_no_scale_and_come_back_as_they_were():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3)) * [1, 10, 100]
+    odd = np.concatenate([x, [[1e6, -1e7, 1e9]]])
+    for kind in ("features", "global", "auto"):
+        found, plain = scaling_of(odd, kind), scaling_of(x, kind)
+        np.testing.assert_allclose(found.scale, plain.scale, rtol=0.1)
+        scaled = found.apply(odd)
+        assert np.abs(scaled).max() <= 6
+        np.testing.assert_allclose(found.undo(scaled[:-1]), x, rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(np.sign(found.undo(scaled[-1:])), [[1, -1, 1]])
+    assert (np.diff(squash(np.linspace(-20, 20, 1001), 5)) > 0).all()
+    values = np.linspace(-15, 15, 99)
+    np.testing.assert_allclose(unsquash(squash(values, 5.0), 5.0), values)
+
+
+def test_an_outlier_takes_no_cluster():
+    x, y = make_blobs(300, centers=3, cluster_std=0.5, random_state=3)
+    x = np.concatenate([x, [[1e4, 1e4]]])
+    model = NebulaClustering(3, random_state=0, max_iter=300).fit(x)
+    assert metrics.ari(y, model.labels_[:-1]) > 0.97
+
+
+def test_redundancy_is_what_the_other_features_tell():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(2000, 2))
+    assert redundancy(base) < 0.05
+    assert redundancy(np.concatenate([base, base], axis=1)) > 0.95
+    noisy = np.concatenate([base[:, :1] + rng.normal(size=(2000, 1)) * s for s in (1, 1)], axis=1)
+    np.testing.assert_allclose(redundancy(noisy), np.corrcoef(noisy.T)[0, 1] ** 2, atol=0.01)
+    assert redundancy(rng.normal(size=(20, 200))) < 0.5  # wide data are no proof
+    assert redundancy(np.ones((5, 3))) == 0.0
 
 
 def test_the_recipe_sets_anchors_before_the_last_step():
