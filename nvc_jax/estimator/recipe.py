@@ -73,13 +73,13 @@ def squash(x: np.ndarray, far: float | np.ndarray) -> np.ndarray:
     `sign(x)·(c + 1 − e^(c − |x|))` for `|x| > c`: with a slope of 1 at c.
     """
     beyond = np.maximum(np.abs(x) - far, 0.0)
-    return np.where(beyond > 0, np.sign(x) * (far - np.expm1(-beyond)), x)
+    return np.clip(x, -far, far) - np.sign(x) * np.expm1(-beyond)
 
 
 def unsquash(x: np.ndarray, far: float | np.ndarray) -> np.ndarray:
     """What `squash` made these values of, c + 12 at most."""
     beyond = np.clip(np.abs(x) - far, 0.0, -np.expm1(-FARTHEST))
-    return np.where(beyond > 0, np.sign(x) * (far - np.log1p(-beyond)), x)
+    return np.clip(x, -far, far) - np.sign(x) * np.log1p(-beyond)
 
 
 def within_fences(x: np.ndarray) -> np.ndarray:
