@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -28,7 +29,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nvc_jax.config import from_json, to_json
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
-from nvc_jax.data.base.source import FieldSource
+from nvc_jax.data.base.source import FieldSource, SparseSource
 from nvc_jax.estimator.calibration import (
     MOST_CALIBRATED,
     fit_temperature,
@@ -146,6 +147,7 @@ class NebulaClustering(
         """What scikit-learn asks: codes are float32; images are taken too."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = self.likelihood in COUNTS
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
@@ -153,20 +155,21 @@ class NebulaClustering(
         """Trains from the beginning.
 
         Args:
-          X: `[N, F]`, `[N, H, W]` or `[N, H, W, C]`, finite, N at least `n_clusters`.
+          X: `[N, F]`, `[N, H, W]` or `[N, H, W, C]`, finite, N at least `n_clusters`. Counts may be a sparse
+            matrix of SciPy.
           y: ignored.
 
         Raises:
           UserError: a ValueError, for data or parameters that do not fit.
         """
         x = self._check_input(X, reset=True)
-        if len(x) < self.n_clusters:
-            raise UserError(f"n_samples={len(x)} is below n_clusters={self.n_clusters}.")
+        if x.shape[0] < self.n_clusters:
+            raise UserError(f"n_samples={x.shape[0]} is below n_clusters={self.n_clusters}.")
         shape = _network_shape(x.shape[1:])
-        rows = x.reshape(len(x), *shape)
         if self.likelihood in COUNTS:
             self._scaling, facts = NO_SCALING, {"total": median_total(x)}
         else:
+            rows = x.reshape(len(x), *shape)
             self._scaling = scaling_of(rows, self.scaling)
             facts = {"told": redundancy(self._scaling.apply(rows))} if x.ndim == 2 else {}
         self._config = to_json(config_of(self.get_params(deep=False), shape, **facts))
@@ -187,14 +190,14 @@ class NebulaClustering(
             return self.fit(X)
         x = self._check_input(X, reset=False)
         size = self._compiled().config.train.batch_size
-        return self._train(x, self._state, -(-len(x) // size))
+        return self._train(x, self._state, -(-x.shape[0] // size))
 
     def _train(self, x: np.ndarray, state: TrainState, steps: int) -> NebulaClustering:
         """Takes steps from a state, and sets what is known after a fit."""
         compiled, source = self._compiled(), self._source(x)
         state = compiled.train(state, source, steps, seed=self._seed, progress=bool(self.verbose))
         encoded = compiled.encode(state, source)
-        some = np.random.default_rng(self._seed).permutation(len(x))[:MOST_CALIBRATED]
+        some = np.random.default_rng(self._seed).permutation(len(source))[:MOST_CALIBRATED]
         near = neighbors_of(compiled.features(source, some), self._seed)
         anchors = np.asarray(find_anchors(state.params))
         temperature = fit_temperature(encoded["mean"][some], anchors, near)
@@ -393,7 +396,8 @@ class NebulaClustering(
     def _check_input(self, X: Any, *, reset: bool) -> np.ndarray:
         """Finite floats of the right shape; `reset` learns the shape, or else it is compared."""
         if np.asarray(X).ndim < 3:
-            x = validate_data(self, X, dtype=FLOATS, reset=reset)
+            sparse = "csr" if self.likelihood in COUNTS else False
+            x = validate_data(self, X, dtype=FLOATS, reset=reset, accept_sparse=sparse)
         else:
             x = check_array(X, dtype=FLOATS, allow_nd=True)
             if x.ndim > 4:
@@ -413,6 +417,8 @@ class NebulaClustering(
 
     def _source(self, x: np.ndarray) -> Source:
         """Checked examples as a scaled source."""
+        if issparse(x):
+            return SparseSource(self._compiled().field, x)
         values = self._scaling.apply(x.reshape(len(x), *_network_shape(x.shape[1:])))
         return FieldSource({self._compiled().field: values})
 

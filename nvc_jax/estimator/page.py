@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.report import Report
@@ -30,7 +31,7 @@ def estimator_page(model: Any, X: Any, y: Any, title: str) -> Report:
       UserError: if `y` is of another length.
     """
     encoded = model._encode(model._input(X))  # once for codes, clusters and scores
-    mean, values = encoded["mean"], np.asarray(X)
+    mean, values = encoded["mean"], X.toarray() if issparse(X) else np.asarray(X)
     label, names = _labels(y, len(mean))
     content: dict[str, Any] = {}
     if len(model.input_shape_) > 1:

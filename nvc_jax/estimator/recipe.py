@@ -155,8 +155,8 @@ def redundancy(x: np.ndarray) -> float:
     return float(np.mean(1.0 - 1.0 / np.diag(np.linalg.inv(matrix))))
 
 
-def median_total(counts: np.ndarray) -> float:
-    """Median of the examples' sums of counts `[N, ...]`, which others are scaled to; 1 if it is 0.
+def median_total(counts: Any) -> float:
+    """Median of the sums of rows of counts `[N, F]`, dense or sparse, which all are scaled to; 1 if it is 0.
 
     Raises:
       UserError: for counts below 0.
@@ -166,7 +166,7 @@ def median_total(counts: np.ndarray) -> float:
             f"Counts are not negative, got {counts.min():g}: give them as they were counted, or use "
             "likelihood='auto'."
         )
-    return float(np.median(counts.reshape(len(counts), -1).sum(axis=1))) or 1.0
+    return float(np.median(np.asarray(counts.sum(axis=1)))) or 1.0
 
 
 def config_of(

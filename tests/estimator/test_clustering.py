@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -155,6 +156,15 @@ def test_counts_are_clustered_by_what_they_are_made_of(likelihood):
     decoded = model.inverse_transform(model.cluster_centers_)
     np.testing.assert_array_equal(model._source(x[:2]).gather(np.arange(2))["counts"], x[:2])
     np.testing.assert_allclose(decoded.sum(axis=1), np.median(x.sum(axis=1)), rtol=1e-4)
+    sparse = small(likelihood=likelihood, learning_rate=5e-3, max_iter=200).fit(csr_array(x))
+    np.testing.assert_array_equal(sparse.labels_, model.labels_)
+    np.testing.assert_allclose(
+        sparse.transform(csr_array(x[:9])), model.transform(x[:9]), rtol=1e-5
+    )
+    page = estimator_page(sparse, csr_array(x), None, "counts")
+    assert page.texts is not None
+    (text,) = page.texts(np.array([0])) or ()
+    assert text.startswith(f"{x[0, 0]}, ")
     refused("not negative", model.fit, x - 1000)
     refused("likelihood is 'gamma'", small(likelihood="gamma").fit, x)
     refused("table", small(likelihood=likelihood).fit, np.ones((5, 2, 2)))

@@ -113,6 +113,38 @@ class FieldSource:
         return {name: np.asarray(values[ids]) for name, values in self._fields.items()}
 
 
+class SparseSource:
+    """Rows of a sparse matrix, of which only those that are asked for are made dense. They have no labels.
+
+    Args:
+      name: of the field.
+      rows: SciPy's, in a format whose rows can be indexed, such as CSR, `[N, F]`.
+
+    Example:
+      >>> from scipy.sparse import eye_array
+      >>> source = SparseSource("counts", eye_array(3, format="csr"))
+      >>> source.gather(np.array([2]))["counts"].tolist()
+      [[0.0, 0.0, 1.0]]
+    """
+
+    in_memory = True
+
+    def __init__(self, name: str, rows: Any):
+        self._name, self._rows = name, rows
+        self.spec = {
+            name: FieldSpec((rows.shape[1],), np.dtype(np.float32)),
+            "label": FieldSpec((), np.dtype(np.int32)),
+        }
+
+    def __len__(self) -> int:
+        return self._rows.shape[0]
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        dense = self._rows[ids].toarray().astype(np.float32)
+        return {self._name: dense, "label": np.full(len(ids), -1, np.int32)}
+
+
 class ArraySource(FieldSource):
     """Images in arrays, which may be memory-mapped.
 
