@@ -4,7 +4,8 @@ Command: python train.py --config=mnist --workdir=runs/mnist --config.data.dir=F
          python eval.py --workdir=runs/mnist
 Prepared by TFDS: --config.data.source=tfds --config.data.name=mnist
 Device: 2 CPU cores, no accelerator; 3 minutes, and 50 seconds for the evaluation.
-Result, 10,000 test images, seeds 11, 12, 13: Hungarian accuracy 0.975 ± 0.002, 10 of 10 anchors used.
+Result, 10,000 test images, seeds 11, 12, 13: Hungarian accuracy 0.978 ± 0.002, 10 of 10 anchors used,
+before shares were met exactly; since then seed 11 gives 0.969, and 0.973 with --config.anchors.shares=learned --config.anchors.neighbors=10.
 With --config.model.num_anchors=30: majority accuracy 0.948 ± 0.023, 30 of 30 used.
 """
 
