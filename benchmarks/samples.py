@@ -19,7 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from benchmarks.print import TABLES
 from benchmarks.table import Row, Rows, key_of
 from nvc_jax.data import Source, random_subset
-from nvc_jax.evaluation import load
+from nvc_jax.evaluation import TrainedModel, load
 from nvc_jax.metrics import fit_mapping
 from nvc_jax.programs import cli
 from nvc_jax.tasks import open_examples
@@ -35,9 +35,9 @@ def pixels(source: Source, task: Any) -> tuple[np.ndarray, np.ndarray]:
     return task.features(batch), batch["label"]
 
 
-def measure(directory: Path) -> Row:
-    """The row of a run."""
-    began, model = time.perf_counter(), load(directory)
+def measure(model: TrainedModel) -> Row:
+    """The measures of a run."""
+    began = time.perf_counter()
     training = random_subset(open_examples(model.config, "train"), EXAMPLES, 0)
     test = open_examples(model.config, "test")
     classifier = MLPClassifier((256,), early_stopping=True, random_state=0)
@@ -68,9 +68,9 @@ def main(arguments: list[str]) -> int:
     flags = parser.parse_args(arguments)
     rows = Rows(flags.rows / "samples.csv", COLUMNS)
     for directory in flags.runs:
-        config = load(directory).config
-        told = {"method": directory.name, "seed": config.seed, "source": "measured"}
-        row = {**told, **key_of(config), **measure(directory)}
+        model = load(directory)
+        told = {"method": directory.name, "seed": model.config.seed, "source": "measured"}
+        row = {**told, **key_of(model.config), **measure(model)}
         rows.add(row)
         print(directory.name, ", ".join(f"{name} {row[name]:.3f}" for name in COLUMNS), flush=True)
     return 0

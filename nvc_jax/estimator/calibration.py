@@ -28,8 +28,7 @@ def log_probabilities(codes: np.ndarray, anchors: np.ndarray, temperature: float
       anchors: `[K, D]`.
       temperature: T, in squared units of the codes, greater than 0.
     """
-    squared = cdist(np.asarray(codes, np.float64), np.asarray(anchors, np.float64), "sqeuclidean")
-    return log_softmax(-squared / temperature, axis=1)
+    return log_softmax(-_squared(codes, anchors) / temperature, axis=1)
 
 
 def fit_temperature(codes: np.ndarray, anchors: np.ndarray, neighbors: np.ndarray) -> float:
@@ -50,17 +49,21 @@ def fit_temperature(codes: np.ndarray, anchors: np.ndarray, neighbors: np.ndarra
     Reference: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, for the one parameter; they
     fit it to labels.
     """
-    squared = cdist(np.asarray(codes, np.float64), np.asarray(anchors, np.float64), "sqeuclidean")
+    squared = _squared(codes, anchors)
     scale = squared.min(axis=1).mean()
     if len(anchors) < 2 or not scale > 0:
         return 1.0
     theirs = squared.argmin(axis=1)[neighbors]
-    excess = squared - squared.min(axis=1, keepdims=True)
 
     def surprise(log_temperature: float) -> float:
-        found = log_softmax(-excess / (scale * np.exp(log_temperature)), axis=1)
+        found = log_softmax(-squared / (scale * np.exp(log_temperature)), axis=1)
         return -float(np.mean(np.take_along_axis(found, theirs, axis=1)))
 
     least = np.log(2.0 / codes.shape[1])
     best = minimize_scalar(surprise, bounds=(least, LARGEST), method="bounded")
     return float(scale * np.exp(best.x))
+
+
+def _squared(codes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """Squared distances, float64 `[N, K]`."""
+    return cdist(np.asarray(codes, np.float64), np.asarray(anchors, np.float64), "sqeuclidean")

@@ -223,7 +223,7 @@ def config_of(
             "augment.drop": min(SWAPPED * strength, 1.0),
         }
         return make_config({**settings, "task": "counts", **counts})
-    if len(shape) == 1:
+    if table:
         return make_config(
             {**settings, "task": "table", "augment.swap": min(SWAPPED * strength, 1.0)}
         )
