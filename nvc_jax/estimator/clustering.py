@@ -42,6 +42,7 @@ from nvc_jax.estimator.recipe import (
     COUNTS,
     NO_SCALING,
     Scaling,
+    check_numbers,
     config_of,
     median_total,
     redundancy,
@@ -63,7 +64,8 @@ class NebulaClustering(
     anchor is the cluster.
 
     Inputs are `[N, F]` tables of any real dtype, or images `[N, H, W]` and `[N, H, W, C]`. They are
-    scaled inside, see `scaling`; whatever is decoded comes back in their units and shape, as float32.
+    scaled inside, see `scaling`; whatever is decoded comes back in their units and shape, as float64 where
+    those of the fit were float64 or integers, else as float32. Values that float32 cannot hold are refused.
 
     Args:
       n_clusters: number of anchors.
@@ -162,6 +164,7 @@ class NebulaClustering(
         Raises:
           UserError: a ValueError, for data or parameters that do not fit.
         """
+        check_numbers(self.get_params(deep=False))
         x = self._check_input(X, reset=True)
         if x.shape[0] < self.n_clusters:
             raise UserError(f"n_samples={x.shape[0]} is below n_clusters={self.n_clusters}.")
@@ -243,6 +246,7 @@ class NebulaClustering(
         """Decodes latent vectors `[N, latent_dim]`, such as `cluster_centers_`, to examples."""
         check_is_fitted(self)
         sample = check_array(X, dtype=FLOATS)
+        _check_range(sample)
         if sample.shape[1] != self._n_features_out:
             raise UserError(
                 f"Latent vectors have {self._n_features_out} dimensions, got {sample.shape[1]}."
@@ -250,10 +254,10 @@ class NebulaClustering(
         compiled = self._compiled()
         output = compiled.decode(self._state, sample)
         shown = self._scaling.undo(compiled.steps.experiment.task.postprocess(output))
-        return shown.reshape(len(sample), *self.input_shape_)
+        return shown.reshape(len(sample), *self.input_shape_).astype(self._dtype, copy=False)
 
     def reconstruct(self, X: Any) -> np.ndarray:
-        """What the decoder makes of the codes of examples, float32, of the shape of `X`."""
+        """What the decoder makes of the codes of examples, of the shape of `X`."""
         return self.inverse_transform(self.transform(X))
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -294,7 +298,7 @@ class NebulaClustering(
           random_state: of the draws; None: the estimator's.
 
         Returns:
-          Examples, float32 `[n_samples, ...]`.
+          Examples `[n_samples, ...]`.
 
         Raises:
           UserError: if there is no such anchor.
@@ -351,6 +355,7 @@ class NebulaClustering(
             "params": params,
             "config": json.loads(self._config),
             "input_shape": self.input_shape_,
+            "dtype": self._dtype.name,
             "feature_names": None if names is None else names.tolist(),
             "seed": self._seed,
         }
@@ -381,6 +386,7 @@ class NebulaClustering(
             model = cls(**{**facts["params"], "hidden": tuple(facts["params"]["hidden"])})
             config, model._seed = json.dumps(facts["config"]), int(facts["seed"])
             model.input_shape_ = tuple(facts["input_shape"])
+            model._dtype = np.dtype(facts.get("dtype", "float32"))  # version 0.1.0 had this alone
             names = facts["feature_names"]
         except (ValueError, TypeError, KeyError):
             raise damaged(path) from None
@@ -404,7 +410,9 @@ class NebulaClustering(
                 raise UserError(f"X is [N, F], [N, H, W] or [N, H, W, C], got shape {x.shape}.")
             if reset and hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_  # of an earlier fit, to a data frame
+        _check_range(x)
         if reset:
+            self._dtype = x.dtype
             self.input_shape_, self.n_features_in_ = x.shape[1:], math.prod(x.shape[1:])
         elif x.shape[1:] != self.input_shape_:
             raise UserError(f"Examples have shape {self.input_shape_}, got {x.shape[1:]}.")
@@ -430,6 +438,24 @@ class NebulaClustering(
     def _encode(self, source: Source) -> dict[str, np.ndarray]:
         """What evaluation gives for every example."""
         return self._compiled().encode(self._state, source)
+
+
+def _check_range(x: Any) -> None:
+    """Refuses values that float32, in which the network computes, cannot hold; `x` is dense, or CSR."""
+    values = x.tocoo().data if issparse(x) else x.ravel()
+    most = np.finfo(np.float32).max
+    if x.dtype == np.float32 or not values.size or -most <= values.min() <= values.max() <= most:
+        return
+    first = int(np.argmax(np.abs(values) > most))
+    place = (
+        np.array(x.tocoo().coords)[:, first] if issparse(x) else np.unravel_index(first, x.shape)
+    )
+    row, *others = map(int, place)
+    where = f"column {others[0]}" if len(others) == 1 else f"at {others}"
+    raise UserError(
+        f"X has {values[first]:.3g} in row {row}, {where}, which float32 cannot hold (it ends at "
+        f"{most:.3g}): correct or remove it."
+    )
 
 
 def _network_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -54,7 +54,8 @@ def read_estimator(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], 
       UserError: if the file is missing, damaged, or holds something else.
     """
     remedy = "give a file that NebulaClustering.save wrote"
-    fields = read_fields(path, (FACTS, *names), required=(FACTS, *names), remedy=remedy)
+    wanted = (FACTS, *names)
+    fields = read_fields(path, wanted, required=wanted, remedy=remedy, missing=remedy)
     try:
         facts = json.loads(fields.pop(FACTS).tobytes())
     except ValueError:

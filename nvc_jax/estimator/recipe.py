@@ -1,5 +1,6 @@
 """What `NebulaClustering` does with an array before the library's core sees it: scaling, and a config."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -42,6 +43,10 @@ POSITIVE = (
 )
 
 
+NOT_NEGATIVE = ("triplet_weight", "augment", "neighbors")
+COUNTED = ("n_clusters", "latent_dim", "max_iter", "batch_size", "hidden", "neighbors")
+
+
 class Scaling(NamedTuple):
     """`scaled = squash((X − offset) / scale)`.
 
@@ -63,8 +68,9 @@ class Scaling(NamedTuple):
         )
 
     def undo(self, scaled: np.ndarray) -> np.ndarray:
-        """Examples as they were, float32."""
-        return (unsquash(scaled, self.far) * self.scale + self.offset).astype(np.float32)
+        """Examples as they were, float64: far from zero float32 has no digits left for what differs."""
+        scaled = np.asarray(scaled, np.float64)
+        return unsquash(scaled, self.far) * self.scale + self.offset
 
 
 def squash(x: np.ndarray, far: float | np.ndarray) -> np.ndarray:
@@ -184,9 +190,8 @@ def config_of(
       The config; its seed is 0.
 
     Raises:
-      UserError: for a number that has to be greater than 0, or not negative, and is not.
+      UserError: for a value that the config's keys do not allow.
     """
-    _check(options)
     counted = options["likelihood"] in COUNTS
     table = len(shape) == 1 and not counted
     strength = options["augment"]
@@ -251,19 +256,30 @@ def _shares(shares: str | Iterable[float]) -> dict[str, Any]:
     return {"anchors.shares": "given", "anchors.given_shares": tuple(map(float, shares))}
 
 
-def _check(options: dict[str, Any]) -> None:
-    """Checks the numbers among an estimator's parameters."""
+def check_numbers(options: dict[str, Any]) -> None:
+    """Checks the numbers among an estimator's parameters.
+
+    Raises:
+      UserError: for one that is none, not finite, not whole where it counts something, or out of bounds.
+    """
     if options["likelihood"] not in LIKELIHOODS:
         raise UserError(
             f"likelihood is {options['likelihood']!r}: use one of {', '.join(LIKELIHOODS)}."
         )
-    hidden = np.atleast_1d(options["hidden"])
-    smallest = {**options, "hidden": hidden.min() if hidden.size else 0}
-    for name in POSITIVE:
-        if not smallest[name] > 0:
-            raise UserError(f"{name} is {smallest[name]}: it must be greater than 0.")
-    if _triplet_weight(options) < 0:
-        raise UserError(f"triplet_weight is {_triplet_weight(options)}: it must not be negative.")
-    for name in ("augment", "neighbors"):
-        if options[name] != "auto" and not options[name] >= 0:
-            raise UserError(f"{name} is {options[name]}: it must not be negative.")
+    for name in (*POSITIVE, *NOT_NEGATIVE):
+        may_be_auto = name in ("augment", "triplet_weight")
+        if may_be_auto and isinstance(options[name], str) and options[name] == "auto":
+            continue
+        values = options[name] if name == "hidden" else (options[name],)
+        for value in values if isinstance(values, (tuple, list, np.ndarray)) else (values,):
+            if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+                other = " or 'auto'" if may_be_auto else ""
+                raise UserError(f"{name} is {value!r}: it must be a finite number{other}.")
+            if name in COUNTED and value != int(value):
+                raise UserError(f"{name} is {value}: it must be a whole number.")
+            if name in POSITIVE and not value > 0:
+                raise UserError(f"{name} is {value}: it must be greater than 0.")
+            if value < 0:
+                raise UserError(f"{name} is {value}: it must not be negative.")
+    if not np.size(options["hidden"]):
+        raise UserError("hidden is (): it must have at least one width.")

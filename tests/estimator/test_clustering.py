@@ -81,7 +81,7 @@ def test_finds_well_separated_clusters(fitted, blobs):
 def test_decodes_into_the_units_of_the_input(fitted, blobs):
     x, _ = blobs
     output = fitted.reconstruct(x)
-    assert output.shape == x.shape and output.dtype == np.float32
+    assert output.shape == x.shape and output.dtype == x.dtype == np.float64
     np.testing.assert_allclose(output[:, 2], 3.0, atol=1.0)
     assert np.mean((output - x) ** 2) < 0.5 * np.mean(x.var(axis=0))
     np.testing.assert_array_equal(output, fitted.inverse_transform(fitted.transform(x)))
@@ -220,6 +220,7 @@ def test_files_that_are_no_estimator_are_refused(fitted, tmp_path):
     np.savez(other, image=np.zeros(3))
     for path in (missing, text, other):
         refused(path.name, NebulaClustering.load, path)
+    refused("give a file that NebulaClustering.save wrote", NebulaClustering.load, missing)
     path = fitted.save(tmp_path / "model.npz")
     with np.load(path) as archive:
         arrays = dict(archive)
@@ -296,11 +297,59 @@ def test_mistakes_are_told(blobs):
         ({"hidden": ()}, "hidden"),
         ({"hidden": (8, 0)}, "hidden"),
         ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": "auto"}, "learning_rate is 'auto': it must be a finite number"),
+        ({"n_clusters": "auto"}, "n_clusters is 'auto'"),
+        ({"n_clusters": None}, "n_clusters is None"),
+        ({"latent_dim": 2.5}, "latent_dim is 2.5: it must be a whole number"),
+        ({"max_iter": float("inf")}, "max_iter is inf"),
+        ({"augment": "some"}, "augment is 'some': it must be a finite number or 'auto'"),
+        ({"triplet_weight": -1}, "triplet_weight"),
         ({"augment": -1.0}, "augment"),
         ({"scaling": "none"}, "scaling"),
         ({"n_clusters": 91}, "n_samples=90"),
     ]:
         refused(message, small(**options).fit, blobs[0])
+
+
+@pytest.mark.parametrize("value", [1e300, -1e39])
+def test_values_that_float32_cannot_hold_are_refused_by_row_and_column(fitted, blobs, value):
+    x = blobs[0].copy()
+    x[3, 2] = value
+    message = rf"X has {value:.3g} in row 3, column 2, which float32 cannot hold".replace(
+        "+", r"\+"
+    )
+    for method in (
+        "predict",
+        "predict_proba",
+        "transform",
+        "reconstruct",
+        "score_samples",
+        "score",
+    ):
+        refused(message, getattr(fitted, method), x)
+    for method in ("fit", "partial_fit"):
+        refused(message, getattr(clone(fitted), method), x)
+    refused("row 0, column 1", fitted.inverse_transform, [[0.0, value]])
+    images = np.zeros((3, 4, 4, 1))
+    images[1, 2, 3] = value
+    refused(r"row 1, at \[2, 3, 0\]", small(2).fit, images)
+    counts = np.zeros((4, 5))
+    counts[2, 1] = abs(value)
+    for given in (counts, csr_array(counts)):
+        refused("row 2, column 1", small(2, likelihood="poisson").fit, given)
+    fitted.transform(x.clip(-3e38, 3e38))  # what float32 can hold is taken
+
+
+def test_far_from_zero_examples_are_decoded_as_near_it(blobs, tmp_path):
+    near, far = 4.0 * blobs[0], 1.5e9 + 4.0 * blobs[0]  # such as times in seconds
+    model, spread = small().fit(far), near.std()
+    expected = small().fit(near).reconstruct(near)
+    loaded = NebulaClustering.load(model.save(tmp_path / "model.npz"))
+    for found in (model.reconstruct(far), loaded.reconstruct(far)):
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found - 1.5e9, expected, atol=0.01 * spread, rtol=0)
+    assert (model.sample(9).std(axis=0)[:2] > 0.1 * spread).all()
+    assert model.fit(near.astype(np.float32)).reconstruct(near).dtype == np.float32
 
 
 def test_unfitted_estimators_say_so():

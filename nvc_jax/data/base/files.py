@@ -73,12 +73,13 @@ class FileSource:
         return {**fields, "label": self._label[number]}
 
 
-def existing(path: Path, expected: str = "") -> Path:
+def existing(path: Path, expected: str = "", remedy: str = "put it there or set data.dir") -> Path:
     """The path, if there is a file.
 
     Args:
       path: the file.
       expected: the files that belong together, for the message.
+      remedy: what to do where there is none, for the message.
 
     Returns:
       The path.
@@ -90,7 +91,7 @@ def existing(path: Path, expected: str = "") -> Path:
         return path
     where = "" if path.parent.is_dir() else " (its folder is missing)"
     listing = f", expected {expected}" if expected else ""
-    raise UserError(f"The file {path} is missing{where}{listing}: put it there or set data.dir.")
+    raise UserError(f"The file {path} is missing{where}{listing}: {remedy}.")
 
 
 def existing_folder(path: Path) -> Path:
@@ -154,6 +155,7 @@ def read_fields(
     required: Sequence[str] = (),
     remedy: str = "fetch it again",
     expected: str = "",
+    missing: str = "put it there or set data.dir",
 ) -> dict[str, np.ndarray]:
     """Reads those of the fields `names` that an npz file has.
 
@@ -163,6 +165,7 @@ def read_fields(
       required: those of them that have to be there.
       remedy: what to do where one of these is missing, for the message.
       expected: see `existing`.
+      missing: what to do where there is no file, for the message.
 
     Returns:
       Arrays by name.
@@ -171,7 +174,7 @@ def read_fields(
       UserError: for a missing file or field, or a file that is damaged or holds something else than
         arrays. Pickled objects are never opened.
     """
-    if not zipfile.is_zipfile(existing(path, expected)):
+    if not zipfile.is_zipfile(existing(path, expected, missing)):
         raise UserError(f"The file is not an npz archive: {path}; fetch or save it again.")
     with told(no_arrays(path)), np.load(path, allow_pickle=False) as archive:
         fields = {name: archive[name] for name in names if name in archive.files}
