@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nvc_jax.report import Report
+from nvc_jax.report import Report, Table
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;" onload="alert(3)'
 
@@ -46,14 +46,32 @@ def full(**changes: Any) -> Report:
         "notes": {"nmi": "arithmetic mean"},
         "records": [{"step": s, "loss": 10.0 / s, "validation/loss": 1.0 * s} for s in (1, 2, 3)],
         "config": {"model": {"latent_dim": 2}, "task": "image"},
+        "events": {"anchors set": 2},
         "facts": {"step": 1234},
-        "tsne_examples": 6,
+        "tsne_examples": 9,
     }
     return small(**{**fields, **changes})
 
 
+def table(**changes: Any) -> Report:
+    """Six rows of two clusters and three features, of which the second is the same everywhere."""
+    values = np.array([[0, 5, 1], [1, 5, 2], [2, 5, 3], [10, 5, 1], [11, 5, 2], [12, 5, 3]], float)
+    fields = {
+        "mean": values[:, :2],
+        "assignment": np.array([0, 0, 0, 1, 1, 1]),
+        "anchors": np.array([[1.0, 5.0], [11.0, 5.0]]),
+        "table": Table(
+            columns=["length", EVIL, "width"], values=values, decoded=values[[1, 4]],
+            samples=values[[[0], [3]]], row_names=["a", "b", "c", "d", "e", "f"],
+        ),
+        "num_nearest": 2,
+    }  # fmt: skip
+    return Report(**{**fields, **changes})
+
+
 def evil() -> Report:
     return full(
+        events={EVIL: 1},
         title=EVIL, class_names=(EVIL,) * 6, split=[EVIL] * 6 + ["train"] * 3,
         texts=lambda ids: [EVIL] * len(ids), metrics={EVIL: 1.0, "no": None},
         reasons={"no": EVIL}, notes={EVIL: EVIL}, config={EVIL: {"key": EVIL}}, facts={EVIL: EVIL},

@@ -35,9 +35,9 @@ def run_page(
       results: what `evaluate` returns.
     """
     splits = sorted(sources, key=lambda split: split != "test")
-    joined = {
+    joined: dict[str, Any] = {
         name: np.concatenate([encoded[split][name] for split in splits])
-        for name in ("mean", "assignment", "label")
+        for name in ("mean", "assignment", "label", "reconstruction")
     }
     source, test, config = (
         _Joined([sources[split] for split in splits]),
@@ -49,6 +49,7 @@ def run_page(
     examples, figures = _tried(_outputs, ({}, {}), model, test, shown) if len(shown) else ({}, {})
     counts = results["counts"]
     return Report(
+        error=joined.pop("reconstruction"),
         **joined,
         anchors=model.anchors,
         split=np.repeat(splits, [len(sources[split]) for split in splits]),
@@ -63,6 +64,7 @@ def run_page(
         reasons=results["reasons"],
         notes=results["notes"],
         records=read_metrics(path / METRICS_FILE),
+        events={"anchors set": model.anchors_step} if model.anchors_step > 0 else {},
         config=results["config"],
         facts={
             "task": config.task,

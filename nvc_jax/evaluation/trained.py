@@ -45,6 +45,7 @@ class TrainedModel:
     Attributes:
       config: the config of the run.
       step: number of training steps taken.
+      anchors_step: step at which the anchors were set, −1 before.
       anchors: float32 `[K, D]`.
       scales: standard deviations of the codes around them, float32 `[K, D]`: those that were measured at
         the end of the run, or `loss.anchor_scale`.
@@ -61,6 +62,7 @@ class TrainedModel:
     ):
         self.config, self.task, self.learned = config, experiment.task, learned
         self.step, self.anchors = int(state.step), np.asarray(find_anchors(state.params))
+        self.anchors_step = int(state.anchors_step)
         self.scales = anchor_scales(state, experiment.anchor_scale)
         self._replicated = parallel.replicate(state)
         self._eval_step = parallel.map_step(partial(eval_step, experiment=experiment))

@@ -15,10 +15,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 Method = Literal["pca", "tsne"]
+NEAREST = 5
+"""Points that an anchor is placed amid where there is no direction to project it on."""
 
 # Petroff's ten colors (arXiv 2107.02270), told apart with the common color-vision deficiencies.
 COLORS = (
@@ -132,22 +135,32 @@ def add_legend(figure: Figure, handles: Sequence[Artist], title: str | None) -> 
 def project(
     x: NDArray, centers: NDArray, method: Method, seed: int
 ) -> tuple[NDArray, NDArray, tuple[str, str]]:
-    """Embed points [N, D] and centers [K, D] in two dimensions, and name the axes."""
+    """Embed points [N, D] in two dimensions, place centers [K, D] among them, and name the axes."""
     points, planar_centers, names = _principal_components(x, centers)
     spread = points[:, 0].std()
     if method == "pca" or len(x) < 5 or not spread > 0:
         return points, planar_centers, names
-    everything = np.concatenate([x, centers])
-    start = np.concatenate([points, planar_centers]) / spread * 1e-4
     tsne = TSNE(
-        perplexity=min(30.0, (len(everything) - 1) / 3),
-        init=start.astype(np.float32),
+        perplexity=min(30.0, (len(x) - 1) / 3),
+        init=(points / spread * 1e-4).astype(np.float32),
         random_state=seed,
     )
     # Threads that spin while they wait make it many times slower on a busy machine.
     with threadpool_limits(1, user_api="openmp"):
-        embedded = tsne.fit_transform(everything)
-    return embedded[: len(x)], embedded[len(x) :], ("t-SNE 1", "t-SNE 2")
+        embedded = tsne.fit_transform(x)
+    return embedded, _among_neighbors(x, embedded, centers), ("t-SNE 1", "t-SNE 2")
+
+
+def _among_neighbors(x: NDArray, embedded: NDArray, centers: NDArray) -> NDArray:
+    """Place centers [K, D] in an embedding of points [N, D]: amid the points that are nearest to each.
+
+    As points of the embedding, which knows distances to few neighbors alone, they would stand apart.
+    """
+    if not len(centers):
+        return np.zeros((0, 2))
+    distances = cdist(centers, x)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :NEAREST]
+    return np.median(embedded[nearest], axis=1)
 
 
 def _principal_components(x: NDArray, centers: NDArray) -> tuple[NDArray, NDArray, tuple[str, str]]:

@@ -171,8 +171,8 @@ def latent_scatters(
 
     The anchors are drawn over them. Large sets are cut to a random subset, and the title says how many
     of how many are shown. Rows with values that are not finite are left out and counted. t-SNE embeds
-    anchors together with the means; where it is undefined (fewer than 5 points, or all alike) PCA takes
-    its place. The embedding is computed once.
+    the means, and anchors are drawn amid those nearest to them; where it is undefined (fewer than 5 points, or
+    all alike) PCA takes its place. The embedding is computed once.
 
     Args:
       mean: posterior means [N, D].

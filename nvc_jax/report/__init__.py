@@ -8,10 +8,10 @@ One call writes it, from arrays::
 from pathlib import Path
 
 from nvc_jax.core.files import replace_file
-from nvc_jax.report.content import Report
+from nvc_jax.report.content import Report, Table
 from nvc_jax.report.html import to_html
 
-__all__ = ["Report", "to_html", "write_report"]
+__all__ = ["Report", "Table", "to_html", "write_report"]
 
 
 def write_report(path: str | Path, report: Report) -> Path:

@@ -10,6 +10,30 @@ from nvc_jax.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of features, for a page that tells what makes clusters different.
+
+    Attributes:
+      columns: names of the F features.
+      values: float `[N, F]`, in the units of the data.
+      decoded: float `[K, F]`, the anchors decoded, or None.
+      samples: float `[K, S, F]`, samples drawn around each anchor, or None.
+      row_names: of every row, `[N]`; the rows go by their numbers where there are none.
+    """
+
+    columns: Sequence[str]
+    values: np.ndarray
+    decoded: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    row_names: Sequence[str] = ()
+
+    @property
+    def names_of_rows(self) -> Sequence[str]:
+        """A name for every row."""
+        return self.row_names or [str(k) for k in range(len(self.values))]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
     """Arrays and names that the page is made of; what is None or empty is left out of it.
 
@@ -24,6 +48,7 @@ class Report:
       pictures: indices `[n]` → `[n, H, W, C]` from 0 to 1 or integers over their dtype's range,
         such as `images.__getitem__`; or None.
       texts: indices `[n]` → a line of text for each; or None.
+      table: the examples as rows of features, or None.
       decoded: pictures of the decoded anchors, `[K, H, W, C]`.
       samples: pictures of samples drawn around each anchor, `[K, S, H, W, C]`.
       examples: what is shown side by side of a few examples, by its name, such as `input` and
@@ -32,7 +57,9 @@ class Report:
       metrics: name → value, None where it is undefined.
       reasons: why a metric is undefined, by name.
       notes: the convention behind a metric, by name.
+      error: reconstruction error of every example, `[N]`, to tell whether held-out ones are worse; or None.
       records: of the training log: `step` and numbers.
+      events: what happened in training → its step, marked in the curves.
       config: nested names → values.
       facts: short facts at the top of the page.
       title: of the page.
@@ -52,6 +79,7 @@ class Report:
     class_names: Sequence[str] = ()
     pictures: Callable[[np.ndarray], np.ndarray | None] | None = None
     texts: Callable[[np.ndarray], Sequence[str] | None] | None = None
+    table: Table | None = None
     decoded: np.ndarray | None = None
     samples: np.ndarray | None = None
     examples: Mapping[str, np.ndarray | Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -59,7 +87,9 @@ class Report:
     metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    error: np.ndarray | None = None
     records: Iterable[Mapping[str, Any]] = ()
+    events: Mapping[str, int] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
     title: str = "Nebula Variational Coding"
@@ -70,7 +100,8 @@ class Report:
     def __post_init__(self) -> None:
         examples = {
             "mean": self.mean, "assignment": self.assignment, "label": self.label,
-            "split": self.split,
+            "split": self.split, "error": self.error,
+            "table": None if self.table is None else self.table.values,
         }  # fmt: skip
         anchors = {"anchors": self.anchors, "decoded": self.decoded, "samples": self.samples}
         shown = dict(self.examples)

@@ -9,7 +9,13 @@ import numpy as np
 
 from nvc_jax.report import pictures
 from nvc_jax.report.content import Report
+from nvc_jax.report.features import feature_tables
 
+TABLES = (
+    " Features are ordered by what makes a cluster different: the difference of its mean from that of all other rows, in "
+    "standard deviations (sd). Distributions are filled for the cluster and a line for the others; "
+    "'anchor' is the anchor decoded, then come the nearest rows, and samples drawn around it."
+)
 SIDE = 96
 BUDGET = 700_000
 
@@ -97,6 +103,7 @@ def anchor_cards(report: Report) -> str:
     nearest = nearest_members(means, assignment, report.anchors, report.num_nearest)
     members = [measured[ids] for ids in nearest]
     shown = _pictures(list(_strips(report, members)), len(members))
+    tables = [""] * len(members) if report.table is None else feature_tables(report, members)
     cards = []
     for anchor, ids in enumerate(members):
         own = assignment == anchor
@@ -104,14 +111,16 @@ def anchor_cards(report: Report) -> str:
         cards.append(
             f'<article class="anchor"><h3>Anchor {anchor}</h3>\n<p>{facts} '
             f'<a href="#anchor={anchor}">show in the plot</a></p>'
-            f"{shown[anchor]}{_lines(report, ids)}</article>"
+            f"{shown[anchor]}{tables[anchor] or _lines(report, ids)}</article>"
         )
     split = f" {report.split[0]}" if report.split is not None and len(report.split) else ""
     note = f"Sizes and nearest examples are those of {len(measured):,}{split} examples."
     if label is not None:
         note += " Purity is the share of the commonest label among the labeled ones."
-    joined = "\n".join(cards)
-    return f'<p class="note">{escape(note)}</p><div class="anchors">{joined}</div>'
+    if report.table is not None:
+        note += TABLES
+    joined, kind = "\n".join(cards), "anchors" if report.table is None else "anchors wide-cards"
+    return f'<p class="note">{escape(note)}</p><div class="{kind}">{joined}</div>'
 
 
 def _facts(report: Report, size: int, total: int, label: np.ndarray | None) -> str:

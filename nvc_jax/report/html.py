@@ -14,9 +14,11 @@ import numpy as np
 from nvc_jax.core.extras import require
 from nvc_jax.core.options import flatten
 from nvc_jax.report import pictures
+from nvc_jax.report.confusion import confusion_table
 from nvc_jax.report.content import Report
 from nvc_jax.report.gallery import anchor_cards
 from nvc_jax.report.points import page_data
+from nvc_jax.report.summary import summary
 
 PAGE = Path(__file__).with_name("page")
 EXAMPLE_SIDE, FIGURE_SIDE = 128, 1400
@@ -44,6 +46,7 @@ def to_html(report: Report) -> str:
         title=escape(report.title),
         policy=_policy(library, script),
         style=_page("page.css"),
+        summary=summary(report),
         facts=_facts(report.facts),
         links="".join(f'<li><a href="#{s.name}">{s.title}</a></li>' for s in sections),
         sections="\n".join(
@@ -91,10 +94,11 @@ def _script_data(data: Mapping[str, Any]) -> str:
 def _sections(report: Report, data: Mapping[str, Any]) -> Iterator[Section]:
     """All sections in their order; those without content are left out by the caller."""
     yield Section("latent", "Latent space", _latent(report, data))
+    yield Section("confusion", "Anchors and labels", confusion_table(report))
     yield Section("anchors", "Anchors", anchor_cards(report))
     yield Section("examples", "Inputs and outputs", _examples(report))
     yield Section("figures", "Figures", _figures(report.figures))
-    yield Section("curves", "Training", _curves(data["curves"]))
+    yield Section("curves", "Training", _curves(data))
     yield Section("metrics", "Metrics", _metrics(report))
     yield Section("config", "Config", _config(report.config))
 
@@ -179,10 +183,10 @@ def _figures(figures: Mapping[str, np.ndarray]) -> str:
     )
 
 
-def _curves(panels: Sequence[Mapping[str, Any]]) -> str:
-    """Places for the curves, each with its first and last values in words."""
+def _curves(data: Mapping[str, Any]) -> str:
+    """Places for the curves, each with its first and last values in words; constants in words alone."""
     places = []
-    for index, panel in enumerate(panels):
+    for index, panel in enumerate(data["curves"]):
         parts = [
             f"{line['name']} from {line['y'][0]:.4g} at step {line['x'][0]:,} to "
             f"{line['y'][-1]:.4g} at step {line['x'][-1]:,}"
@@ -192,7 +196,14 @@ def _curves(panels: Sequence[Mapping[str, Any]]) -> str:
         places.append(
             f'<div class="curve" id="curve-{index}" role="img" aria-label="{text}"></div>'
         )
-    return f'<div class="curves">{"".join(places)}</div>' if places else ""
+    notes = [f"{name} at step {step:,} (dotted line)" for name, step in data["events"].items()]
+    if data["constant"]:
+        listed = ", ".join(f"{name} {value:.5g}" for name, value in data["constant"].items())
+        notes.append(f"the same at every step: {listed}")
+    if not places:
+        return ""
+    note = f'<p class="note">{escape("; ".join(notes)).capitalize()}.</p>' if notes else ""
+    return f'{note}<div class="curves">{"".join(places)}</div>'
 
 
 def _metrics(report: Report) -> str:

@@ -162,9 +162,8 @@ def test_counts_are_clustered_by_what_they_are_made_of(likelihood):
         sparse.transform(csr_array(x[:9])), model.transform(x[:9]), rtol=1e-5
     )
     page = estimator_page(sparse, csr_array(x), None, "counts")
-    assert page.texts is not None
-    (text,) = page.texts(np.array([0])) or ()
-    assert text.startswith(f"{x[0, 0]}, ")
+    assert page.table is not None
+    np.testing.assert_array_equal(page.table.values, x)
     refused("not negative", model.fit, x - 1000)
     refused("likelihood is 'gamma'", small(likelihood="gamma").fit, x)
     refused("table", small(likelihood=likelihood).fit, np.ones((5, 2, 2)))
@@ -258,14 +257,21 @@ def test_images_keep_their_shape_and_are_shown(images, tmp_path):
     refused("shape", model.predict, x.reshape(40, -1))
 
 
-def test_a_report_tells_rows_in_words(fitted, blobs, tmp_path):
+def test_a_report_tells_rows_in_their_units(fitted, blobs, tmp_path):
     x, y = blobs
     report = estimator_page(fitted, x, y, "blobs")
-    assert report.texts is not None
-    (text,) = report.texts(np.array([3])) or ()
-    assert text.split(", ")[0] == f"{x[3, 0]:.4g}"
+    assert report.table is not None
+    np.testing.assert_array_equal(report.table.values, x)
+    assert report.table.columns == ["feature 0", "feature 1", "feature 2"]
+    decoded = fitted.inverse_transform(fitted.cluster_centers_)
+    np.testing.assert_array_equal(report.table.decoded, decoded)
+    assert report.table.samples.shape == (3, 2, 3)
     np.testing.assert_array_equal(report.assignment, fitted.predict(x))
     np.testing.assert_array_equal(report.label, y)
+    scores = {"nmi", "ari", "cluster_accuracy_hungarian", "cluster_accuracy_majority"}
+    assert all(report.metrics[name] == 1 for name in scores)
+    assert report.metrics["kmeans_accuracy_hungarian_inputs"] == 1
+    assert not scores & set(estimator_page(fitted, x, None, "blobs").metrics)
     assert estimator_page(fitted, x, None, "blobs").label is None
     page = fitted.report(tmp_path / "blobs.html", x).read_text()
     assert page.count("<article") == 3 and "unlabeled" not in page

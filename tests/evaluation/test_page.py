@@ -63,7 +63,7 @@ def gathered(tmp_path):
     def gather(task):
         config = make_config({"eval.shown_samples": 2, "eval.shown_examples": 2})
         model = SimpleNamespace(
-            task=task, display=task, config=config, step=7, anchors=np.array([[0.0, 0.0], [1.0, 1.0]]),
+            task=task, display=task, config=config, step=7, anchors_step=3, anchors=np.array([[0.0, 0.0], [1.0, 1.0]]),
             predict=lambda source: source.gather(np.arange(len(source)))["value"] + 1,
             decode=lambda sample: sample.sum(axis=1),
             samples=lambda: np.array([[0.0, 0.0], [1.0, 1.0]]),
@@ -74,6 +74,7 @@ def gathered(tmp_path):
                 "mean": np.array(value["value"])[:, None] * np.ones(2),
                 "assignment": np.zeros(len(value["value"]), np.int64),
                 "label": value["label"],
+                "reconstruction": np.array(value["value"], np.float32),
             }
             for split, value in (
                 (s, sources[s].gather(np.arange(len(sources[s])))) for s in sources
@@ -99,7 +100,8 @@ def test_texts_of_both_splits_are_found(gathered):
     assert report.pictures is None and report.decoded is None and report.samples is None
     assert list(report.records) == [{"step": 1, "loss": 2.0}]
     assert report.facts["test examples"] == 3 and report.metrics == {"nmi": 0.5}
-    assert report.class_names == ("a", "b", "c")
+    assert report.class_names == ("a", "b", "c") and report.events == {"anchors set": 3}
+    np.testing.assert_array_equal(report.error, [1, 2, 3, 10, 20])
 
 
 def test_pictures_of_both_splits_are_found(gathered):

@@ -16,7 +16,7 @@ from tests.refusals import refused
 from tests.reports import EVIL, evil, full, images, small
 
 VOID = {"meta", "link", "img", "br", "input"}
-SECTIONS = ["latent", "anchors", "examples", "figures", "curves", "metrics", "config"]
+SECTIONS = ["latent", "confusion", "anchors", "examples", "figures", "curves", "metrics", "config"]
 
 
 class Reader(HTMLParser):
@@ -177,7 +177,7 @@ def test_every_point_has_its_own_picture(channels):
         row, column = divmod(place % 1024, 32)
         tile = sheets[place // 1024][8 * row : 8 * row + 6, 8 * column : 8 * column + 6]
         np.testing.assert_array_equal(tile.reshape(6, 6, channels), image[numbers[place]])
-    x, y = np.array([data["views"][0][axis] for axis in "xy"])
+    x, y = np.array([data["views"][-1][axis] for axis in "xy"])
     centered = mean[numbers] - mean[numbers].mean(axis=0)
     np.testing.assert_allclose(np.hypot(x, y), np.linalg.norm(centered, axis=1), atol=1e-3)
 

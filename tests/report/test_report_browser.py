@@ -7,7 +7,7 @@ import pytest
 
 from nvc_jax.report import write_report
 from tests.browser import CHROMIUM, Page
-from tests.reports import EVIL, evil, full
+from tests.reports import EVIL, evil, full, table
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -43,7 +43,27 @@ def test_form_controls_filter(browser):
     assert browser.evaluate("location.hash") == "#color=label&anchor=1&split=train"
     browser.evaluate("document.querySelector('#controls button').click()")
     browser.wait(f"{STATUS} === '9 of 9 examples shown'")
-    assert browser.evaluate("location.hash") == ""
+    assert browser.evaluate("location.hash") == "#color=label", "the color stays"
+
+
+def test_dark_mode_recolors_plot_and_curves(browser):
+    color = "document.getElementById('scatter').data[0].marker.color[0]"
+    curve = "document.getElementById('curve-0').layout"
+    light = browser.evaluate(color)
+    for scheme, other in (("dark", False), ("light", True)):
+        browser.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
+        browser.wait(f"({color} === '{light}') === {str(other).lower()}")
+        ground = "#ffffff" if scheme == "light" else "#15181d"
+        browser.wait(f"{curve}.paper_bgcolor.replace(/^#fff$/, '#ffffff') === '{ground}'")
+
+
+def test_curves_mark_what_happened(browser):
+    layout = "document.getElementById('curve-0').layout"
+    assert browser.evaluate(f"{layout}.shapes.map((line) => line.x0)") == [2]
+    assert browser.evaluate(f"{layout}.annotations[0].text") == "anchors set"
 
 
 def test_keyboard_chooses_and_lets_go(browser):
@@ -83,6 +103,13 @@ def test_phone_needs_no_sideways_scrolling(browser):
     assert browser.evaluate("innerWidth") == 390
     assert browser.evaluate("document.documentElement.scrollWidth") == 390
     browser.resize(1280, 900)
+
+
+def test_a_row_shows_all_its_features(browser, tmp_path):
+    browser.open(write_report(tmp_path / "report.html", table()), "example=0")
+    assert browser.evaluate("document.querySelectorAll('#row tr').length") == 3
+    assert EVIL in browser.evaluate("document.getElementById('row').innerText")
+    assert "2.0 sd" in browser.evaluate("document.querySelector('.clusters').innerText")
 
 
 def test_nothing_went_wrong(browser):

@@ -5,7 +5,15 @@
   // Plotly's button for uploads has no place on a page that stays where it is.
   const settings = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" };
   const touch = matchMedia("(pointer: coarse)").matches;
-  const font = { family: "system-ui, sans-serif", size: 12 };
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const palette = () => data.palettes[dark.matches ? "dark" : "light"];
+  const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const look = () => ({
+    font: { family: "system-ui, sans-serif", size: 12, color: ink("--ink") },
+    paper_bgcolor: ink("--ground"), plot_bgcolor: ink("--ground"),
+    modebar: { color: ink("--soft"), activecolor: ink("--ink"), bgcolor: "transparent" },
+  });
+  const axis = () => ({ gridcolor: ink("--line"), zerolinecolor: ink("--line"), linecolor: ink("--line") });
   // Plotly reads tags in texts: a name is no tag.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
@@ -16,14 +24,25 @@
   }
 
   function drawCurves() {
+    const events = Object.entries(data.events);
     data.curves.forEach((panel, index) => {
+      const colors = palette().anchor;
       const lines = panel.lines.map((line, number) => ({
         x: line.x, y: line.y, name: plain(line.name), mode: line.x.length > 20 ? "lines" : "lines+markers",
-        line: { color: data.colors[number % data.colors.length], dash: ["solid", "dash", "dot", "dashdot"][number % 4] },
+        line: { color: colors[number % colors.length], dash: ["solid", "dash", "dot", "dashdot"][number % 4] },
       }));
-      Plotly.newPlot(`curve-${index}`, lines, {
-        font, margin: { l: 52, r: 12, t: 30, b: 34 }, title: { text: plain(panel.name), font: { size: 14 } },
-        xaxis: { title: { text: "" }, nticks: 5 }, yaxis: { type: panel.logarithmic ? "log" : "linear" },
+      Plotly.react(`curve-${index}`, lines, {
+        ...look(), margin: { l: 52, r: 12, t: 34, b: 34 }, title: { text: plain(panel.name), font: { size: 14 } },
+        xaxis: { ...axis(), title: { text: "" }, nticks: 5 },
+        yaxis: { ...axis(), type: panel.logarithmic ? "log" : "linear" },
+        shapes: events.map(([, step]) => ({
+          type: "line", xref: "x", yref: "paper", x0: step, x1: step, y0: 0, y1: 1,
+          line: { color: ink("--soft"), width: 1.5, dash: "dot" },
+        })),
+        annotations: events.map(([name, step]) => ({
+          x: step, y: 1, xref: "x", yref: "paper", text: plain(name), showarrow: false, xanchor: "left",
+          yanchor: "top", font: { size: 10, color: ink("--soft") },
+        })),
         showlegend: lines.length > 1, legend: { orientation: "h", y: -0.18 }, dragmode: touch ? false : "zoom",
       }, { ...settings, displayModeBar: false });
     });
@@ -66,31 +85,37 @@
       return { x: at.map((i) => view().x[i]), y: at.map((i) => view().y[i]) };
     }
 
+    const colorOf = (group, position) => {
+      const [name, place] = group.colors[position];
+      return palette()[name][place];
+    };
+
     function draw() {
-      const { x, y, axes, anchors, range } = view();
+      const { x, y, axes, anchors, range, units } = view();
       const group = points.groups[colored()];
+      const [front, back] = [ink("--ink"), ink("--ground")];
       const size = Math.min(Math.max(9000 / Math.max(visible.length, 1), 4), 9);
       const traces = [{
-        type: kind, mode: "markers", hoverinfo: "none", opacity: 0.75,
+        type: kind, mode: "markers", hoverinfo: "none", opacity: 0.85,
         x: visible.map((i) => x[i]), y: visible.map((i) => y[i]),
         marker: {
-          size, color: visible.map((i) => group.colors[group.of[i]]),
+          size, color: visible.map((i) => colorOf(group, group.of[i])),
           symbol: visible.map((i) => group.symbols[group.of[i]]),
         },
       }, {
         type: kind, mode: "markers+text", hoverinfo: "skip",
         x: anchors.map((a) => a[0]), y: anchors.map((a) => a[1]), text: anchors.map((_, k) => String(k)),
-        textposition: "top right", cliponaxis: false, textfont: { size: 14, color: "black", shadow: "0 0 2px white, 0 0 3px white, 0 0 4px white" },
-        marker: { size: 13, symbol: "star", color: "black", line: { color: "white", width: 1 } },
+        textposition: "top right", cliponaxis: false, textfont: { size: 15, weight: "bold", color: front, shadow: [1, 2, 3, 4].map((width) => `0 0 ${width}px ${back}`).join() },
+        marker: { size: 14, symbol: "star", color: front, line: { color: back, width: 1 } },
       }, {
         type: kind, mode: "markers", hoverinfo: "skip", ...ring(),
-        marker: { size: 18, symbol: "circle-open", color: "black", line: { color: "black", width: 3 } },
+        marker: { size: 18, symbol: "circle-open", color: front, line: { color: front, width: 3 } },
       }];
       return Plotly.react(plot, traces, {
-        font, showlegend: false, hovermode: "closest", dragmode: touch ? false : "zoom",
+        ...look(), showlegend: false, hovermode: "closest", dragmode: touch ? false : "zoom",
         margin: { l: 44, r: 8, t: 8, b: 40 }, uirevision: axes.join(),
-        xaxis: { title: { text: axes[0] }, range: range[0], zeroline: false },
-        yaxis: { title: { text: axes[1] }, range: range[1], zeroline: false },
+        xaxis: { ...axis(), title: { text: axes[0] }, range: range[0], zeroline: false, showticklabels: units },
+        yaxis: { ...axis(), title: { text: axes[1] }, range: range[1], zeroline: false, showticklabels: units },
       }, { ...settings, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
     }
 
@@ -99,11 +124,10 @@
       const group = points.groups[name];
       const counts = new Map();
       visible.forEach((i) => counts.set(group.of[i], (counts.get(group.of[i]) ?? 0) + 1));
-      const signs = data.signs;
       element("legend").replaceChildren(...group.names.map((text, position) => {
         const value = String(group.ids[position]);
-        const sign = make("span", { textContent: signs[group.symbols[position]], ariaHidden: "true" });
-        sign.style.color = group.colors[position];
+        const sign = make("span", { textContent: group.signs[position], ariaHidden: "true" });
+        sign.style.color = colorOf(group, position);
         const count = (counts.get(position) ?? 0).toLocaleString("en");
         const button = make("button", { type: "button" }, sign, ` ${text} (${count})`);
         button.setAttribute("aria-pressed", String(control(name).value === value));
@@ -147,11 +171,21 @@
       return [`example ${points.number[index]}`, ...parts].join(", ");
     }
 
+    function fillRow(index) {
+      const { rows } = points;
+      if (!rows) return;
+      const lines = rows.columns.map((name, place) => make("tr", {},
+        make("th", { scope: "row", textContent: name }), make("td", { className: "number", textContent: rows.values[index][place] })));
+      element("row").replaceChildren(make("tbody", {}, ...lines));
+      element("row-note").textContent = rows.left_out ? `and ${rows.left_out.toLocaleString("en")} features that differ less` : "";
+    }
+
     function fillCard() {
       const index = chosen;
       const nothing = index < 0;
       element("hint").hidden = !nothing;
       element("about").hidden = nothing;
+      element("features").hidden = nothing || !points.rows;
       element("text").hidden = nothing || !points.texts;
       element("picture").hidden = true;
       if (!nothing) {
@@ -160,6 +194,7 @@
           ["distance to the anchor", points.distance[index]]];
         element("about").replaceChildren(...facts.map(([name, value]) =>
           make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value }))));
+        fillRow(index);
         drawPicture(index);
       }
     }
@@ -233,7 +268,11 @@
 
     form.addEventListener("change", update);
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(update));
+    element("all").addEventListener("click", () => {
+      groups.forEach((group) => { control(group).value = ""; });
+      update();
+    });
+    dark.addEventListener("change", update);
     addEventListener("hashchange", () => {
       if (!recall()) return;
       update();
@@ -261,6 +300,7 @@
   const drawn = data.points ? latent() : Promise.resolve();
   drawn.then(() => setTimeout(() => {
     drawCurves();
+    dark.addEventListener("change", drawCurves);
     document.body.dataset.ready = "true";
   }));
 })();
