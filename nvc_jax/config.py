@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import ml_collections
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.json_files import parse_json
 from nvc_jax.core.options import (
     Option,
     build,
@@ -356,7 +357,7 @@ def differences(config: ml_collections.ConfigDict) -> str:
     return " ".join(words) or "none"
 
 
-def from_json(text: str, where: str) -> ml_collections.ConfigDict:
+def from_json(text: str | bytes, where: str) -> ml_collections.ConfigDict:
     """Reads a config from JSON text over the defaults, so that older files still open.
 
     Args:
@@ -369,12 +370,9 @@ def from_json(text: str, where: str) -> ml_collections.ConfigDict:
     Raises:
       UserError: if the text is not JSON, or holds a key or value that the run cannot have.
     """
-    try:
-        stored = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where} is not JSON ({error}): it was damaged after training.") from None
-    if not isinstance(stored, dict):
-        raise UserError(f"{where} does not hold a config: expected a JSON object.")
+    stored: dict[str, Any] = parse_json(
+        text, where, dict, "a config", "it was damaged after training, restore it"
+    )
     return make_config(_renamed(stored), where)
 
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from nvc_jax.core.errors import UserError
 
@@ -19,12 +20,46 @@ def replace_file(path: Path, content: bytes, *, make_folders: bool = False) -> N
         if make_folders:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_bytes(content)
+            # What lies there is left of a process that was killed, or a link that somebody planted.
+            partial.unlink(missing_ok=True)
+            with open_new(partial) as file:
+                file.write(content)
             os.replace(partial, path)
         except OSError:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Opens a file for writing that is not there yet, not even as a link; else an OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+def open_to_append(path: Path) -> TextIO:
+    """Opens a text file for appending, but never through a link; that is an OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Checks that nothing which is going to be written into is a link to elsewhere.
+
+    Args:
+      folder: where it lies; itself it may be a link.
+      names: of files and folders in it, which may be missing.
+
+    Raises:
+      UserError: for a link.
+    """
+    for name in names:
+        path = folder / name
+        if path.is_symlink():
+            raise UserError(
+                f"{path} is a link to {os.readlink(path)}, and nothing is written through links: remove "
+                "it, or use another directory."
+            )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nvc_jax.core.errors import printable
+
 logger = logging.getLogger("nvc_jax")
 
 
@@ -19,7 +21,8 @@ def setup_logging(process_index: int = 0) -> None:
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-            tqdm.write(prefix + self.format(record), file=sys.stderr)
+            lines = self.format(record).split("\n")
+            tqdm.write(prefix + "\n".join(map(printable, lines)), file=sys.stderr)
 
     if not logger.handlers:
         logger.addHandler(Handler())

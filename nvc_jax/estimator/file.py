@@ -11,6 +11,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.files import replace_file
+from nvc_jax.core.json_files import parse_json
 from nvc_jax.data.base.files import read_fields
 from nvc_jax.training.state import TrainState
 
@@ -56,12 +57,9 @@ def read_estimator(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], 
     remedy = "give a file that NebulaClustering.save wrote"
     wanted = (FACTS, *names)
     fields = read_fields(path, wanted, required=wanted, remedy=remedy, missing=remedy)
-    try:
-        facts = json.loads(fields.pop(FACTS).tobytes())
-    except ValueError:
-        facts = None
-    if not isinstance(facts, dict):
-        raise damaged(path)
+    facts: dict[str, Any] = parse_json(
+        fields.pop(FACTS).tobytes(), path, dict, "an estimator", remedy
+    )
     return facts, fields
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from nvc_jax import metrics
 from nvc_jax.config import to_json
 from nvc_jax.core.errors import UserError
-from nvc_jax.core.files import replace_file
+from nvc_jax.core.files import refuse_links, replace_file
 from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, random_subset, subset
 from nvc_jax.data.base.source import class_names_of
@@ -31,6 +31,7 @@ from nvc_jax.training.encoding import latent_health, means_of
 from nvc_jax.training.logging import METRICS_FILE, read_metrics
 
 MOST_INPUT_VALUES = 200_000_000
+MOST_LABELS_DRAWN = 200
 Data = Source | Iterable[dict[str, np.ndarray]] | None
 
 NOTES = {
@@ -85,6 +86,7 @@ def evaluate(
     if report:
         plotly_script()  # what is missing is told before the work
     path = Path(directory).absolute()
+    refuse_links(path, workdir.OWN_NAMES)
     model = load(path, checkpoint, overrides=overrides)
     config = model.config
     test = _open(test_data, model, "test")
@@ -255,8 +257,12 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
     predicted = functools.cache(lambda: model.predict(subset(test, shown)))
     decoded = functools.cache(lambda: model.decode(anchors) if model.task.decodes_codes else ())
     mean, assignment, label = (encoded[name] for name in ("mean", "assignment", "label"))
-    counts = np.zeros((len(anchors), max(int(label.max(initial=-1)) + 1, 1)), np.int64)
-    np.add.at(counts, (assignment, np.maximum(label, 0)), 1)
+    totals = np.bincount(assignment, minlength=len(anchors))
+    labels, column = np.unique(label, return_inverse=True)  # which may be any numbers
+    by_label = (label >= 0).all() and 0 < len(labels) <= MOST_LABELS_DRAWN
+    if by_label:
+        counts = np.zeros((len(anchors), len(labels)), np.int64)
+        np.add.at(counts, (assignment, column), 1)
 
     def scatters(method: Any) -> dict[str, Any]:
         figures = plots.latent_scatters(
@@ -273,7 +279,9 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
         *(functools.partial(scatters, method) for method in methods),
         lambda: {"latent_covariance": plots.latent_covariance(mean)},
         lambda: {
-            "anchor_usage": plots.anchor_usage(counts if (label >= 0).all() else counts.sum(1))
+            "anchor_usage": plots.anchor_usage(counts, labels.tolist())
+            if by_label
+            else plots.anchor_usage(totals)
         },
         lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
         lambda: model.display.figures(test.gather(shown), predicted()) if len(shown) else {},
@@ -282,7 +290,7 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
             if len(shown)
             else {}
         ),
-        lambda: _decoded_anchors(model, decoded(), counts.sum(axis=1)),
+        lambda: _decoded_anchors(model, decoded(), totals),
         lambda: _anchor_examples(model, test, mean, assignment),
     ]
     for job in jobs:

@@ -224,7 +224,7 @@ def load(
             )
     config = overridden(config, overrides)
     text = str(checkpoint)
-    if text not in KINDS and not text.isdigit():
+    if text not in KINDS and not text.isdecimal():
         raise UserError(f"The checkpoint is {text!r}: use latest, best, or the step of one.")
     learned = workdir.read_learned(path)
     experiment = make_experiment(config, workdir.read_spec(path), parallel.AXIS, learned)
@@ -242,7 +242,7 @@ def _restore(path: Path, target: Any, text: str, config: ml_collections.ConfigDi
                 f"{config.eval.average_checkpoints}: averages are of the latest ones."
             )
         return average_checkpoints(checkpoints, target, config.eval.average_checkpoints)
-    step = int(text) if text.isdigit() else None
+    step = int(text) if text.isdecimal() else None
     found = checkpoints.restore(target, step=step, kind=KINDS.get(text, LATEST))
     if found is None:
         raise UserError(f"There is no {text} checkpoint in {path}: train first.")

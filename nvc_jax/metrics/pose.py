@@ -13,6 +13,7 @@ References:
   Between Two Point Patterns", PAMI 1991.
 """
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -30,6 +31,7 @@ AUC_THRESHOLDS: Mapping[str, NDArray[np.float64]] = {
 PCK_THRESHOLDS = (10, 20, 30, 40, 50)
 """In mm, of the shares that `pose_measures` gives."""
 
+_logger = logging.getLogger("nvc_jax")
 _FEWEST = 3  # visible joints; fewer can always be aligned without an error, and measure nothing
 
 
@@ -49,7 +51,10 @@ def joint_errors(predicted: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     a, b = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     if a.shape != b.shape or a.ndim != 3 or a.shape[-1] != 3:
         raise UserError(f"Joints are [N, J, 3], both of one shape, got {a.shape} and {b.shape}.")
-    return np.linalg.norm(a - b, axis=-1)
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # what is not finite is told by who counts it
+        return np.linalg.norm(a - b, axis=-1)
 
 
 def root_relative(joints: ArrayLike) -> NDArray[np.float64]:
@@ -73,12 +78,18 @@ def align(
       scale: whether s is free too, a similarity; otherwise s = 1.
 
     Returns:
-      The moved predictions, float64 `[N, J, 3]`; unmoved where nothing is visible.
+      The moved predictions, float64 `[N, J, 3]`; unmoved where nothing is visible, or a visible joint is
+      not finite. Joints that are not visible may be.
 
     Reference: Umeyama, 1991.
     """
     p, t = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
-    weight = np.asarray(visible, np.float64)[..., None]
+    visible = np.asarray(visible, bool)
+    # What does not count may be anything, NaN too; frames that cannot be aligned stay as they are.
+    scored = np.isfinite(joint_errors(p, t))
+    usable = (scored | ~visible).all(axis=1, keepdims=True)
+    weight = np.asarray(visible & usable, np.float64)[..., None]
+    p, t = (np.where((scored & usable)[..., None], x, 0.0) for x in (p, t))
     total = np.maximum(weight.sum(axis=1, keepdims=True), 1)
     middle_p, middle_t = ((weight * x).sum(axis=1, keepdims=True) / total for x in (p, t))
     centered_p, centered_t = p - middle_p, t - middle_t
@@ -91,7 +102,7 @@ def align(
         spread = (weight * np.square(centered_p)).sum(axis=(1, 2))
         factor = (sign * size).sum(axis=-1) / np.where(spread > 0, spread, 1.0)
     moved = factor[:, None, None] * np.einsum("nik,njk->nji", rotation, centered_p)
-    return np.where(weight.sum(axis=1, keepdims=True) > 0, moved + middle_t, p)
+    return np.where(weight.sum(axis=1, keepdims=True) > 0, moved + middle_t, np.asarray(predicted))
 
 
 def mean_over_joints(values: ArrayLike, visible: ArrayLike) -> float:
@@ -166,13 +177,17 @@ def pose_measures(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) ->
       `mpjpe_pa`, after `align` with a free scale, of frames with 3 visible joints or more. Of the errors
       about the wrist also `auc_20_50`, `auc_20_50_hand3d` and `pck/t`; of the absolute ones
       `frames_within/t`, with t in mm. The wrist itself counts among the joints everywhere, about which
-      its error is 0: so do published scores, which are 20/21 of those without it.
+      its error is 0: so do published scores, which are 20/21 of those without it. Joints that are not visible
+      may be NaN. Frames with a visible joint that is not finite, of the prediction or the truth, cannot be
+      scored: they count nowhere, a warning names them, and `frames_unscored` is their number, where it is not 0.
 
     Raises:
       UserError: for other or different shapes.
     """
     known = np.asarray(visible, bool)
     absolute = joint_errors(predicted, truth)
+    unscored: NDArray[np.bool_] = np.any(known & ~np.isfinite(absolute), axis=1)
+    known = known & ~unscored[:, None]
     relative = joint_errors(root_relative(predicted), root_relative(truth))
     aligned = joint_errors(align(predicted, truth, known), truth)
     about_root = known & known[:, WRIST : WRIST + 1]
@@ -189,4 +204,12 @@ def pose_measures(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) ->
     whole = frames_within(absolute, known, PCK_THRESHOLDS)
     for level, share, frames in zip(PCK_THRESHOLDS, correct, whole, strict=True):
         values |= {f"pck/{level}": float(share), f"frames_within/{level}": float(frames)}
+    if unscored.any():
+        values["frames_unscored"] = float(unscored.sum())
+        _logger.warning(
+            "Left out %d of %d frames that cannot be scored, as a visible joint is not finite: %s.",
+            unscored.sum(),
+            len(unscored),
+            ", ".join(map(str, np.flatnonzero(unscored)[:20])) + " …" * bool(unscored.sum() > 20),
+        )
     return values

@@ -14,7 +14,10 @@ _COORDINATES = 16
 """Coordinates added up in one pass: XLA turns this many into one vectorized loop on a CPU."""
 
 SMALL_PROBLEM = 2**16
-"""Largest N·K·D whose gradient is made of differences, exact however far apart vectors lie."""
+"""Largest N·K·D whose gradient is always made of differences, exact however far apart vectors lie."""
+
+FAR_APART = 30.0
+"""From this ratio of the extent of all vectors to the distance of near ones on, larger problems' are too."""
 
 BLOCK_VALUES = 2**20
 """Values of an array that work in blocks makes at once, 4 MiB: larger ones leave the cache."""
@@ -44,12 +47,28 @@ def _distances(x: jax.Array, anchors: jax.Array) -> jax.Array:
     return jax.lax.scan(add, zeros, (by_coordinate(x), by_coordinate(anchors)))[0]
 
 
+def _change_by_differences(
+    x: jax.Array, anchors: jax.Array, dx: jax.Array, danchors: jax.Array
+) -> jax.Array:
+    """`(x − a)·(dx − da)` without an array of size N·K·D, also where it is transposed."""
+
+    @jax.checkpoint  # differences are made again on the way back, those of one coordinate at a time
+    def add(total: jax.Array, coordinate: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        rows, columns, drows, dcolumns = coordinate
+        difference = rows[:, None] - columns[None, :]
+        return total + difference * (drows[:, None] - dcolumns[None, :]), None
+
+    zeros = jnp.zeros_like(x[:, :1]) + jnp.zeros_like(anchors[None, :, 0])
+    return jax.lax.scan(add, zeros, (x.T, anchors.T, dx.T, danchors.T))[0]
+
+
 @_distances.defjvp
 def _distances_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """`2·(x − a)·(dx − da)`, multiplied out so that the gradient is made of matrix products.
 
     Products of differences would bring the N·K·D array back, which only small inputs can afford.
-    For others vectors are centered first: a common offset cancels before it can cost digits.
+    For others vectors are centered first: a common offset cancels before it can cost digits. Where
+    groups lie so far apart that the products would, differences are added up one coordinate after another.
     """
     (x, anchors), (dx, danchors) = primals, tangents
     if x.size * anchors.shape[0] <= SMALL_PROBLEM:
@@ -58,9 +77,38 @@ def _distances_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     center = jax.lax.stop_gradient(jnp.mean(anchors, axis=0, keepdims=True))
     centered, centers = x - center, anchors - center
     product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    own = jnp.sum(centered * dx, axis=1)[:, None] + jnp.sum(centers * danchors, axis=1)[None, :]
-    crossed = product(dx, centers.T) + product(centered, danchors.T)
-    return _distances(x, anchors), 2.0 * (own - crossed)
+
+    def by_products(dx: jax.Array, danchors: jax.Array) -> jax.Array:
+        own = jnp.sum(centered * dx, axis=1)[:, None] + jnp.sum(centers * danchors, axis=1)[None, :]
+        return own - product(dx, centers.T) - product(centered, danchors.T)
+
+    squared = _distances(x, anchors)
+    by_differences = functools.partial(_change_by_differences, x, anchors)
+    is_far = far_apart(squared, jnp.maximum(extent(centered), extent(centers)))
+    return squared, 2.0 * jax.lax.cond(is_far, by_differences, by_products, dx, danchors)
+
+
+def extent(centered: jax.Array) -> jax.Array:
+    """Largest squared length of vectors about a center."""
+    return jnp.max(jnp.sum(jnp.square(centered), axis=1), initial=0.0)
+
+
+def far_apart(squared: jax.Array, largest: jax.Array) -> jax.Array:
+    """Whether vectors lie so far apart that products cost the digits of the near ones' differences.
+
+    Args:
+      squared: squared distances `[N, K]`.
+      largest: their `extent`.
+
+    Returns:
+      bool scalar.
+    """
+    others = jnp.where(squared > 0, squared, jnp.inf)
+    nearest = jnp.min(others, axis=1)
+    known = jnp.isfinite(nearest)
+    count = jnp.sum(known, dtype=jnp.float32)
+    mean = jnp.sum(jnp.where(known, nearest, 0.0)) / jnp.maximum(count, 1.0)
+    return jax.lax.stop_gradient(largest > FAR_APART**2 * mean)
 
 
 def vectors_and_anchors(x: ArrayLike, anchors: ArrayLike) -> tuple[jax.Array, jax.Array]:

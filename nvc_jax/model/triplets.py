@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.model.distances import SMALL_PROBLEM, map_rows, squared_distances, vectors_and_anchors
+from nvc_jax.model.distances import (
+    SMALL_PROBLEM,
+    extent,
+    far_apart,
+    map_rows,
+    squared_distances,
+    vectors_and_anchors,
+)
 
 _LARGEST_COUNT = 2**31 - 1
 
@@ -81,11 +88,13 @@ def _ratio_sum_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """The gradient by pairs: automatic differentiation would visit (x, y) and (y, x) apart.
 
     With `g` the derivative for d²(x, y), the gradient for x is `2·Σ_y (g_xy + g_yx)·(x − y)`, where
-    `g_xy` is `far_x` for the same label and `−near_x / (d² + α)²` for others.
+    `g_xy` is `far_x` for the same label and `−near_x / (d² + α)²` for others. The sum is made of matrix
+    products, but for few examples, and where groups lie far apart: of differences, which keep their digits.
     """
     x, labels, alpha = primals
     near, far = _near_and_far(x, labels, alpha)
     centered = x - jnp.mean(x, axis=0, keepdims=True)
+    largest = extent(centered)
     small = x.size * x.shape[0] <= SMALL_PROBLEM
 
     def gradient(
@@ -103,8 +112,20 @@ def _ratio_sum_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
         force = jnp.where(same, pull, -push)
         if small:
             return 2.0 * jnp.sum(force[:, :, None] * (rows[:, None] - x[None]), axis=1)
-        crossed = jnp.matmul(force, centered, precision=jax.lax.Precision.HIGHEST)
-        return 2.0 * (jnp.sum(force, axis=1, keepdims=True) * own - crossed)
+
+        def by_products() -> jax.Array:
+            crossed = jnp.matmul(force, centered, precision=jax.lax.Precision.HIGHEST)
+            return jnp.sum(force, axis=1, keepdims=True) * own - crossed
+
+        def by_differences() -> jax.Array:
+            def add(_: None, coordinate: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
+                difference = coordinate[0][:, None] - coordinate[1][None, :]
+                return None, jnp.sum(force * difference, axis=1)
+
+            return jax.lax.scan(add, None, (rows.T, x.T))[1].T
+
+        is_far = far_apart(squared, largest)
+        return 2.0 * jax.lax.cond(is_far, by_differences, by_products)
 
     slope = map_rows(gradient, x.shape[0], x, centered, labels, near, far)
     return jnp.sum(near * far), jnp.sum(slope * tangents[0])
@@ -150,8 +171,8 @@ def _root(squared: jax.Array, keep_squared: bool) -> jax.Array:
     """Distances from squared ones, with a zero gradient at 0; or the squared ones."""
     if keep_squared:
         return squared
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    zero = squared == 0  # not "not above 0": NaN stays NaN, so that the step's guard sees it
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squared)))
 
 
 def triplet_hinge(

@@ -283,11 +283,12 @@ def latent_covariance(mean: ArrayLike) -> Figure:
     return figure
 
 
-def anchor_usage(counts: ArrayLike) -> Figure:
+def anchor_usage(counts: ArrayLike, labels: Sequence[int] | None = None) -> Figure:
     """Draw how many examples each anchor has, stacked by label where the counts are.
 
     Args:
       counts: examples of each anchor [K], or of each anchor and label [K, L].
+      labels: the label of each column [L], any numbers; None: 0 to L - 1.
 
     Returns:
       A figure with one bar per anchor; a dashed line marks equal usage and a red cross an unused anchor.
@@ -305,7 +306,8 @@ def anchor_usage(counts: ArrayLike) -> Figure:
     axes = figure.add_subplot()
     ids, bottom = np.arange(len(totals)), np.zeros(len(totals))
     handles: list[Artist] = []
-    for index, column in enumerate(stacks.T):
+    numbers = range(stacks.shape[1]) if labels is None else labels
+    for index, column in zip(numbers, stacks.T, strict=True):
         style = draw.bar_style(index)
         axes.bar(ids, column, bottom=bottom, width=0.85, **style)
         handles.append(Patch(label=str(index), **style))

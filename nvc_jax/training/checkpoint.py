@@ -8,7 +8,6 @@ code found in a file.
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import re
@@ -24,6 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.json_files import read_json
 from nvc_jax.training import parallel
 
 LATEST, BEST, DISCARDED = "checkpoints", "best", "discarded"
@@ -68,10 +68,9 @@ class Checkpoints:
 
         def read(step: int) -> dict[str, Any]:
             try:
-                record = json.loads(self._record_file(kind, step).read_text())
-            except (OSError, ValueError):
+                return read_json(self._record_file(kind, step), dict, "a record", "")
+            except UserError:
                 return {}
-            return record if isinstance(record, dict) else {}
 
         found = parallel.gather_json([[step, read(step)] for step in self.steps(kind)])[0]
         return {int(step): record for step, record in found}
@@ -297,7 +296,15 @@ class Checkpoints:
             _compare_shapes(_named(stored), _named(wanted), folder)
             with _reader() as reader:
                 tree = {**reader.restore(folder / "state", wanted), **missing}
-            record = json.loads(self._record_file(kind, step).read_text())
+            try:
+                remedy = "use another checkpoint"
+                record: dict[str, Any] = read_json(
+                    self._record_file(kind, step), dict, "a record", remedy
+                )
+            except UserError as error:
+                raise _UnreadableError(
+                    f"The checkpoint {folder} cannot be read ({error})"
+                ) from None
         return flax.serialization.from_state_dict(target, tree), record
 
     def _explain(self, action: Callable[[], None]) -> None:

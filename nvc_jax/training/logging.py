@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nvc_jax.core.files import explained, replace_file
+from nvc_jax.core.errors import UserError
+from nvc_jax.core.files import explained, open_new, open_to_append, replace_file
+from nvc_jax.core.json_files import parse_json
 from nvc_jax.core.logs import logger
 
 try:
@@ -34,15 +36,20 @@ EVENTS_FOLDER = "tensorboard"
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Reads `metrics.jsonl`; damaged lines, such as a last one that was cut off, are left out."""
-    records = []
+    records: list[dict[str, Any]] = []
     for line in path.read_bytes().splitlines() if path.is_file() else []:
-        with contextlib.suppress(ValueError):
-            records.append(json.loads(line))
+        with contextlib.suppress(UserError):
+            records.append(parse_json(line, path, dict, "numbers", ""))
     return [
-        record
+        {name: value for name, value in record.items() if _is_number(value)}
         for record in records
-        if isinstance(record, dict) and isinstance(record.get("step"), int)
+        if type(record.get("step")) is int
     ]
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is what `MetricWriter.scalars` writes: a number, or None for one that is not finite."""
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def purge_after(workdir: Path, step: int) -> None:
@@ -91,10 +98,10 @@ class MetricWriter:
         name = f"events.out.tfevents.{nanoseconds // 10**9}.{socket.gethostname()}.{nanoseconds}"
         self._workdir = workdir
         with explained(workdir):
-            self._lines = open(workdir / METRICS_FILE, "a")  # noqa: SIM115 - closed by close()
+            self._lines = open_to_append(workdir / METRICS_FILE)
             if HAS_TENSORBOARD:
                 folder.mkdir(exist_ok=True)
-                self._events = open(folder / name, "wb")  # noqa: SIM115 - closed by close()
+                self._events = open_new(folder / name)
         if HAS_TENSORBOARD:
             self._write(Event(file_version="brain.Event:2"))
         else:

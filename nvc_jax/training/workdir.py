@@ -10,16 +10,18 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
 
 from nvc_jax import config as config_lib
 from nvc_jax.core.errors import UserError
-from nvc_jax.core.files import replace_file
+from nvc_jax.core.files import refuse_links, replace_file
+from nvc_jax.core.json_files import read_json
 from nvc_jax.core.options import leaves
 from nvc_jax.data.base.source import FieldSpec
+from nvc_jax.data.base.tree import files_matching
 from nvc_jax.training import parallel
 from nvc_jax.training.checkpoint import BEST, DISCARDED, LATEST, Checkpoints
 from nvc_jax.training.logging import EVENTS_FOLDER, METRICS_FILE
@@ -52,6 +54,8 @@ OWN_NAMES = (
     REPORT_FILE,
     LEARNED_FOLDER,
 )
+_DTYPES = {np.dtype(code).name for code in "?bBhHiIlLefdO"}
+"""Names of the types of fields; others are not asked of NumPy, which reads a language of its own there."""
 _SHARED_SECONDS = 30
 """A network file system shows what another machine wrote with a delay."""
 _logger = logging.getLogger("nvc_jax")
@@ -114,6 +118,7 @@ def prepare(
             f"--resume_step={resume_step} contradicts {'--overwrite' if overwrite else '--resume=never'}"
             ": give one of them."
         )
+    refuse_links(workdir, OWN_NAMES)
     present = [name for name in OWN_NAMES if (workdir / name).exists()]
     if present and resume == "never" and not overwrite:
         raise UserError(
@@ -225,7 +230,11 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     path = workdir / CONFIG_FILE
     if not path.is_file():
         raise UserError(f"{workdir} holds no run: there is no {CONFIG_FILE} in it.")
-    return config_lib.from_json(path.read_text(), str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): make it readable.") from None
+    return config_lib.from_json(content, str(path))
 
 
 def write_spec(workdir: Path, spec: Mapping[str, FieldSpec]) -> None:
@@ -241,13 +250,19 @@ def read_spec(workdir: Path) -> dict[str, FieldSpec]:
       UserError: if it is missing or damaged.
     """
     path = workdir / SPEC_FILE
+    remedy = "it is written when a run starts, restore it"
+    fields: dict[str, Any] = read_json(path, dict, "the fields of a run", remedy)
     try:
-        fields = json.loads(path.read_text())
-        return {name: FieldSpec(tuple(shape), np.dtype(d)) for name, (shape, d) in fields.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is missing or damaged ({error}): it is written when a run starts."
-        ) from None
+        return {name: _field(*stored) for name, stored in fields.items()}
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is damaged: {remedy}.") from None
+
+
+def _field(shape: list[int], dtype: str) -> FieldSpec:
+    """A field of the spec; ValueError or TypeError where it is none."""
+    if not all(type(size) is int and 0 <= size < 2**31 for size in shape) or dtype not in _DTYPES:
+        raise ValueError
+    return FieldSpec(tuple(shape), np.dtype(dtype))
 
 
 def write_learned(workdir: Path, learned: Mapping[str, bytes]) -> None:
@@ -264,6 +279,8 @@ def read_learned(workdir: Path) -> dict[str, bytes]:
       UserError: for a file that cannot be read.
     """
     try:
-        return {path.name: path.read_bytes() for path in (workdir / LEARNED_FOLDER).glob("*")}
+        return {
+            path.name: path.read_bytes() for path in files_matching(workdir / LEARNED_FOLDER, "*")
+        }
     except OSError as error:
         raise UserError(f"{workdir / LEARNED_FOLDER} cannot be read ({error}).") from None

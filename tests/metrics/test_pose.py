@@ -123,3 +123,30 @@ def test_what_is_not_visible_counts_nowhere():
 def test_nothing_visible_is_nan():
     values = pose.pose_measures(hands(2), hands(2), np.zeros((2, 21), bool))
     assert all(math.isnan(value) for value in values.values())
+
+
+def test_what_is_not_visible_may_be_anything(caplog, monkeypatch):
+    monkeypatch.setattr("nvc_jax.metrics.pose._logger.propagate", True)
+    truth, predicted = hands(4), hands(4, seed=1)
+    visible = np.ones((4, 21), bool)
+    visible[0, 3] = visible[1, 0] = visible[2, 5:] = False  # 1: the wrist
+    expected = pose.pose_measures(predicted, truth, visible)
+    for values in (truth, predicted):
+        values[~visible] = np.nan
+        found = pose.pose_measures(predicted, truth, visible)
+        assert found == pytest.approx(expected, nan_ok=True)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_frames_that_cannot_be_scored_are_counted_and_named(value, caplog, monkeypatch):
+    monkeypatch.setattr("nvc_jax.metrics.pose._logger.propagate", True)
+    truth, predicted, visible = hands(5), hands(5, seed=1), np.ones((5, 21), bool)
+    scored = np.array([0, 2, 4])
+    expected = pose.pose_measures(predicted[scored], truth[scored], visible[scored])
+    predicted[1], truth[3, 7, 0] = value, value
+    found = pose.pose_measures(predicted, truth, visible)
+    assert found == pytest.approx({**expected, "frames_unscored": 2})
+    assert "Left out 2 of 5 frames" in caplog.text and "not finite: 1, 3." in caplog.text
+    none = pose.pose_measures(predicted[1:2], truth[1:2], visible[1:2])
+    assert none["frames_unscored"] == 1 and np.isnan(none["mpjpe_pa"])

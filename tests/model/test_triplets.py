@@ -278,3 +278,60 @@ def test_mistakes_are_named():
 def test_anchor_form_of_an_empty_batch_is_zero():
     value, count = losses.triplet_anchor(np.zeros((0, 2)), ANCHORS, np.zeros(0, np.int32), 1.0)
     assert float(value) == 0 and int(count) == 0
+
+
+def ratio_gradient(x, labels, alpha=1.0):
+    """In float64, by the formula of `_ratio_sum_jvp` and differences."""
+    x, same = x.astype(np.float64), labels[:, None] == labels[None]
+    squared = sum((c[:, None] - c[None]) ** 2 for c in x.T)
+    near, inverse = (squared * same).sum(1), np.where(same, 0, 1 / (squared + alpha))
+    far, size = inverse.sum(1), same.sum(1)
+    force = np.where(same, far[:, None] + far, -(near[:, None] + near) * inverse**2)
+    total = ((size - 1) * (len(x) - size)).sum()
+    return 2 * np.stack([(force * (c[:, None] - c[None])).sum(1) for c in x.T], 1) / total
+
+
+@pytest.mark.parametrize("gap", [1.0, 1e3, 1e6])
+def test_gradients_keep_their_digits_where_clusters_lie_far_apart(gap):
+    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    x = rng.normal(size=(300, 2)).astype(np.float32)
+    x[labels == 1] += np.float32(gap)
+    x[labels == 2] -= np.float32(gap)
+    anchors = np.stack([x[labels == k].mean(0) + d for k in range(3) for d in [0.3] * 40])
+    anchors += rng.normal(size=anchors.shape) * 3
+    anchors = anchors.astype(np.float32)
+    assert x.size * len(anchors) > 2**16
+    difference = x.astype(np.float64)[:, None] - anchors
+    squared = np.square(difference).sum(-1)
+    nearest = squared.argmin(1)
+
+    def pull(x):
+        return jnp.sum(losses.pull(x, anchors))
+
+    found = jax.jit(
+        lambda x: [jax.grad(f)(x) for f in (lambda x: losses.triplet_ratio(x, labels)[0], pull)]
+    )(x)
+    ids = np.arange(300)
+    first, second = np.sort(squared, axis=1)[:, :2].T
+    alone = (first < second)[:, None]  # of two anchors as near as each other it may be either
+    rights = ratio_gradient(x, labels), 2 * difference[ids, nearest] * alone
+    for got, right in zip((found[0], np.where(alone, found[1], 0)), rights, strict=True):
+        np.testing.assert_allclose(got, right, rtol=0, atol=1e-4 * np.abs(right).max())
+    own = difference[ids, nearest]
+    squared[ids, nearest] = np.inf
+    other = difference[ids, squared.argmin(1)]
+    first, second = np.sort(squared, axis=1)[:, :2].T
+    alone &= (first < second)[:, None]
+    found = jax.grad(lambda x: losses.triplet_anchor(x, anchors, nearest, 1e12)[0])(x)
+    right, got = (np.where(alone, g, 0) for g in (2 * (own - other) / 300, found))
+    np.testing.assert_allclose(got, right, rtol=0, atol=1e-4 * np.abs(right).max())
+
+
+@pytest.mark.parametrize("mining", ["hard", "all"])
+@pytest.mark.parametrize("squared", [False, True])
+def test_codes_that_are_not_finite_are_not_hidden(mining, squared):
+    x, labels = np.zeros((6, 2), np.float32), np.array([0, 0, 1, 1, 2, 2])
+    for rows in (slice(None), slice(1)):
+        x[rows] = np.nan
+        assert np.isnan(losses.triplet_hinge(x, labels, 0.2, mining, squared)[0])
+        x[:] = 0

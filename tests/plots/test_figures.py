@@ -1,8 +1,8 @@
 """Figures: what they show, that they can be read, and that none is left behind."""
 
 import gc
+import io
 import weakref
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -275,6 +275,17 @@ def test_no_records_give_a_figure_that_says_so():
 # --- Files ----------------------------------------------------------------------------------------
 
 
+class FullDisk(io.FileIO):
+    """A new file that takes half of what is written."""
+
+    def __init__(self, path):
+        super().__init__(path, "xb")
+
+    def write(self, content):
+        super().write(content[: len(content) // 2])
+        raise OSError(28, "disk full")
+
+
 def test_save_makes_folders_and_replaces_in_one_piece(tmp_path, monkeypatch):
     path = tmp_path / "new" / "folder" / "usage.png"
     assert plots.save(plots.anchor_usage([1, 2]), path, dpi=20) == path
@@ -282,11 +293,7 @@ def test_save_makes_folders_and_replaces_in_one_piece(tmp_path, monkeypatch):
     assert before.startswith(b"\x89PNG")
     figure = plots.anchor_usage([2, 1])
 
-    def fail(file, content):
-        file.open("wb").write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr("nvc_jax.core.files.open_new", FullDisk)
     refused("disk full", plots.save, figure, path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == ["usage.png"]

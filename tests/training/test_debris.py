@@ -155,10 +155,10 @@ def test_a_write_that_fails_is_told_and_leaves_the_file(tmp_path, monkeypatch):
     workdir.write_config(tmp_path, make_config())
     before = (tmp_path / "config.json").read_bytes()
 
-    def fail(self, content):
+    def fail(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr("nvc_jax.core.files.open_new", fail)
     with pytest.raises(UserError, match=r"config.json could not be written \(No space left"):
         workdir.write_config(tmp_path, make_config())
     assert (tmp_path / "config.json").read_bytes() == before

@@ -3,7 +3,7 @@
 import io
 import pickle
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -58,13 +58,6 @@ def _from_buffer(content: Any, dtype: _Dtype, shape: Any, order: str) -> _Array:
     return array
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """Bytes, which protocols before 3 spell as text."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError("text in another encoding")
-    return text.encode("latin1")
-
-
 def _no_bytes() -> bytes:
     """What protocols before 3 call for an array without elements."""
     return b""
@@ -78,10 +71,9 @@ _ADMITTED = {
     },
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
     ("__builtin__", "bytes"): _no_bytes,
 }
-"""All names that a file may ask for, with what stands in for them."""
+"""Names that a file may ask for, with what stands in for them; `_codecs.encode` is the reader's own."""
 
 
 class _Unpickler(pickle._Unpickler):
@@ -90,18 +82,52 @@ class _Unpickler(pickle._Unpickler):
     The implementation in Python is used, since damaged bytes can make that in C fill all memory.
     """
 
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
+
     def __init__(self, path: Path):
-        self._path = path
-        super().__init__(io.BytesIO(read_content(path)), encoding="latin1")
+        self._path, content = path, read_content(path)
+        self._room = len(content)
+        super().__init__(io.BytesIO(content), encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for an admitted name."""
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
         if (module, name) not in _ADMITTED:
             raise UserError(
                 f"{self._path} asks for {module}.{name}: only arrays of numbers are read from pickles; "
                 "fetch the file from its publisher."
             )
         return _ADMITTED[module, name]
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        """Bytes, which protocols before 3 spell as text."""
+        self._room -= len(text)
+        if encoding != "latin1" or self._room < 0:
+            raise pickle.UnpicklingError("text in another encoding, or the same one over and over")
+        return text.encode("latin1")
+
+    def load_setitem(self) -> None:
+        """One entry of a dict."""
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()  # type: ignore[misc]
+
+    def load_setitems(self) -> None:
+        """Many entries of a dict."""
+        _check_keys(self.stack[::2])
+        super().load_setitems()  # type: ignore[misc]
+
+    def load_dict(self) -> None:
+        """A dict with its entries."""
+        _check_keys(self.stack[::2])
+        super().load_dict()  # type: ignore[misc]
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
+    for _code in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
+        del dispatch[_code[0]]
 
     def persistent_load(self, _: Any) -> NoReturn:
         """Nothing outside of the file is asked for."""
@@ -129,17 +155,30 @@ def read_pickled_arrays(path: Path) -> Any:
         f"{path} cannot be read as a pickle of arrays: it is cut short, damaged or of another kind; "
         "fetch it again."
     ):
-        return _unwrapped(_Unpickler(path).load())
+        return _unwrapped(_Unpickler(path).load(), {})
 
 
-def _unwrapped(value: Any) -> Any:
-    """The same with arrays in place of what was read of them."""
+def _check_keys(keys: list[Any]) -> None:
+    """Keys are numbers and text: the hash of tuples in tuples can take forever."""
+    if not all(isinstance(key, int | str | bytes) for key in keys):
+        raise pickle.UnpicklingError("a key that is neither a number nor text")
+
+
+def _unwrapped(value: Any, known: dict[int, Any]) -> Any:
+    """The same with arrays in place of what was read of them; `known` has by id what was met before."""
+    if id(value) not in known:
+        known[id(value)] = _with_arrays(value, known)
+    return known[id(value)]
+
+
+def _with_arrays(value: Any, known: dict[int, Any]) -> Any:
+    """See `_unwrapped`."""
     if isinstance(value, _Array):
         if value.values is None:
             raise pickle.UnpicklingError("an array without content")
         return value.values
     if isinstance(value, dict):
-        return {key: _unwrapped(item) for key, item in value.items()}
+        return {key: _unwrapped(item, known) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_unwrapped(item) for item in value)
+        return type(value)(_unwrapped(item, known) for item in value)
     return value

@@ -31,6 +31,9 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 
+MOST_LABEL = 2**20
+"""Integers up to it are numbers of classes, and may be missing among the labels; larger ones are values."""
+
 Batches = Generator[dict[str, np.ndarray], None, None]
 """What is iterated in training, and closed at its end."""
 
@@ -67,11 +70,75 @@ class BatchSource(Protocol):
         """Endless batches of one of the processes, from a step of the run on."""
 
 
+def number_labels(
+    label: np.ndarray, class_names: Sequence[str] = (), where: str = "the data"
+) -> tuple[np.ndarray, Sequence[str]]:
+    """Labels as numbers of classes.
+
+    Integers from −1 (none) to `MOST_LABEL` are such numbers already. Other integers, and text, are
+    values: each stands for a class, which has it for a name.
+
+    Args:
+      label: integers, booleans or text `[N]`.
+      class_names: the name of every class, where they are known: of text all, and in any order; (): the
+        values that there are, sorted.
+      where: what they are called in messages.
+
+    Returns:
+      (int32 `[N]`, the names of the classes).
+
+    Raises:
+      UserError: for labels of another type, or text that names no class.
+    """
+    if label.dtype.kind == "O" and all(isinstance(value, str | bytes) for value in label):
+        label = np.array(
+            [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in label], str
+        )
+    if label.dtype.kind == "S":
+        label = np.char.decode(label, "utf-8", "replace")
+    if label.dtype.kind not in "uibU":
+        raise UserError(f"{where}: labels are integers or text, got an array of {label.dtype}.")
+    if label.dtype.kind != "U" and (
+        not label.size or -1 <= label.min() <= label.max() <= MOST_LABEL
+    ):
+        return label.astype(np.int32), class_names
+    values = np.unique(label if label.dtype.kind == "U" else label[label != -1])
+    names = tuple(class_names) or tuple(map(str, values.tolist()))
+    numbers = {name: number for number, name in enumerate(names)}
+    known = [numbers.get(str(value), -2) for value in values.tolist()]
+    if -2 in known:
+        wrong = values.tolist()[known.index(-2)]
+        raise UserError(f"{where}: the label {wrong!r} is none of the {len(names)} classes.")
+    places = np.minimum(np.searchsorted(values, label), len(values) - 1)
+    found = np.where(values[places] == label, np.array(known, np.int32)[places], -1)
+    return found.astype(np.int32), names
+
+
+def number_alike(
+    label: np.ndarray, others: Sequence[np.ndarray | None], where: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels of one split as numbers of classes that are the same in the others; see `number_labels`.
+
+    Args:
+      label: those of the split `[N]`.
+      others: those of other splits.
+      where: what the labels are called in messages.
+
+    Returns:
+      (`label` as it is, or numbered; names of classes where they had to be numbered).
+    """
+    every = [label, *(other for other in others if other is not None)]
+    if any(values.ndim != 1 for values in every):
+        return label, ()  # what is wrong is told with the other fields
+    numbers, names = number_labels(np.concatenate(every), (), where)
+    return (numbers[: len(label)], tuple(names)) if names else (label, ())
+
+
 class FieldSource:
     """Examples in arrays of any fields.
 
     Args:
-      fields: arrays `[N, ...]` by name. `label`, integers `[N]`, may be missing: then there is none.
+      fields: arrays `[N, ...]` by name. `label`, integers `[N]`, see `number_labels`, may be missing: then there is none.
       where: what the arrays are called in messages.
       class_names: name of every label, where there are names.
       point_class_names: name of every class of points or voxels.
@@ -98,10 +165,10 @@ class FieldSource:
         label = fields.get("label", np.full(size, -1, np.int32))
         if label.shape != (size,) or label.dtype.kind not in "uib":
             raise UserError(
-                f"{where}: labels are integers [{size}], one an example, got shape {label.shape} of "
-                f"{label.dtype}."
+                f"{where}: labels are integers [{size}], one an example, got shape {label.shape} of {label.dtype}."
             )
-        self._fields = {**fields, "label": label.astype(np.int32)}
+        label, class_names = number_labels(label, class_names, where)
+        self._fields = {**fields, "label": label}
         self.class_names, self.point_class_names = tuple(class_names), tuple(point_class_names)
         self.spec = {k: FieldSpec(tuple(v.shape[1:]), v.dtype) for k, v in self._fields.items()}
 
@@ -150,8 +217,9 @@ class ArraySource(FieldSource):
 
     Args:
       image: `[N, H, W, C]`, or `[N, H, W]` for one channel; uint8, uint16 or floats.
-      label: int `[N]`, or None.
+      label: `[N]`, see `number_labels`, or None.
       where: what the arrays are called in messages.
+      class_names: name of every label, where there are names.
 
     Raises:
       UserError: for a wrong rank, dtype or number of labels, or no example.
@@ -162,7 +230,13 @@ class ArraySource(FieldSource):
       (3, (28, 28, 1), [-1, -1])
     """
 
-    def __init__(self, image: np.ndarray, label: np.ndarray | None = None, where: str = "the data"):
+    def __init__(
+        self,
+        image: np.ndarray,
+        label: np.ndarray | None = None,
+        where: str = "the data",
+        class_names: Sequence[str] = (),
+    ):
         # Other integers would be scaled by a maximum that their values never come near.
         if image.dtype.kind != "f" and image.dtype not in (np.uint8, np.uint16):
             raise UserError(
@@ -175,7 +249,10 @@ class ArraySource(FieldSource):
                 "reshape flat vectors to images first."
             )
         image = image[..., None] if image.ndim == 3 else image
-        super().__init__({"image": image, **({} if label is None else {"label": label})}, where)
+        if label is not None and label.shape == image.shape[:1]:
+            label, class_names = number_labels(label, class_names, where)
+        fields = {"image": image, **({} if label is None else {"label": label})}
+        super().__init__(fields, where, class_names)
 
 
 class DrawnSource(abc.ABC):
@@ -205,6 +282,28 @@ class DrawnSource(abc.ABC):
     @abc.abstractmethod
     def _draw(self, number: int) -> Mapping[str, Any]:
         """The fields of one example."""
+
+
+def check_numbers(values: np.ndarray, what: str) -> None:
+    """Refuses floats that are not finite, or that float32 cannot hold.
+
+    Args:
+      values: any array; integers are passed.
+      what: what they are called, as the begin of the message.
+
+    Raises:
+      UserError: telling the first one and its place.
+    """
+    if values.dtype.kind != "f" or not values.size:
+        return
+    most = np.finfo(np.float32).max
+    if -most <= values.min() <= values.max() <= most:  # False for NaN
+        return
+    place = np.unravel_index(int(np.argmin(np.abs(values) <= most)), values.shape)
+    raise UserError(
+        f"{what} hold {values[place]:.3g} at {[int(i) for i in place]}, which is not finite or more than "
+        "float32 can hold: correct or remove it."
+    )
 
 
 def stack_examples(
@@ -452,4 +551,11 @@ def _arrays(batch: dict[str, Any]) -> dict[str, np.ndarray]:
         shapes = {name: value.shape for name, value in arrays.items()}
         raise UserError(f"The arrays of a batch have one length, their first axis; got {shapes}.")
     label = arrays.get("label", np.full(lengths.pop(), -1))
+    if label.dtype.kind not in "uib" or (
+        label.size and not -1 <= label.min() <= label.max() < 2**31
+    ):
+        raise UserError(
+            f"The labels of a batch are integers from -1 (none) to 2147483647, got {label.dtype}: number the "
+            "classes first."
+        )
     return {**arrays, "label": label.astype(np.int32)}

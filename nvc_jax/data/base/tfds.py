@@ -11,7 +11,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.source import FieldSpec, Source, stack_examples
+from nvc_jax.data.base.source import MOST_LABEL, FieldSpec, Source, stack_examples
 
 OPTIONS = (
     shared.DIR,
@@ -64,6 +64,13 @@ class RecordSource:
         """See `Source`."""
         rows = self._records.__getitems__([int(i) for i in ids])
         examples = [{"label": -1, **self._make(row)} for row in rows]
+        for example in examples:
+            label = np.asarray(example["label"])
+            if label.dtype.kind not in "uib" or label.shape or not -1 <= label <= MOST_LABEL:
+                raise UserError(
+                    f"{self._where}: a label is {label.tolist()!r}, expected an integer from -1 (none) to "
+                    f"{MOST_LABEL}; set data.label_key."
+                )
         for name, (shape, _) in self.spec.items():
             for other in (np.shape(example[name]) for example in examples):
                 if other != shape:

@@ -35,7 +35,8 @@ def record_offsets(path: Path) -> list[int]:
     Reference: TensorFlow's documentation, "TFRecord and tf.train.Example".
     """
     offsets: list[int] = []
-    size, place = existing(path).stat().st_size, 0
+    path = existing(path)
+    size, place = path.stat().st_size, 0
     with path.open("rb", buffering=0) as file:
         while place < size:
             offsets.append(place)

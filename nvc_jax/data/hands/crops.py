@@ -15,7 +15,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base.examples import NOTHING, Examples, Learned, Spec, check_images
-from nvc_jax.data.base.files import FileSource, existing, told
+from nvc_jax.data.base.files import FileSource, check_frames, existing, told
 from nvc_jax.data.base.source import FieldSource, Source
 from nvc_jax.geometry.joints import NUM_JOINTS
 
@@ -199,6 +199,7 @@ def depth_source(
     *,
     label: Sequence[int] = (),
     class_names: Sequence[str] = (),
+    wrong: str = "cannot be read as an image",
 ) -> FileSource:
     """Depth images of right hands, all joints of which count that are annotated.
 
@@ -209,15 +210,16 @@ def depth_source(
       camera: fx, fy, cx, cy of the whole image.
       label: of every frame; (): there is none.
       class_names: name of every label.
+      wrong: see `check_frames`.
 
     Returns:
       The fields of `depth_crop`, read as they are asked for.
     """
+    frames = list(frames)
+    check_frames((path for path, _ in frames), wrong)
     frame = partial(_read_depth, read=read, camera=camera, side=crop_side(options))
     threads = options.num_threads
-    return FileSource(
-        list(frames), frame, label=label, class_names=class_names, num_threads=threads
-    )
+    return FileSource(frames, frame, label=label, class_names=class_names, num_threads=threads)
 
 
 def _read_depth(

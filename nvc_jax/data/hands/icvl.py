@@ -8,6 +8,7 @@ import numpy as np
 
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import FileSource, read_lines, read_pixels, told
+from nvc_jax.data.base.tree import inside
 from nvc_jax.data.hands.crops import depth_source
 
 OPTIONS = (shared.DIR, shared.IMAGE_SIZE)
@@ -53,11 +54,11 @@ def read_icvl(options: Any, split: str) -> FileSource:
     """
     name, lists = _FILES[split]
     folder = Path(options.dir) / name
-    frames = (
-        (folder / "Depth" / path, joints)
+    frames = [
+        (inside(folder / "Depth", name, folder / listing), joints)
         for listing in lists
-        for path, joints in _annotations(folder / listing)
-    )
+        for name, joints in _annotations(folder / listing)
+    ]
     return depth_source(options, frames, partial(read_pixels, mode="I", size=_SIZE), _CAMERA)
 
 
@@ -68,7 +69,7 @@ def _annotations(path: Path) -> list[tuple[str, np.ndarray]]:
         f"{path} is no list of joints: expected lines of a file's name and 48 numbers; fetch it again."
     ):
         uvd = np.array([line[1:] for line in lines], np.float64).reshape(len(lines), 16, 3)
-        if not lines or any(".." in Path(line[0]).parts for line in lines):
+        if not lines:
             raise ValueError
     fx, fy, cx, cy = _CAMERA
     u, v, d = np.moveaxis(uvd, -1, 0)

@@ -24,6 +24,7 @@ _GESTURES = (
 _CAMERA = (241.42, 241.42, 160.0, 120.0)
 _HEIGHT, _WIDTH = 240, 320
 _HEADER = 6
+_NO_IMAGE = f"is no depth image of {_WIDTH} x {_HEIGHT} pixels"
 
 _ORDER = np.array([0, *range(17, 21), *range(1, 17)])
 """Their joint for each of ours: their thumb comes last."""
@@ -77,7 +78,9 @@ def read_msra15(options: Any, split: str) -> FileSource:
                 if frame not in faulty
             ]
             label += [number] * (len(frames) - len(label))
-    return depth_source(options, frames, _read_depth, _CAMERA, label=label, class_names=_GESTURES)
+    return depth_source(
+        options, frames, _read_depth, _CAMERA, label=label, class_names=_GESTURES, wrong=_NO_IMAGE
+    )
 
 
 def _joints(path: Path) -> np.ndarray:
@@ -106,7 +109,7 @@ def _read_depth(path: Path) -> np.ndarray:
         or len(content) != start + 4 * (right - left) * (bottom - top)
     ):
         raise UserError(
-            f"{path} is no depth image of {_WIDTH} x {_HEIGHT} pixels: {len(content)} bytes with the "
+            f"{path} {_NO_IMAGE}: {len(content)} bytes with the "
             f"header {header}, expected a part of it and all its pixels; fetch it again."
         )
     depth = np.zeros((height, width), np.float32)

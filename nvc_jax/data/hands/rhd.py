@@ -7,7 +7,7 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, read_pixels
+from nvc_jax.data.base.files import FileSource, check_frames, read_pixels
 from nvc_jax.data.base.pickled_arrays import read_pickled_arrays
 from nvc_jax.data.hands.crops import Hand, color_crop, crop_side
 
@@ -57,6 +57,8 @@ def read_rhd(options: Any, split: str) -> FileSource:
         (folder / "color" / f"{number:05d}.png", *(row[field] for field in _FIELDS), side)
         for number, row in sorted(annotations.items())
     ]
+    check_frames(item[0] for item in items)
+    check_frames(folder / "mask" / item[0].name for item in items)
     return FileSource(items, _read_hand, num_threads=options.num_threads)
 
 
@@ -64,6 +66,7 @@ def _is_annotation(number: Any, row: Any) -> bool:
     """Whether an entry of the pickle is that of an image."""
     return (
         isinstance(number, int)
+        and 0 <= number < 10**9
         and isinstance(row, dict)
         and all(
             isinstance(row.get(name), np.ndarray) and row[name].shape == shape

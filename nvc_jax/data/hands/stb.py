@@ -7,7 +7,7 @@ import numpy as np
 
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, read_pixels
+from nvc_jax.data.base.files import FileSource, check_frames, read_pixels
 from nvc_jax.data.hands.crops import Hand, color_crop, crop_side, read_mat
 from nvc_jax.geometry.joints import CHAINS, WRIST
 
@@ -74,6 +74,7 @@ def read_stb(options: Any, split: str) -> FileSource:
                 for eye, offset in _BASELINE.items()
             ]
             label += [motion] * (len(items) - len(label))
+    check_frames(item[0] for item in items)
     return FileSource(
         items, _read_hand, label=label, class_names=_MOTIONS, num_threads=options.num_threads
     )

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.examples import NOTHING, Examples, Learned, Spec
 from nvc_jax.data.base.files import (
     existing,
+    labels_of_splits,
     no_arrays,
     plain_or_packed,
     read_fields,
     read_unpacked,
     told,
 )
-from nvc_jax.data.base.source import ArraySource, Source, split_off
+from nvc_jax.data.base.source import ArraySource, Source, check_numbers, number_alike, split_off
 
 OPTIONS = (shared.DIR, shared.IMAGE_KEY, shared.LABEL_KEY)
 
@@ -55,7 +57,9 @@ def read_npz(options: Any, split: str) -> Source:
         remedy="set data.image_key",
         expected="train.npz and test.npz",
     )
-    return ArraySource(fields[image], fields.get(label), str(path))
+    check_numbers(fields[image], f"{path}: the images")
+    labels, names = labels_of_splits(Path(options.dir), split, label, fields.get(label))
+    return ArraySource(fields[image], labels, str(path), names)
 
 
 def read_npy(options: Any, split: str) -> Source:
@@ -73,21 +77,41 @@ def read_npy(options: Any, split: str) -> Source:
     """
     folder, names = Path(options.dir), [f"{s}_{options.image_key}.npy" for s in ("train", "test")]
     image = existing(folder / f"{split}_{options.image_key}.npy", " and ".join(names))
-    label = folder / f"{split}_{options.label_key}.npy"
-    return _MappedSource(image, label if label.is_file() else None)
+    label, *others = (
+        folder / f"{name}_{options.label_key}.npy"
+        for name in sorted(("train", "test"), key=lambda name: name != split)
+    )
+    if not label.is_file():
+        return _MappedSource(image)
+    return _MappedSource(image, label, [path for path in others if path.is_file()])
 
 
 class _MappedSource(ArraySource):
-    """Memory-mapped files; a reader process gets their paths and not their content."""
+    """Memory-mapped files; a reader process gets their paths and not their content.
+
+    Args:
+      image: file of the images.
+      label: file of their labels, if there is one.
+      others: files of the labels of other splits.
+    """
 
     in_memory = False
 
-    def __init__(self, image: Path, label: Path | None):
-        self._paths = image, label
-        super().__init__(_map(image), None if label is None else _map(label), str(image))
+    def __init__(self, image: Path, label: Path | None = None, others: Sequence[Path] = ()):
+        self._paths = image, label, others
+        numbered: tuple[np.ndarray | None, tuple[str, ...]] = None, ()
+        if label is not None:
+            numbered = number_alike(_map(label), [_map(path) for path in others], str(label))
+        super().__init__(_map(image), numbered[0], str(image), numbered[1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _MappedSource, self._paths
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        batch = super().gather(ids)
+        check_numbers(batch["image"], f"{self._paths[0]}: the images of a batch")
+        return batch
 
 
 def _map(path: Path) -> np.ndarray:

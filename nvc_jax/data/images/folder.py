@@ -1,20 +1,29 @@
-"""Folders of PNG and JPEG files; the class is the name of the sub-folder."""
+"""Folders of image files; the class is the name of the sub-folder."""
 
 import logging
+import struct
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, check_image_size, existing_folder
+from nvc_jax.data.base.files import (
+    IMAGE_FORMATS,
+    FileSource,
+    check_image_size,
+    existing_folder,
+    orientation_of,
+)
 from nvc_jax.data.base.source import Source, split_off
+from nvc_jax.data.base.tree import files_below, folders_in
 
 OPTIONS = (
     shared.DIR,
@@ -23,14 +32,33 @@ OPTIONS = (
     Option("data.strict", False, "stop at the first unreadable file"),
 )
 
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".gif",
+)
+"""Of files that are decoded; others in the folder are counted in a warning, but for those of `_BESIDE`."""
+_BESIDE = (
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".md", ".rst", ".html",
+    ".pdf", ".db", ".log", ".py", ".ipynb",
+)  # fmt: skip
+_MOST_PIXELS = 2**26
 _logger = logging.getLogger("nvc_jax")
 
 
 class FolderSource(FileSource):
     """Images decoded as they are asked for.
 
-    Every file is decoded once at the start, so that a damaged one is named before training.
+    Every file is decoded once at the start, so that a damaged one is named before training. Images are turned as
+    their EXIF orientation says, and of several frames the first one is read: a message counts both.
 
     Args:
       folder: the folder; files lie in it or in one sub-folder a class.
@@ -58,23 +86,26 @@ class FolderSource(FileSource):
         existing_folder(folder)
         if channels not in (0, 1, 3):
             raise UserError(f"data.channels is {channels}: use 1, 3, or 0 for what is stored.")
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        images = [path for path in files if path.suffix.lower() in _SUFFIXES]
+        files = files_below(folder)
+        images = [path for path in files if path.suffix.lower() in SUFFIXES]
+        self._tell_others(files, strict)
         self._size = check_image_size(image_size)
         with ThreadPoolExecutor(num_threads) as pool:
             looks = list(pool.map(_look, images))
-        bad = [path for path, look in zip(images, looks, strict=True) if look is None]
-        self.skipped = [str(path) for path in bad]
-        if bad and strict:
-            raise UserError(f"Files that cannot be read (data.strict): {', '.join(self.skipped)}.")
+        bad = {str(p): why for p, why in zip(images, looks, strict=True) if isinstance(why, str)}
+        self.skipped = list(bad)
         if bad:
-            _logger.warning("Left out %d unreadable: %s.", len(bad), ", ".join(self.skipped))
-        good = [(p, look) for p, look in zip(images, looks, strict=True) if look is not None]
+            listing = ", ".join(f"{name} ({why})" if why else name for name, why in bad.items())
+            if strict:
+                raise UserError(f"Files that cannot be read (data.strict): {listing}.")
+            _logger.warning("Left out %d unreadable: %s.", len(bad), listing)
+        good = [(p, look) for p, look in zip(images, looks, strict=True) if isinstance(look, _Look)]
         if not good:
             raise UserError(
-                f"data.dir = {str(folder)!r}: there is no readable PNG or JPEG file in it, got "
-                f"{len(files)} files."
+                f"data.dir = {str(folder)!r}: there is no readable PNG or JPEG file in it, got {len(files)} "
+                f"files; of other formats {', '.join(SUFFIXES[3:])} are read."
             )
+        _tell_changes([look for _, look in good])
         self._check_sizes(good)
         self.files = [path for path, _ in good]
         channels = channels or (3 if any(look[1] for _, look in good) else 1)
@@ -92,19 +123,59 @@ class FolderSource(FileSource):
 
     def _check_sizes(self, good: list[Any]) -> None:
         """All images of one size, unless they are resized."""
-        first, size = good[0][0], good[0][1][0]
+        first, size = good[0][0], good[0][1].size
         for path, look in good:
-            if self._size == (0, 0) and look[0] != size:
+            if self._size == (0, 0) and look.size != size:
                 raise UserError(
-                    f"Images differ in size: {first} is {size}, {path} is {look[0]} (height, "
+                    f"Images differ in size: {first} is {size}, {path} is {look.size} (height, "
                     "width); set data.image_size."
                 )
+
+    @staticmethod
+    def _tell_others(files: Sequence[Path], strict: bool) -> None:
+        """Counts the files that are not looked at, by their suffixes."""
+        others = Counter(
+            path.suffix.lower() or "none"
+            for path in files
+            if path.suffix.lower() not in (*SUFFIXES, *_BESIDE) and not path.name.isupper()
+        )
+        if not others:
+            return
+        listing = ", ".join(
+            f"{count} of suffix {suffix}" for suffix, count in others.most_common(20)
+        )
+        if strict:
+            raise UserError(
+                f"Files that are no images which are read (data.strict): {listing}; take them away or "
+                f"convert them, for example to PNG."
+            )
+        _logger.warning("Left out files that are no images which are read: %s.", listing)
+
+
+class _Look(NamedTuple):
+    """What was seen of an image that decodes: (height, width) as it is shown, and what else matters."""
+
+    size: tuple[int, int]
+    has_color: bool
+    has_16_bits: bool
+    is_turned: bool
+    num_frames: int
+
+
+def _tell_changes(looks: Sequence[_Look]) -> None:
+    """Says what of the images is not as it is stored."""
+    if turned := sum(look.is_turned for look in looks):
+        _logger.info(
+            "%d of %d images are turned as their EXIF orientation says.", turned, len(looks)
+        )
+    if several := sum(look.num_frames > 1 for look in looks):
+        _logger.warning("Of %d images with several frames the first one is read.", several)
 
 
 def _decode(path: Path, size: tuple[int, int], channels: int, dtype: str) -> dict[str, np.ndarray]:
     """One image `[H, W, C]`, uint8, or uint16 where dtype is u2."""
-    with Image.open(path) as file:
-        image: Image.Image = file
+    with Image.open(path, formats=IMAGE_FORMATS) as file:
+        image = _turned(file)
         deep = image.mode.startswith("I")
         if image.mode in ("RGBA", "LA", "PA", "P"):
             image = image.convert("RGBA")
@@ -129,15 +200,36 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(image)
 
 
-def _look(path: Path) -> tuple[tuple[int, int], bool, bool] | None:
-    """((height, width), has color, has 16 bits) of a file that decodes; None for one that fails."""
+def _turned(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says."""
+    return image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _look(path: Path) -> _Look | str:
+    """What is seen of a file that decodes; else why it is left out, "" for one that is damaged."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                return f"{image.width} x {image.height} pixels are too many"
+            frames = getattr(image, "n_frames", 1)
+            deep = image.mode.startswith("I")
             image.load()
-            color = image.mode not in ("1", "L", "LA", "F") and not image.mode.startswith("I")
-            return (image.height, image.width), color, image.mode.startswith("I")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
-        return None
+            if image.mode == "F" or (deep and image.format == "TIFF" and image.mode == "I"):
+                return "pixels of 32 bits, whose range nothing tells"
+            color = image.mode not in ("1", "L", "LA") and not deep
+            turned = _turned(image)
+            size = turned.height, turned.width
+            return _Look(size, color, deep, turned is not image, frames)
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+    ):
+        return ""
 
 
 def read_folder(options: Any, split: str) -> Source:
@@ -157,7 +249,7 @@ def read_folder(options: Any, split: str) -> Source:
     parts = [folder / name for name in ("train", "test")]
     has_splits = all(part.is_dir() for part in parts)
     # A class that one of the parts lacks must not shift the labels of the others.
-    classes = {p.name for part in parts for p in part.iterdir() if p.is_dir()} if has_splits else ()
+    classes = {p.name for part in parts for p in folders_in(part)} if has_splits else ()
     source = FolderSource(
         folder / split if has_splits else folder,
         image_size=tuple(options.image_size),

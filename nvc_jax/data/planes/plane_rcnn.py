@@ -14,11 +14,12 @@ from nvc_jax.data.base.files import (
     check_image_size,
     existing,
     no_arrays,
-    read_content,
     read_lines,
     read_pixels,
+    read_text,
     told,
 )
+from nvc_jax.data.base.tree import files_matching, inside
 from nvc_jax.data.planes.frames import UNKNOWN_PLANE, UNLABELED, plane_frame
 from nvc_jax.geometry.planes import MAX_PLANES, transform_planes
 
@@ -83,12 +84,13 @@ def read_plane_rcnn(options: Any, split: str) -> FileSource:
 
 def _scenes(root: Path, split: str) -> list[Path]:
     """The folders of a split's scenes, in the order of its list."""
-    names = read_lines(root / "ScanNet" / "Tasks" / "Benchmark" / f"scannetv1_{split}.txt")
+    listing = root / "ScanNet" / "Tasks" / "Benchmark" / f"scannetv1_{split}.txt"
+    names = read_lines(listing)
     if split == "test":
         stored = _load(root / "scene_ids_val.npy", "SU", 1)
         tested = {s.decode() if isinstance(s, bytes) else str(s) for s in stored.tolist()}
         names = [name for name in names if name in tested]
-    scenes = [root / "scans" / name for name in names]
+    scenes = [inside(root / "scans", name, listing) for name in names]
     return [
         scene
         for scene in scenes
@@ -106,13 +108,18 @@ def _invalid_frames(path: Path) -> set[tuple[int, int]]:
 def _frames(scene: Path) -> list[int]:
     """The numbers of the frames that have a color image and a segmentation, in order."""
     color, labeled = (
-        {int(path.stem) for path in folder.glob(f"*{suffix}") if path.stem.isdecimal()}
+        {int(path.stem) for path in files_matching(folder, "*", suffix) if _is_number(path.stem)}
         for folder, suffix in (
             (scene / "frames" / "color", ".jpg"),
             (scene / "annotation" / "segmentation", ".png"),
         )
     )
     return sorted(color & labeled)
+
+
+def _is_number(name: str) -> bool:
+    """Whether files of that name are those of a frame."""
+    return name.isdecimal() and len(name) < 10 and str(int(name)) == name
 
 
 def _planes_file(scene: Path) -> Path:
@@ -198,7 +205,7 @@ def _tell_dropped(path: str, count: int) -> None:
 def _pose(path: Path) -> np.ndarray | None:
     """From world to camera, `[3, 4]`; None where the file tells that the pose was lost."""
     with told(f"{path} is no pose: expected 4 rows of 4 numbers; fetch it again."):
-        values = np.array(read_content(path).split(), float).reshape(4, 4)
+        values = np.array(read_text(path).split(), float).reshape(4, 4)
     if not np.isfinite(values).all():
         return None
     rotation, center = values[:3, :3], values[:3, 3]

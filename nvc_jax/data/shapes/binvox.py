@@ -9,8 +9,9 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, existing_folder, read_content
+from nvc_jax.data.base.files import FileSource, check_unpacked, existing_folder, read_content
 from nvc_jax.data.base.source import Source
+from nvc_jax.data.base.tree import files_below
 
 OPTIONS = (shared.DIR,)
 
@@ -38,7 +39,7 @@ def read_binvox(options: Any, split: str) -> Source:
     """
     folder = existing_folder(Path(options.dir))
     classes: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*.binvox")):
+    for path in files_below(folder, (".binvox",)):
         inside = path.relative_to(folder).parts
         classes[inside[0] if len(inside) > 1 else ""].append(path)
     class_names = sorted(classes.keys() - {""})
@@ -92,6 +93,7 @@ def parse_binvox(data: bytes, where: object) -> np.ndarray:
     if (len(data) - start) % 2:
         raise UserError(f"{where} is cut short: its last (value, count) pair is incomplete.")
     pairs = np.frombuffer(data, np.uint8, offset=start).reshape(-1, 2)
+    check_unpacked(math.prod(shape), len(data), where)
     count, expected = int(pairs[:, 1].sum(dtype=np.int64)), math.prod(shape)
     if count != expected:
         raise UserError(
@@ -118,7 +120,11 @@ def _parse_header(data: bytes, where: object) -> tuple[tuple[int, int, int], int
     end = data.find(_DATA)
     lines = [line.split() for line in data[:end].split(b"\n")] if end >= 0 else []
     dims = [line[1:] for line in lines if line[:1] == [b"dim"]]
-    if len(dims) != 1 or len(dims[0]) != 3 or not all(d.isdigit() and int(d) for d in dims[0]):
+    if (
+        len(dims) != 1
+        or len(dims[0]) != 3
+        or not all(d.isdigit() and len(d) < 8 and int(d) for d in dims[0])
+    ):
         raise UserError(
             f"{where} has a damaged header: expected the lines 'dim' with 3 sizes and 'data'."
         )

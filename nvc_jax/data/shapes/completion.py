@@ -9,7 +9,8 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, existing, read_content, read_hdf5, told
+from nvc_jax.data.base.files import FileSource, existing, read_hdf5, read_text, told
+from nvc_jax.data.base.tree import files_matching, folders_in
 from nvc_jax.data.shapes.clouds import generator_of, parse_table, resample
 
 OPTIONS = (shared.DIR, shared.NUM_POINTS)
@@ -53,7 +54,7 @@ def read_pcn(options: Any, split: str) -> FileSource:
 
 def _read_pcd(path: Path) -> np.ndarray:
     """One file."""
-    return parse_pcd(read_content(path), str(path))
+    return parse_pcd(read_text(path), str(path))
 
 
 def parse_pcd(content: bytes, where: str) -> np.ndarray:
@@ -223,7 +224,7 @@ def completion_source(
             f"{remedy}."
         )
     parts = [root / name / "partial" for name in splits]
-    classes = sorted({p.name for part in parts for p in part.glob("*") if p.is_dir()})
+    classes = sorted({folder.name for part in parts for folder in folders_in(part)})
     items = _pairs(found[0] / "partial", found[0] / target, suffix)
     return FileSource(
         items,
@@ -237,13 +238,20 @@ def completion_source(
 def _pairs(inputs: Path, targets: Path, suffix: str) -> list[tuple[Path, Path, str]]:
     """File of every partial cloud, in order, that of the complete one, and the example's name."""
     pairs, used = [], set()
-    for path in sorted(inputs.glob(f"*/*{suffix}")) + sorted(inputs.glob(f"*/*/*{suffix}")):
-        name = path.relative_to(inputs).as_posix().removesuffix(suffix)
-        model = targets / ("/".join(name.split("/")[:2]) + suffix)
-        if model not in used:
-            used.add(existing(model))
-        pairs.append((path, model, name))
-    alone = sorted(set(targets.glob(f"*/*{suffix}")) - used)
+    complete = {
+        path.relative_to(targets).with_suffix("").as_posix(): path
+        for path in files_matching(targets, "*/*", suffix)
+    }
+    for path in [
+        f for pattern in ("*/*", "*/*/*") for f in files_matching(inputs, pattern, suffix)
+    ]:
+        name = path.relative_to(inputs).with_suffix("").as_posix()
+        model = "/".join(name.split("/")[:2])
+        if model not in complete:
+            existing(targets / (model + suffix))  # tells that it is missing
+        used.add(model)
+        pairs.append((path, complete[model], name))
+    alone = sorted(complete[model] for model in complete.keys() - used)
     if alone:
         raise UserError(f"{alone[0]} has no partner in {inputs}; add it or remove the file.")
     if not pairs:

@@ -18,6 +18,7 @@ from nvc_jax.data.base.files import (
     read_lines,
 )
 from nvc_jax.data.base.source import Source
+from nvc_jax.data.base.tree import files_matching, folders_in
 
 OPTIONS = (shared.DIR,)
 
@@ -112,19 +113,19 @@ def _scans(folder: Path, split: str) -> tuple[list[Any], list[int], list[str]]:
     # The lists have backslashes; a Windows path takes both kinds.
     lines = read_lines(folder / _MODELS.format(split))
     models = {PureWindowsPath(line).parts[-2:] for line in lines}
-    classes = sorted(path for path in (folder / _SDF).iterdir() if path.is_dir())
+    classes = folders_in(folder / _SDF)
     items, label = [], []
     for number, scans in enumerate(classes):
         targets = folder / _DF / scans.name
-        found = {path.name for path in targets.glob("*.df")}
-        for scan in sorted(scans.glob("*.sdf")):
+        found = {path.name.lower(): path for path in files_matching(targets, "*", ".df")}
+        for scan in files_matching(scans, "*", ".sdf"):
             model = scan.name.split("__")[0]
             if (scans.name, model) not in models:
                 continue
             target = f"{model}__0__.df"
-            if target not in found:
+            if target.lower() not in found:
                 raise UserError(f"{scan} has no object: {targets / target} is missing.")
-            items.append((scan, targets / target))
+            items.append((scan, found[target.lower()]))
             label.append(number)
     return items, label, [path.name for path in classes]
 
@@ -148,8 +149,8 @@ def _h5_rows(folder: Path, split: str) -> list[tuple[Path, int]]:
     rows = []
     for line in read_lines(folder / _H5_FILES.format(split)):
         path = folder / PureWindowsPath(line).name
-        # Scans for testing alone have no target, and can be no pair.
-        with open_hdf5(path, _H5_SHAPES) as data:
+        remedy = "scans for testing alone have no 'target' and can be no pairs, leave them out of the list"
+        with open_hdf5(path, _H5_SHAPES, remedy) as data:
             rows += [(path, row) for row in range(len(data["data"]))]
     return rows
 

@@ -1,8 +1,8 @@
 """Converts a folder of meshes into the npz file that `data.source=shapes` reads; see `nvc-meshes`."""
 
+import io
 import re
 import zlib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,11 @@ import numpy as np
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
+from nvc_jax.data.base.files import read_content, unmarked
+from nvc_jax.data.base.tree import files_below
+from nvc_jax.data.shapes.gltf import check_gltf
+from nvc_jax.data.shapes.ply import read_ply
+from nvc_jax.data.shapes.polygons import cut_polygons
 from nvc_jax.data.shapes.shapes import write_shapes
 from nvc_jax.data.shapes.voxelization import solid_voxels
 
@@ -19,7 +24,7 @@ SUFFIXES = (".obj", ".off", ".ply", ".stl", ".glb", ".gltf")
 def read_triangles(path: Path) -> np.ndarray:
     """Reads all faces of a mesh file, in the places where its scene puts them.
 
-    Polygons are cut into triangles around their first corner.
+    Polygons are cut into triangles, see `cut_polygons`.
 
     Args:
       path: a file with one of `SUFFIXES`.
@@ -30,7 +35,7 @@ def read_triangles(path: Path) -> np.ndarray:
     Raises:
       UserError: for a file that cannot be read, is cut off, or has no faces.
     """
-    readers = {".obj": _read_obj, ".off": _read_off}
+    readers = {".obj": _read_obj, ".off": _read_off, ".ply": _read_ply}
     try:
         triangles = readers.get(path.suffix.lower(), _read_scene)(path)
     except UserError:
@@ -127,8 +132,7 @@ def convert_meshes(
     _trimesh()  # one message, and not one for every file
     if not folder.is_dir():
         raise UserError(f"The folder {str(folder)!r} is missing.")
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    files = {p.relative_to(folder).as_posix(): p for p in found if not p.name.startswith(".")}
+    files = {p.relative_to(folder).as_posix(): p for p in files_below(folder, SUFFIXES)}
     if not files:
         raise UserError(f"{str(folder)!r}: there is no {', '.join(SUFFIXES)} file in it.")
     class_names = sorted({name.split("/")[0] for name in files if "/" in name})
@@ -178,15 +182,17 @@ def _read_obj(path: Path) -> np.ndarray:
     Not read by trimesh, which counts relative indices from the end of the file.
     """
     vertices: list[list[float]] = []
-    faces: list[tuple[int, int, int]] = []
+    faces: list[list[int]] = []
     for line in _text(path).replace("\\\n", " ").splitlines():
         key, *words = line.partition("#")[0].split() or [""]
         if key == "v":
             vertices.append([float(word) for word in words[:3]])
         elif key == "f":
             numbers = [int(word.split("/")[0]) for word in words]
-            faces += _fan([n - 1 if n > 0 else len(vertices) + n for n in numbers])
-    return _corners(vertices, faces)
+            if 0 in numbers:
+                raise ValueError("a face has the corner 0, but corners count from 1")
+            faces.append([n - 1 if n > 0 else len(vertices) + n for n in numbers])
+    return _triangles(vertices, faces)
 
 
 def _read_off(path: Path) -> np.ndarray:
@@ -200,42 +206,81 @@ def _read_off(path: Path) -> np.ndarray:
     if not header:
         raise UserError(f"{path}: is not an OFF file of text in three dimensions.")
     start = 1 if header[1] else 2
-    num_vertices, num_faces = map(int, (header[1] or lines[1]).split()[:2])
+    counts = (header[1] or "".join(lines[1:2])).split()
+    if len(counts) == 1:  # one number a line
+        return _read_off_words(path, lines)
+    if len(counts) < 2:
+        raise UserError(f"{path}: is cut off, it does not tell how many vertices and faces it has.")
+    num_vertices, num_faces = map(int, counts[:2])
     vertices = [[float(w) for w in line.split()[:3]] for line in lines[start:][:num_vertices]]
     polygons = [line.split() for line in lines[start + num_vertices :][:num_faces]]
     corners = [[int(word) for word in words[1 : int(words[0]) + 1]] for words in polygons]
     whole = all(len(c) == int(words[0]) for c, words in zip(corners, polygons, strict=True))
+    whole = whole and all(len(vertex) == 3 for vertex in vertices)
     if (len(vertices), len(corners)) != (num_vertices, num_faces) or not whole:
+        return _read_off_words(path, lines)
+    return _triangles(vertices, corners)
+
+
+def _read_off_words(path: Path, lines: list[str]) -> np.ndarray:
+    """Faces of an OFF file with other line breaks than one after every vertex and face.
+
+    Numbers then follow each other without any that the first word does not name.
+    """
+    found = re.match(r"(ST)?(C)?(N)?OFF", lines[0], re.IGNORECASE)
+    words = " ".join(lines).split()
+    words = [w for w in (words[0][found.end() :] if found else "", *words[1:]) if w]
+    num_vertices, num_faces = map(int, [*words[:2], "0", "0"][:2])
+    named = found.groups() if found else ()
+    width = 3 + sum(size for size, name in zip((2, 4, 3), named, strict=True) if name)
+    place = 3 + width * num_vertices
+    numbers = [float(word) for word in words[3:place]]
+    corners: list[list[int]] = []
+    while len(corners) < num_faces and place < len(words):
+        size = int(words[place])
+        corner = [int(word) for word in words[place + 1 : place + 1 + size]]
+        if not 0 <= size == len(corner):
+            break
+        corners.append(corner)
+        place += 1 + size
+    if len(numbers) != width * num_vertices or len(corners) != num_faces or place != len(words):
         raise UserError(
-            f"{path}: is cut off, got {len(vertices)} of {num_vertices} vertices and "
-            f"{len(corners) - (not whole)} of {num_faces} faces."
+            f"{path}: is cut off, got {len(numbers) // width} of {num_vertices} vertices and "
+            f"{len(corners)} of {num_faces} faces."
         )
-    return _corners(vertices, [face for polygon in corners for face in _fan(polygon)])
+    return _triangles(np.reshape(numbers, (num_vertices, width))[:, :3], corners)
+
+
+def _read_ply(path: Path) -> np.ndarray:
+    """Faces of a PLY file."""
+    return read_ply(unmarked(read_content(path), path), path)
 
 
 def _text(path: Path) -> str:
     """The text of a file; only its comments and names can be in an encoding of their own."""
-    return path.read_text(encoding="latin-1")
+    return unmarked(read_content(path), path).decode("latin-1")
 
 
-def _fan(polygon: list[int]) -> list[tuple[int, int, int]]:
-    """Triangles of a polygon; none of fewer than 3 corners."""
-    return [(polygon[0], second, third) for second, third in pairwise(polygon[1:])]
-
-
-def _corners(vertices: list[list[float]], faces: list[tuple[int, int, int]]) -> np.ndarray:
-    """Corners of faces, `[F, 3, 3]`."""
-    indices = np.array(faces, np.int64).reshape(-1, 3)
-    if indices.size and not 0 <= indices.min() <= indices.max() < len(vertices):
-        raise ValueError("a face has a corner that is none of the vertices")
-    return np.array(vertices, np.float64).reshape(-1, 3)[indices]
+def _triangles(vertices: Any, faces: list[list[int]]) -> np.ndarray:
+    """Corners of the triangles of faces, `[F, 3, 3]`."""
+    places = np.array(vertices, np.float64).reshape(-1, 3)
+    return places[cut_polygons(places, faces)]
 
 
 def _read_scene(path: Path) -> np.ndarray:
     """Faces of all meshes of a scene."""
     trimesh = _trimesh()
 
-    scene = trimesh.load_scene(str(path.resolve()), process=False, skip_materials=True)
+    content, kind = unmarked(read_content(path), path), path.suffix.lower().removeprefix(".")
+    if kind in ("glb", "gltf"):
+        check_gltf(content, path)
+    scene = trimesh.load_scene(
+        io.BytesIO(content),
+        file_type=kind,
+        resolver=trimesh.resolvers.FilePathResolver(str(path.resolve())),
+        process=False,
+        skip_materials=True,
+    )
     parts, others = [], set()
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
@@ -249,14 +294,4 @@ def _read_scene(path: Path) -> np.ndarray:
     triangles = np.concatenate(parts) if parts else np.zeros((0, 3, 3))
     if not len(triangles) and "PointCloud" in others:
         raise UserError(f"{path}: is a cloud of points without faces.")
-    if path.suffix.lower() == ".ply":
-        _check_count(path, len(triangles))
     return triangles
-
-
-def _check_count(path: Path, num_triangles: int) -> None:
-    """Refuses a PLY file of text that ends before its last face, which trimesh takes."""
-    header = path.read_bytes().partition(b"end_header")[0]
-    count = re.search(rb"element\s+face\s+(\d+)", header)
-    if count and num_triangles < int(count[1]):
-        raise UserError(f"{path}: is cut off, got {num_triangles} of {int(count[1])} faces.")

@@ -37,8 +37,14 @@ def read_modelnet_hdf5(options: Any, split: str) -> FieldSource:
     points: list[np.ndarray] = []
     labels = []
     expected: Shapes = {"data": ("n", "p", 3), "label": ("n", 1)}
-    for path, arrays in read_hdf5_files(root, f"ply_data_{split}*.h5", expected):
-        labels.append(whole_numbers(arrays["label"][:, 0], 0, len(classes) or 40, str(path)))
+    for path, arrays in read_hdf5_files(root, f"ply_data_{split}*", expected):
+        label = arrays["label"][:, 0]
+        if classes and len(label) and label.max() >= len(classes):
+            raise UserError(
+                f"{path} has the label {label.max():g}, but {names} has {len(classes)} names, of labels from "
+                "0: complete the names, or remove that file."
+            )
+        labels.append(whole_numbers(label, 0, len(classes) or 40, str(path)))
         for i, cloud in enumerate(arrays["data"]):
             rng = np.random.default_rng(len(points))
             ids = resample(cloud, count, rng, f"{path}, shape {i}")

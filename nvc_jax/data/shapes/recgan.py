@@ -9,8 +9,9 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import FileSource, existing_folder, read_content, read_fields
+from nvc_jax.data.base.files import FileSource, existing_folder, read_fields, read_text
 from nvc_jax.data.base.source import Source
+from nvc_jax.data.base.tree import files_below, folders_in
 
 OPTIONS = (
     shared.DIR,
@@ -20,6 +21,7 @@ OPTIONS = (
 )
 
 _SIDE = {".npz": 256, ".txt": 64}  # of the cube in which each version puts its volumes
+_MOST = 512  # voxels a side of a text file's volume
 _INPUT, _TARGET = "_25d", "_3d"
 
 
@@ -52,8 +54,8 @@ def read_recgan(options: Any, split: str) -> Source:
     parts = {"train": options.train_split, "test": options.test_split}
     classes = {
         path: _class_name(path)
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and any(_input_folder(path, part) for part in parts.values())
+        for path in folders_in(folder)
+        if any(_input_folder(path, part) for part in parts.values())
     }
     class_names = sorted(set(classes.values()))
     items, label = [], []
@@ -66,7 +68,7 @@ def read_recgan(options: Any, split: str) -> Source:
             f"data.dir = {str(folder)!r}: expected .npz or .txt files in "
             f"<class>/{parts[split]}_125_25d_vox256 or <class>/{parts[split]}_25d, got none."
         )
-    side, resolution = min(_SIDE[pair[0].suffix] for pair in items), options.resolution
+    side, resolution = min(_SIDE[pair[0].suffix.lower()] for pair in items), options.resolution
     if side % resolution:
         raise UserError(f"data.resolution is {resolution}: use a divisor of {side}.")
     return FileSource(
@@ -149,7 +151,7 @@ def _pairs(inputs: Path | None) -> list[tuple[Path, Path]]:
         return []
     targets = inputs.with_name(inputs.name.replace(_INPUT, _TARGET))
     names = [
-        {path.relative_to(root) for path in root.rglob("*") if path.suffix in _SIDE}
+        {path.relative_to(root) for path in files_below(root, tuple(_SIDE))}
         for root in (inputs, targets)
     ]
     for own, others, root in ((names[0], names[1], targets), (names[1], names[0], inputs)):
@@ -161,14 +163,14 @@ def _pairs(inputs: Path | None) -> list[tuple[Path, Path]]:
 def _read_pair(input_path: Path, target_path: Path, resolution: int) -> dict[str, np.ndarray]:
     """One example."""
     return {
-        name: center_and_pool(_read_volume(path), _SIDE[path.suffix], resolution)
+        name: center_and_pool(_read_volume(path), _SIDE[path.suffix.lower()], resolution)
         for name, path in (("partial", input_path), ("complete", target_path))
     }
 
 
 def _read_volume(path: Path) -> np.ndarray:
     """A volume `[X, Y, Z]` as stored."""
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         volume = read_fields(path, ("arr_0",), required=("arr_0",))["arr_0"]
         if volume.ndim != 4 or volume.shape[3] != 1 or volume.dtype.kind not in "biuf":
             raise UserError(
@@ -177,7 +179,9 @@ def _read_volume(path: Path) -> np.ndarray:
             )
         return volume[..., 0]
     sizes = path.stem.split("_")[-3:]
-    if len(sizes) != 3 or not all(size.isdecimal() for size in sizes):
-        raise UserError(f"{path}: expected a name that ends in the sizes, _x_y_z.txt.")
+    if len(sizes) != 3 or not all(s.isdecimal() and len(s) < 5 and int(s) <= _MOST for s in sizes):
+        raise UserError(
+            f"{path}: expected a name that ends in the sizes, _x_y_z.txt, of at most {_MOST} each."
+        )
     x, y, z = map(int, sizes)
-    return parse_recgan_txt(read_content(path).decode("ascii", "replace"), (x, y, z), path)
+    return parse_recgan_txt(read_text(path).decode("ascii", "replace"), (x, y, z), path)

@@ -1,6 +1,5 @@
 """Segmentation of shapes into parts: the releases of ShapeNet-Part."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.json_files import read_json
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import (
     FileSource,
     Shapes,
     existing,
-    read_content,
     read_hdf5_files,
     read_lines,
-    told,
+    read_text,
 )
 from nvc_jax.data.base.source import FieldSource
+from nvc_jax.data.base.tree import files_matching, inside
 from nvc_jax.data.shapes.clouds import generator_of, normalize, parse_table, resample, whole_numbers
 
 OPTIONS = (shared.DIR, shared.NUM_POINTS)
@@ -77,7 +77,7 @@ def read_shapenet_part(options: Any, split: str) -> FileSource | FieldSource:
     Collections", SIGGRAPH Asia 2016.
     """
     root, name, count = Path(options.dir), _SPLITS[split], options.num_points
-    if any(root.glob("ply_data_*.h5")):
+    if files_matching(root, "ply_data_*", ".h5"):
         return _read_hdf5_release(root, name, count)
     categories = _categories(root / "synsetoffset2category.txt")
     listed = _listed(root / "train_test_split" / f"shuffled_{name}_file_list.json", categories)
@@ -112,19 +112,26 @@ def _categories(path: Path) -> dict[str, int]:
             f"{path} is damaged: expected a category of ShapeNet-Part and its synset on every line, "
             "like Airplane 02691156; fetch it again."
         )
-    return {synset: CATEGORIES.index(name) for name, synset in found}
+    return {inside(Path(), s, path).name: CATEGORIES.index(name) for name, s in found}
 
 
 def _listed(path: Path, categories: dict[str, int]) -> list[tuple[str, str]]:
     """Synset and id of every shape of a split: entries are shape_data/<synset>/<id>."""
-    with told(
-        f"{path} is damaged: expected a list of shape_data/<synset>/<id> with synsets of "
-        "synsetoffset2category.txt; fetch it again."
-    ):
-        names = [name.split("/") for name in json.loads(read_content(path))]
-        shapes = [(synset, shape) for _, synset, shape in names if synset in categories]
-        if not names or len(shapes) < len(names):
-            raise ValueError
+    expected = "expected a list of shape_data/<synset>/<id> with synsets of synsetoffset2category.txt; fetch it again"
+    try:
+        listed: list[object] = read_json(existing(path), list, "a list of shapes", "fetch it again")
+    except UserError as error:
+        if not path.is_file():
+            raise
+        raise UserError(f"{path} is damaged: {expected} ({error})") from None
+    shapes: list[tuple[str, str]] = []
+    for name in listed:
+        parts = name.split("/") if isinstance(name, str) else []
+        if len(parts) != 3 or parts[1] not in categories:
+            raise UserError(f"{path} is damaged: {expected}, got {name!r}.")
+        shapes.append((parts[1], inside(Path(), parts[2], path).name))
+    if not shapes:
+        raise UserError(f"{path} is damaged: {expected}, got none.")
     return shapes
 
 
@@ -132,8 +139,8 @@ def _read_v0(
     path: Path, path_of_parts: Path, name: str, label: int, *, count: int
 ) -> dict[str, np.ndarray]:
     """Points and parts from two files."""
-    points = parse_table(read_content(path), 3, str(path))
-    parts = parse_table(read_content(path_of_parts), 1, str(path_of_parts))
+    points = parse_table(read_text(path), 3, str(path))
+    parts = parse_table(read_text(path_of_parts), 1, str(path_of_parts))
     if len(points) != len(parts):
         raise UserError(
             f"{path_of_parts} has {len(parts)} lines, but {path} has {len(points)}: expected one a "
@@ -145,7 +152,7 @@ def _read_v0(
 
 def _read_normal(path: Path, name: str, label: int, *, count: int) -> dict[str, np.ndarray]:
     """Points and parts from one file."""
-    table = parse_table(read_content(path), 7, str(path))
+    table = parse_table(read_text(path), 7, str(path))
     part = _global_part(table[:, 6], label, str(path))
     return _fields(table[:, :3], part, count, generator_of(name), str(path))
 
@@ -155,7 +162,7 @@ def _read_hdf5_release(root: Path, name: str, count: int) -> FieldSource:
     shapes: list[dict[str, np.ndarray]] = []
     labels = []
     expected: Shapes = {"data": ("n", "p", 3), "label": ("n", 1), "pid": ("n", "p")}
-    for path, arrays in read_hdf5_files(root, f"ply_data_{name}*.h5", expected):
+    for path, arrays in read_hdf5_files(root, f"ply_data_{name}*", expected):
         label = whole_numbers(arrays["label"][:, 0], 0, len(CATEGORIES), str(path))
         for i, points in enumerate(arrays["data"]):
             where, rng = f"{path}, shape {i}", np.random.default_rng(len(shapes))

@@ -11,8 +11,8 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.files import replace_file
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import read_fields
-from nvc_jax.data.base.source import FieldSource, Source, every_nth
+from nvc_jax.data.base.files import labels_of_splits, read_fields
+from nvc_jax.data.base.source import FieldSource, Source, check_numbers, every_nth, number_labels
 from nvc_jax.geometry.labels import UNKNOWN
 
 PAIR_OPTIONS = (
@@ -121,9 +121,9 @@ def read_pairs(options: Any, split: str) -> Source:
     """
     path = Path(options.dir) / f"{split}.npz"
     required = ("partial", "complete")
-    names = (*required, options.label_key, _NAMES)
+    fields = (*required, options.label_key, _NAMES)
     remedy = "a pair is partial and complete"
-    stored = read_fields(path, names, required=required, remedy=remedy)
+    stored = read_fields(path, fields, required=required, remedy=remedy)
     where, shapes = str(path), {name: stored[name].shape for name in required}
     if stored["partial"].ndim == stored["complete"].ndim == 3:
         pair = {name: _vectors(stored[name], name, where) for name in shapes}
@@ -134,9 +134,11 @@ def read_pairs(options: Any, split: str) -> Source:
         }
         if shapes["partial"] != shapes["complete"]:
             raise UserError(f"{where}: the volumes of a pair have one shape, got {shapes}.")
-    return _labeled(
-        pair, stored.get(options.label_key), stored.get(_NAMES), where, options.unlabeled_class
-    )
+    label, names = stored.get(options.label_key), stored.get(_NAMES)
+    if names is None:
+        label, classes = labels_of_splits(path.parent, split, options.label_key, label)
+        names = np.array(classes, str) if classes else None
+    return _labeled(pair, label, names, where, options.unlabeled_class)
 
 
 def _shapes(
@@ -173,7 +175,9 @@ def _labeled(
     """The fields with their labels; the class `unlabeled` counts as none."""
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U"):
         raise UserError(f"{where}: {_NAMES} is a list of texts, got {names.dtype} {names.shape}.")
-    class_names = [] if names is None else names.tolist()
+    class_names: Sequence[str] = [] if names is None else names.tolist()
+    if label is not None and label.ndim == 1 and label.dtype.kind not in "uib":
+        label, class_names = number_labels(label, class_names, where)
     if unlabeled and unlabeled not in class_names:
         raise UserError(
             f"data.unlabeled_class is {unlabeled!r}: use one of the classes of {where}, "
@@ -229,4 +233,5 @@ def _vectors(values: np.ndarray, name: str, where: str) -> np.ndarray:
     """Points or normals as float32 `[N, P, 3]`."""
     if values.ndim != 3 or values.shape[2] != 3 or values.dtype.kind != "f":
         raise UserError(f"{where}: {name} are floats [N, P, 3], got {values.dtype} {values.shape}.")
+    check_numbers(values, f"{where}: {name}")
     return values.astype(np.float32)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import existing_folder, read_content
+from nvc_jax.data.base.files import existing_folder, read_content, unmarked
 from nvc_jax.data.base.source import Source, every_nth
+from nvc_jax.data.base.tree import files_below
 from nvc_jax.data.text.parallel_text import (
     PAIR_OPTIONS,
     clean_pairs,
@@ -30,14 +31,16 @@ _UNTRANSLATED = "en"
 _GENERIC = {"po", "locale", "locales", "lang", "LC_MESSAGES"}  # folders of catalogs of any program
 _MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 
-# What stands in for something else (%s, {name}) and markup.
+# What stands in for something else (%s, {name}) and markup. Without bounds it could take the square of a text.
 _FORMAT = re.compile(
-    r"%(?:\d+\$|\(\w+\))?[-+#0']*[\d.*]*(?:hh|h|ll|l|L|q|j|z|t)?[a-zA-Z%]|\{[^{}]*\}|<[^<>]*>"
+    r"%(?:\d{1,4}\$|\(\w{1,80}\))?[-+#0']{0,6}[\d.*]{0,12}(?:hh|h|ll|l|L|q|j|z|t)?[a-zA-Z%]"
+    r"|\{[^{}]*\}|<[^<>]*>"
 )
+_PARTS = ("msgctxt", "msgid", "msgstr")
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 _PO_LINE = re.compile(rf"(?:(msgctxt|msgid_plural|msgid|msgstr(?:\[\d+\])?)\s*)?{_STRING}\s*$")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))")
-_CHARSET = re.compile(rb"Content-Type:[^\n]*?charset=([\w.:-]+)")
+_CHARSET = re.compile(rb"Content-Type:[^\n]{0,200}?charset=([\w.:-]{1,60})")
 
 
 class _Message(NamedTuple):
@@ -117,7 +120,7 @@ def _distinct(rows: list[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
 def _read_language(root: Path, language: str) -> dict[tuple[str, _Message], str]:
     """Translations by (catalog's name, message), of all catalogs of a language."""
     found: dict[tuple[str, _Message], str] = {}
-    paths = sorted(p for p in root.rglob("*") if p.suffix in (".mo", ".po") and p.is_file())
+    paths = files_below(root, (".mo", ".po"))
     for path in paths:
         folders = path.relative_to(root).parts[:-1]
         if path.stem == language:
@@ -127,7 +130,7 @@ def _read_language(root: Path, language: str) -> dict[tuple[str, _Message], str]
             domain = path.stem
         else:
             continue
-        read = _read_mo if path.suffix == ".mo" else _read_po
+        read = _read_mo if path.suffix.lower() == ".mo" else _read_po
         for message, text in read(path):
             if message.text and text:  # without a text it is the catalog's header
                 found.setdefault((domain, message), text)
@@ -148,6 +151,8 @@ def _read_mo(path: Path) -> Iterator[tuple[_Message, str]]:
     try:
         count, *tables = struct.unpack_from(f"{order}3I", content, 8)
         entries = [struct.unpack_from(f"{order}{2 * count}I", content, table) for table in tables]
+        if sum(map(sum, (entry[::2] for entry in entries))) > 2 * len(content):
+            raise struct.error("texts overlap")
         originals, translations = (list(_texts(content, entry)) for entry in entries)
         header = dict(zip(originals, translations, strict=True)).get(b"", b"")
         charset = _charset(header, path)
@@ -168,15 +173,16 @@ def _texts(content: bytes, entries: Sequence[int]) -> Iterator[bytes]:
 
 def _read_po(path: Path) -> Iterator[tuple[_Message, str]]:
     """Messages of a catalog in source form."""
-    content = read_content(path)
-    try:
-        text = content.decode(_charset(content, path)).removeprefix("\ufeff")
+    stored = read_content(path)
+    content = unmarked(stored, path)
+    try:  # what begins with a mark is in UTF-8 now, whatever its header says
+        text = content.decode("utf-8" if content != stored else _charset(content, path))
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path}, line {number}: the text is not of the charset it tells."
         ) from None
-    entry: dict[str, str] = {}
+    entry: dict[str, list[str]] = {}
     fuzzy, key = False, ""
     for number, line in enumerate([*text.split("\n"), "#"], 1):  # a comment ends the last entry
         line = line.strip()
@@ -184,8 +190,11 @@ def _read_po(path: Path) -> Iterator[tuple[_Message, str]]:
         begins = line.startswith("#") or (match and match[1] in ("msgctxt", "msgid"))
         if begins and any(name.startswith("msgstr") for name in entry):
             if not fuzzy:
-                message = _Message(entry.get("msgctxt", ""), entry.get("msgid", ""))
-                yield message, entry.get("msgstr", entry.get("msgstr[0]", ""))
+                parts = {name: "".join(entry.get(name, ())) for name in (*_PARTS, "msgstr[0]")}
+                yield (
+                    _Message(parts["msgctxt"], parts["msgid"]),
+                    parts["msgstr"] or parts["msgstr[0]"],
+                )
             entry, fuzzy, key = {}, False, ""
         if line.startswith("#,"):
             fuzzy = fuzzy or "fuzzy" in line
@@ -193,7 +202,7 @@ def _read_po(path: Path) -> Iterator[tuple[_Message, str]]:
             fuzzy = False
         elif match and (match[1] or key):
             key = match[1] or key
-            entry[key] = entry.get(key, "") + _ESCAPE.sub(_unescape, match[2])
+            entry.setdefault(key, []).append(_ESCAPE.sub(_unescape, match[2]))
         elif line and not line.startswith("#"):
             raise UserError(
                 f'{path}, line {number}: expected msgid or msgstr and a text in "", got '

@@ -33,8 +33,8 @@ _DROPPED = re.compile(r"\s*</?(?:url|talkid|keywords|speaker|reviewer|translator
 _KEPT = re.compile(r"</?(?:title|description)>")
 
 _DOCUMENT_OR_SEGMENT = re.compile(
-    r'<doc\b[^>]*\bdocid="([^"]*)"'
-    r'|<seg\b[^>]*\bid="([^"]*)"[^>]*>((?:(?!<seg\b|</seg>|</doc>).)*)</seg>',
+    r'<doc\b[^<>]{0,400}?\bdocid="([^"]{0,200})"'
+    r'|<seg\b[^<>]{0,400}?\bid="([^"]{0,200})"[^<>]{0,400}>((?:(?!<seg\b|</seg>|</doc>).)*)</seg>',
     re.DOTALL,
 )
 _logger = logging.getLogger("nvc_jax")
@@ -136,7 +136,8 @@ def _segments(path: Path) -> dict[_Key, str]:
             document = name
             continue
         key = (document, segment)
-        text = re.sub(r"[ \t\n]*\n[ \t\n]*", " ", text.strip(" \t\n"))
+        lines = (line.strip(" \t") for line in text.strip(" \t\n").split("\n"))
+        text = " ".join(line for line in lines if line)
         segments[(*key, seen[key])] = unescape(text, {"&quot;": '"', "&apos;": "'"})
         seen[key] += 1
     if not segments:

@@ -15,7 +15,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.files import plain_or_packed, read_unpacked
+from nvc_jax.data.base.files import plain_or_packed, read_unpacked, unmarked
 from nvc_jax.data.base.source import FieldSource, Source, split_off, subset
 from nvc_jax.data.base.tfds import open_prepared
 
@@ -156,9 +156,9 @@ def read_text_lines(path: Path) -> list[str]:
     Raises:
       UserError: for a missing or damaged file, or text that is not UTF-8; names the line.
     """
-    content = read_unpacked(path)
+    content = unmarked(read_unpacked(path), path)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(

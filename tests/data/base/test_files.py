@@ -1,6 +1,9 @@
 """Sources of files, and files that are missing, damaged or hold something else."""
 
+import gzip
 import pickle
+import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -9,11 +12,14 @@ import pytest
 from nvc_jax.data import Source
 from nvc_jax.data.base.files import (
     FileSource,
+    check_frames,
     open_hdf5,
+    plain_or_packed,
     read_content,
     read_fields,
     read_hdf5,
     read_lines,
+    read_unpacked,
 )
 from nvc_jax.data.base.source import class_names_of, is_in_memory, point_class_names_of
 from tests.refusals import refused
@@ -116,3 +122,71 @@ def test_damage_that_shows_while_reading_is_told(tmp_path):
     with open_hdf5(path, {"data": ("n", 1)}) as data:
         assert data["data"].shape == (4000, 1)
     refused(r"a\.h5 cannot be read as HDF5", read_hdf5, path, {"data": ("n", 1)})
+
+
+def elsewhere(path, kind):
+    """A file whose `data` lies elsewhere."""
+    other = path.with_name("other.h5")
+    hdf5(other, data=np.ones((4, 3), "f4"))
+    with h5py.File(path, "w") as file:
+        if kind == "external storage":
+            (path.parent / "secret").write_bytes(bytes(48))
+            file.create_dataset(
+                "data", (4, 3), "f4", external=[(str(path.parent / "secret"), 0, 48)]
+            )
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((4, 3), "f4")
+            layout[:] = h5py.VirtualSource(str(other), "data", (4, 3))
+            file.create_virtual_dataset("data", layout)
+        elif kind == "external link":
+            file["data"] = h5py.ExternalLink(str(other), "data")
+        else:
+            file["real"] = np.ones((4, 3), "f4")
+            file["data"] = h5py.SoftLink("/real")
+
+
+@pytest.mark.parametrize("kind", ["external storage", "virtual", "external link", "soft link"])
+def test_hdf5_data_that_lie_elsewhere_are_refused(tmp_path, kind):
+    path = tmp_path / "a.h5"
+    elsewhere(path, kind)
+    refused("a.h5: 'data' (is a link|lies in other files)", read_hdf5, path, {"data": ("n", 3)})
+
+
+def test_what_unpacks_to_far_more_than_any_data_is_told_before_it_is_read(tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    inflate = zlib.compressobj(9, zlib.DEFLATED, 31)
+    path.write_bytes(b"".join(inflate.compress(bytes(2**24)) for _ in range(64)) + inflate.flush())
+    refused(r"ubyte.gz takes \d+ bytes and unpacks to \d+ or more", read_unpacked, path)
+    with h5py.File(tmp_path / "a.h5", "w") as file:  # nothing of it is stored
+        file.create_dataset("data", (2**30, 3), "f4", chunks=(1024, 3), compression="gzip")
+    refused("a.h5, 'data' takes 0 bytes", read_hdf5, tmp_path / "a.h5", {"data": ("n", 3)})
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("image.npy", "w", force_zip64=True) as entry,
+    ):
+        for _ in range(32):
+            entry.write(bytes(2**24))
+    refused("a.npz, image.npy takes", read_fields, tmp_path / "a.npz", ("image",))
+
+
+def test_packed_text_of_several_parts_and_in_capitals(tmp_path):
+    path = tmp_path / "a.GZ"
+    path.write_bytes(gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two") + bytes(7))
+    assert read_unpacked(path) == b"one two"
+    assert plain_or_packed(tmp_path / "a") == path
+    whole = path.read_bytes()
+    for end in (0, 1, 10, 20, 30):
+        path.write_bytes(whole[:end])
+        refused("damaged, or no gzip", read_unpacked, path)
+
+
+def test_frames_are_looked_for_at_once(tmp_path):
+    for name in ("a/1", "a/2", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    names = [tmp_path / name for name in ("a/1", "a/2", "b/1")]
+    check_frames(names)
+    refused(r"b/2 is missing", check_frames, [*names, tmp_path / "b" / "2"])
+    refused(r"c/1 is missing \(its folder is missing\)", check_frames, [tmp_path / "c" / "1"])
+    (tmp_path / "b" / "1").write_bytes(b"")
+    refused("b/1 is no good, it is empty, as 1 of 3 files are", check_frames, names, "is no good")

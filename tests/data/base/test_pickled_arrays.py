@@ -78,3 +78,31 @@ def test_damaged_files_are_told(tmp_path):
         path.write_bytes(content)
         with contextlib.suppress(UserError):  # a changed number is not noticed
             read_pickled_arrays(path)
+
+
+def nested(key: bool) -> bytes:
+    """A tuple of the same tuple twice, fifty levels deep; as the key of a dict its hash takes 2⁵⁰ steps."""
+    levels = b"(t" + b"".join(b"0" * 0 + b"2\x86" for _ in range(50))
+    return b"\x80\x02" + (b"}" + levels + b"K\x01s" if key else levels) + b"."
+
+
+@pytest.mark.parametrize("key", [False, True])
+def test_nested_objects_take_no_time(tmp_path, key):
+    path = put(tmp_path / "nested.pickle", nested(key))
+    if key:
+        refused("nested.pickle cannot be read as a pickle", read_pickled_arrays, path)
+    else:
+        value = read_pickled_arrays(path)
+        for _ in range(50):
+            assert value[0] is value[1]
+            value = value[0]
+        assert value == ()
+
+
+def test_deep_and_repeated_content_is_refused(tmp_path):
+    deep = b"\x80\x02" + b"(" * 5 + b"]" + b"\x85" * 100_000 + b"."
+    text = b"X" + (10_000).to_bytes(4, "little") + b"a" * 10_000
+    call = b"c_codecs\nencode\nq\x00" + text + b"q\x01X\x06\0\0\0latin1q\x02\x86R"
+    again = b"h\x00h\x01h\x02\x86R" * 1000
+    for content in (deep, b"\x80\x02](" + call + again + b"e.", b"\x80\x04\x8f(K\x01\x90."):
+        refused("cannot be read as a pickle", read_pickled_arrays, put(tmp_path / "a", content))

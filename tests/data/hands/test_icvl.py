@@ -64,9 +64,9 @@ WRONG = [
     ("Testing/test_seq_2.txt", b"", NO_LIST),
     ("Testing/test_seq_2.txt", b"a.png " + b"1 " * 47, NO_LIST),
     ("Testing/test_seq_2.txt", b"a.png " + b"x " * 48, NO_LIST),
-    ("Testing/test_seq_2.txt", b"../a.png " + b"1 " * 48, NO_LIST),
+    ("Testing/test_seq_2.txt", b"../a.png " + b"1 " * 48, "names '../a.png': files lie below"),
     (IMAGE, None, "image_0000.png is missing"),
-    (IMAGE, b"", "image_0000.png cannot be read as an image"),
+    (IMAGE, b"", "image_0000.png cannot be read as an image, it is empty"),
     (IMAGE, Image.new("L", (320, 240)).save, "has mode L .* expected mode I"),
 ]
 

@@ -1,5 +1,6 @@
 """MSRA's hands: text and binary files by an independent writer; axes, order, subjects, bad frames."""
 
+import os
 import struct
 
 import numpy as np
@@ -30,6 +31,11 @@ def write_gesture(folder, count=1, middle=MIDDLE, drawn=(0,)):
         for line in depth[top:bottom, left:right]:
             content += struct.pack(f"<{right - left}f", *line)
         (folder / f"{frame:06d}_depth.bin").write_bytes(content)
+    for frame in set(range(count)) - set(drawn):
+        other, path = folder / "other.bin", folder / f"{frame:06d}_depth.bin"
+        if not other.exists():
+            other.write_bytes(struct.pack("<6i", 320, 240, 7, 7, 7, 7))
+        os.link(other, path)
 
 
 def write_subject(root, subject, counts=None, middle=MIDDLE):
@@ -89,6 +95,8 @@ WRONG = [
     ("P4/9/joint.txt", b"1\n" + b"a " * 63, NO_LIST),
     ("P4/1/000000_depth.bin", None, "000000_depth.bin is missing"),
     ("P4/1/000000_depth.bin", b"", NO_DEPTH),
+    ("P4/Y/000002_depth.bin", None, "000002_depth.bin is missing"),  # told before it is asked for
+    ("P4/Y/000001_depth.bin", b"", f"000001{NO_DEPTH[6:]}, it is empty, as 1 of 19 files are"),
     ("P4/1/000000_depth.bin", HEADER[:-1], NO_DEPTH),
     ("P4/1/000000_depth.bin", HEADER + b"0" * 7, NO_DEPTH),
     ("P4/1/000000_depth.bin", HEADER + b"0" * 12, NO_DEPTH),

@@ -1,5 +1,7 @@
 """STB: matrices and stereo pairs by an independent writer; order, wrist, cameras and the left hand."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,6 +31,12 @@ def write_sequence(root, name, frames=(0,)):
             colors = [hands.COLORS[joint] for joint in THEIRS]
             hands.paint(image, points[frame] - [offset, 0, 0], CAMERA, colors, radius=6)
             Image.fromarray(image).save(folder / f"BB_{eye}_{frame}.png", compress_level=1)
+    other = root / "other.png"
+    other.write_bytes(b"not looked at")
+    for number in set(range(1500)) - set(frames):
+        for eye in ("left", "right"):
+            os.link(other, folder / f"BB_{eye}_{number}.png")
+    other.unlink()
 
 
 @pytest.fixture
@@ -83,6 +91,8 @@ WRONG = [
     ),
     (MAT, hands.mat(handpara=np.zeros((3, 21, 1500))), "'handPara' has shape None"),
     (IMAGE, None, "BB_left_0.png is missing"),
+    ("images/B1Random/BB_right_700.png", None, "BB_right_700.png is missing"),  # told at once
+    (IMAGE, b"", "BB_left_0.png cannot be read as an image, it is empty, as 1 of 6000 files are"),
     (IMAGE, b"GIF", "BB_left_0.png cannot be read as an image"),
     (IMAGE, Image.new("RGB", (320, 240)).save, r"\(240, 320\), expected mode RGB and \(480, 640\)"),
 ]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from nvc_jax.data.base.source import subset
 from nvc_jax.data.images.arrays import read_idx_file
 from tests.processes import run_python
 from tests.refusals import refused
@@ -230,3 +231,56 @@ def test_both_parts_together_are_the_digits(read):
 def test_parts_are_the_same_every_time(read):
     first, second = (everything(read("digits", "test")) for _ in range(2))
     np.testing.assert_array_equal(first["image"], second["image"])
+
+
+BIG = np.array([2**40, 1, -7])
+
+
+@pytest.mark.parametrize("form", ["npz", "npy"])
+@pytest.mark.parametrize(
+    ("train", "test", "names", "numbers"),
+    [
+        (BIG, BIG[:2], ("-7", "1", "1099511627776"), ([2, 1, 0], [2, 1])),
+        (BIG[1:], BIG[:1], ("-7", "1", "1099511627776"), ([1, 0], [2])),  # the same in both splits
+        (np.array([-1, 2**31]), np.array([2**31]), ("2147483648",), ([-1, 0], [0])),  # -1: none
+        (np.array(["dog", "cat"]), np.array(["ape"]), ("ape", "cat", "dog"), ([2, 1], [0])),
+        (np.array([b"dog", b"cat"]), np.array([b"dog"]), ("cat", "dog"), ([1, 0], [1])),
+        (
+            np.array([2**64 - 1, 3], np.uint64),
+            np.array([3], np.uint64),
+            ("3", str(2**64 - 1)),
+            ([1, 0], [0]),
+        ),
+        (np.array([7, 5]), np.array([6]), (), ([7, 5], [6])),  # numbers of classes stay
+    ],
+)
+def test_any_integers_and_text_are_labels(form, train, test, names, numbers, tmp_path, read):
+    for split, label in (("train", train), ("test", test)):
+        image = np.zeros((len(label), 4, 4), np.uint8)
+        if form == "npz":
+            np.savez(tmp_path / f"{split}.npz", image=image, label=label)
+        else:
+            np.save(tmp_path / f"{split}_image.npy", image)
+            np.save(tmp_path / f"{split}_label.npy", label)
+    for split, expected in zip(("train", "test"), numbers, strict=True):
+        source = read(form, split)
+        assert everything(source)["label"].tolist() == expected
+        assert source.class_names == names
+
+
+@pytest.mark.parametrize("value", [1e300, -np.inf, np.nan])
+def test_images_that_float32_cannot_hold_are_refused(value, tmp_path, read):
+    image = np.zeros((3, 4, 4))
+    image[1, 2, 3] = value
+    np.savez(tmp_path / "train.npz", image=image)
+    np.save(tmp_path / "train_image.npy", image)
+    refused(r"the images hold .* at \[1, 2, 3\]", read, "npz", "train")
+    source = read("npy", "train")
+    everything(subset(source, np.array([0, 2])))
+    refused(r"train_image.npy: the images of a batch hold .* at \[0, 2, 3, 0\]", take, source, 1)
+
+
+def test_names_in_capitals_are_found(tmp_path, read):
+    np.savez(tmp_path / "train.npz", image=np.zeros((3, 4, 4), np.uint8))
+    (tmp_path / "train.npz").rename(tmp_path / "train.NPZ")
+    assert len(read("npz", "train")) == 3

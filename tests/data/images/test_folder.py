@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from nvc_jax.data import open_source, train_batches
+from nvc_jax.data.base.files import read_pixels
 from nvc_jax.data.images.folder import FolderSource
 from tests.refusals import refused
 from tests.sources import damage_told, everything
@@ -181,3 +182,61 @@ def test_mistakes_are_told(tmp_path, read):
     ]:
         (tmp_path / "notes.txt").touch()
         refused(message, read, "folder", "train", **changes)
+
+
+def test_other_formats_are_read_and_the_rest_is_counted(tmp_path, caplog):
+    for value, name in enumerate(
+        ("a/x.png", "b/x.BMP", "c/x.webp", "d/x.tif", "e/x.pgm", "f/x.gif")
+    ):
+        save(tmp_path / name, 10 * value)
+    for name in ("g/x.tga", "g/y.TGA", "h/x.heic", "x.psd", "notes.txt", "README"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    source = FolderSource(tmp_path)
+    assert source.class_names == tuple("abcdef")
+    assert [m.max() // 10 for m in everything(source)["image"]] == [0, 1, 2, 3, 4, 5]
+    (record,) = caplog.records
+    told = "2 of suffix .tga, 1 of suffix .heic, 1 of suffix .psd"
+    assert record.levelno == logging.WARNING and told in record.getMessage()
+    refused(f"data.strict.: {told}", FolderSource, tmp_path, strict=True)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_their_exif_says(tmp_path, orientation, caplog):
+    caplog.set_level(logging.INFO, LOGGER.name)
+    pixels = np.zeros((8, 16), np.uint8)
+    pixels[:4, :4] = 200  # the corner that is at the top and left in the file
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    source = FolderSource(tmp_path)
+    (image,) = everything(source)["image"][..., 0]
+    # EXIF: where row 0 and column 0 of the file are on the picture as it is to be seen.
+    top, left = orientation in (1, 2, 5, 6), orientation in (1, 4, 5, 8)
+    assert (
+        image.shape == ((8, 16) if orientation < 5 else (16, 8)) == source.spec["image"].shape[:2]
+    )
+    assert image[0 if top else -1, 0 if left else -1] == 200 and image.sum() == 16 * 200
+    assert ("1 of 1 images are turned" in caplog.text) == (orientation > 1)
+
+
+def test_what_only_looks_like_an_image_starts_no_program(tmp_path, monkeypatch):
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "photo.png").write_bytes(eps)
+    save(tmp_path / "good.png", 1)
+    monkeypatch.setattr(
+        "subprocess.check_call", lambda *_, **__: pytest.fail("a program was started")
+    )
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: True)
+    assert FolderSource(tmp_path).skipped == [str(tmp_path / "photo.png")]
+    refused("cannot be read as an image", read_pixels, tmp_path / "photo.png", "L")
+
+
+def test_pixels_without_a_range_and_later_frames_are_told(tmp_path, caplog):
+    Image.fromarray(np.full((4, 6), 0.5, np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((4, 6), 99999, np.int32)).save(tmp_path / "long.tif")
+    frames = [Image.new("L", (6, 4), value) for value in (10, 200)]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    assert set(everything(FolderSource(tmp_path))["image"].flat) == {10}
+    assert "Left out 2 unreadable" in caplog.text and "pixels of 32 bits" in caplog.text
+    assert "Of 1 images with several frames the first one is read" in caplog.text

@@ -181,10 +181,10 @@ BAD = {
     "empty.off": (b"", "not an OFF"),
     "empty.stl": (b"", "cannot be read|no faces"),
     "garbage.ply": (b"\x00\xff" * 99, "cannot be read"),
-    "garbage.glb": (b"\x00\xff" * 99, "cannot be read"),
+    "garbage.glb": (b"\x00\xff" * 99, "is not JSON"),
     "words.obj": (obj().replace(b"4.0", b"four"), "cannot be read .ValueError"),
     "index.obj": (obj() + b"f 1 2 99\n", "none of the vertices"),
-    "zero.obj": (obj() + b"f 0 1 2\n", "none of the vertices"),
+    "zero.obj": (obj() + b"f 0 1 2\n", "corners count from 1"),
     "early.obj": (b"v 0 0 0\nf -1 -2 -3\n", "none of the vertices"),
     "index.off": (off([*TRIANGLES, [0, 1, 8]]), "none of the vertices"),
     "points.obj": (words(["v", *c] for c in CORNERS).encode(), "no faces"),
@@ -348,3 +348,90 @@ def test_mistakes_in_flags(tmp_path, flag, capsys):
     with pytest.raises(SystemExit) as caught:
         main([str(tmp_path), str(tmp_path / "out.npz"), flag])
     assert caught.value.code == 2 and flag.split("=")[0] in capsys.readouterr().err
+
+
+UNIT = "\n".join(str(word) for word in off().decode().split()) + "\n"
+
+
+@pytest.mark.parametrize("kind", ["obj", "off", "ascii.ply", "ascii.stl"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_marks_of_byte_order_are_no_part_of_a_file(kind, encoding, tmp_path):
+    text = FILES[kind].decode()
+    content = ("\ufeff" if encoding == "utf-16-be" else "") + text
+    path = put(tmp_path / f"box.{kind}", content.encode(encoding))
+    np.testing.assert_allclose(area_and_volume(read_triangles(path)), (28, 8))
+
+
+def test_text_in_utf_16_without_a_mark_is_named(tmp_path):
+    path = put(tmp_path / "box.obj", FILES["obj"].decode().encode("utf-16-le"))
+    refused("box.obj looks like text in UTF-16", read_triangles, path)
+
+
+def test_one_number_a_line_and_headers_alone(tmp_path):
+    path = put(tmp_path / "box.off", UNIT)
+    np.testing.assert_array_equal(read_triangles(path), SOUP)
+    lines = UNIT.splitlines()
+    for end in range(1, len(lines)):
+        refused("box.off: (is|has)", read_triangles, put(path, "\n".join(lines[:end])))
+    refused("is cut off", read_triangles, put(path, "OFF\n"))
+
+
+def changed(folder, change):
+    """The scene of `gltf` with a change of its JSON."""
+    scene = json.loads(gltf(folder))
+    change(scene)
+    return put(folder / "box.gltf", json.dumps(scene))
+
+
+def strip(scene, mode):
+    """The box's first quad as a strip or a fan."""
+    scene["meshes"][0]["primitives"][0] |= {"mode": mode}
+    scene["accessors"][1]["count"] = 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: s.update(extensionsRequired=["KHR_draco_mesh_compression"]),
+            "KHR_draco_mesh_compression",
+        ),
+        (
+            lambda s: s.update(extensionsRequired=["EXT_meshopt_compression"]),
+            "EXT_meshopt_compression",
+        ),
+        (lambda s: s.update(extensionsRequired=["KHR_mesh_quantization"]), "KHR_mesh_quantization"),
+        (
+            lambda s: s.update(extensionsRequired=["KHR_materials_unlit", "ACME_x"]),
+            "extension ACME_x",
+        ),
+        (lambda s: strip(s, 6), "faces of mode 6 .fans."),
+        (lambda s: s["accessors"][0].pop("bufferView"), "not stored in full"),
+        (lambda s: s["accessors"][0].update(sparse={"count": 1}), "not stored in full"),
+        (lambda s: s["accessors"][0].update(componentType=5122, normalized=True), "no floats"),
+        (
+            lambda s: s["buffers"][0].update(uri="../buffer.bin"),
+            "names '../buffer.bin': files lie below",
+        ),
+        (lambda s: s["buffers"][0].update(uri="%2e%2e/buffer.bin"), "names '../buffer.bin'"),
+        (lambda s: s["buffers"][0].update(uri="/etc/passwd"), "names '/etc/passwd'"),
+        (lambda s: s.update(nodes=s), "is not JSON|cannot be read"),
+    ],
+)
+def test_scenes_that_would_be_read_in_part_are_refused(change, message, tmp_path):
+    if "is not JSON" in message:
+        path = put(tmp_path / "box.gltf", b'{"a": ' * 20)
+    else:
+        path = changed(tmp_path, change)
+    refused(f"box.gltf.*{message}", read_triangles, path)
+
+
+def test_extensions_of_looks_alone_and_strips_are_read(tmp_path):
+    path = changed(tmp_path, lambda s: s.update(extensionsRequired=["KHR_materials_unlit"]))
+    np.testing.assert_allclose(area_and_volume(read_triangles(path)), (28, 8))
+    assert len(read_triangles(changed(tmp_path, lambda s: strip(s, 5)))) == 2
+
+
+def test_a_container_that_is_cut_short_is_told(tmp_path):
+    for end in (0, 3, 19, 40, len(FILES["glb"]) - 1):
+        refused("a.glb", read_triangles, put(tmp_path / "a.glb", FILES["glb"][:end]))

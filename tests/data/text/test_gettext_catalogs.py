@@ -194,3 +194,34 @@ def test_every_damage_of_a_compiled_catalog_is_read_or_told(read):
 
 def test_one_language_twice_is_told(read):
     refused("are both 'de'", read, {"de/a.mo": mo(FILLER)}, "train", target_language="de")
+
+
+def test_catalogs_that_ask_for_much_are_read_at_once_or_told(tmp_path, read):
+    long = "%" + "0" * 40_000 + "1" * 40_000
+    po = f'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\nmsgid "one two"\nmsgstr "{long} Wort"\n'
+    header = "Content-Type:" * 20_000
+    pieces = 'msgid "three"\nmsgstr ""\n' + '"ab "\n' * 20_000
+    rows = "".join(f'msgid "{n} of it"\nmsgstr "{n} ß"\n\n' for n in NUMBERS)
+    pairs = read({"de/LC_MESSAGES/a.po": po + pieces + "\n" + rows, "de/b.po": f"# {header}\n{po}"})
+    assert len(pairs) == len(NUMBERS) + 2
+
+
+def test_texts_that_overlap_are_refused(tmp_path, read):
+    count = 2000  # each of which would be the whole file
+    size = 28 + 16 * count + 10_000
+    entries = [number for _ in range(2 * count) for number in (size, 0)]
+    content = struct.pack(
+        f"<7I{4 * count}I", 0x950412DE, 0, count, 28, 28 + 8 * count, 0, 0, *entries
+    )
+    message = "is cut short or damaged"
+    refused(message, read, {"de/LC_MESSAGES/a.mo": content + bytes(10_000)})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_marks_of_byte_order_and_capitals(encoding, read):
+    rows = "".join(f'msgid "{n} of it"\nmsgstr "{n} ß"\n\n' for n in NUMBERS)
+    text = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=ISO-8859-1\\n"\n\n' + rows
+    assert len(read({"de/LC_MESSAGES/a.PO": text.encode(encoding)})) == len(NUMBERS)
+    assert len(read({"de/LC_MESSAGES/b.MO": mo({**HEADER, "another": "eine andere"})})) == 1 + len(
+        NUMBERS
+    )
