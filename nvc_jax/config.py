@@ -132,6 +132,9 @@ CORE = (
     Option(
         "train.figures", True, "TensorBoard shows codes at every evaluation, examples at the end"
     ),
+    Option(
+        "train.loggers", ("tensorboard",), "beside metrics.jsonl: tensorboard, wandb, or your own"
+    ),
     Option("train.best_mode", "min", "max: the largest value is the best", ("min", "max")),
     Option("eval.batch_size", 512, "examples", at_least=1),
     Option(

@@ -37,6 +37,7 @@ from nvc_jax.estimator.calibration import (
     neighbors_of,
 )
 from nvc_jax.estimator.compiled import Compiled, compile_config
+from nvc_jax.estimator.export import export_estimator, exported_state, read_exported
 from nvc_jax.estimator.file import damaged, read_estimator, read_state, write_estimator
 from nvc_jax.estimator.recipe import (
     COUNTS,
@@ -94,7 +95,7 @@ class NebulaClustering(
         images. `negative_binomial` and `poisson` are for counts, such as those of genes in cells: they
         are given as they were counted, and clustered by their frequencies, whatever their sum.
       random_state: seed; an int gives the same result at every fit.
-      verbose: show a progress bar.
+      verbose: show a progress bar, or lines where no terminal is.
 
     Attributes:
       cluster_centers_: float32 `[n_clusters, latent_dim]`, the anchors, in the latent space.
@@ -347,11 +348,36 @@ class NebulaClustering(
           The path. A `random_state` that is an object is saved as None.
         """
         check_is_fitted(self)
+        write_estimator(Path(path), self._facts(), self._arrays(), self._state)
+        return Path(path)
+
+    def export(self, path: str | Path, format: str = "onnx") -> Path:
+        """Writes the model for programs without this library: scaling, networks, anchors, probabilities.
+
+        `onnx` and `stablehlo` make two files, an encoder (examples → `code`, `cluster`, `probability`) and a decoder
+        (`code` → `output`), for batches of any size; `safetensors` holds the weights, which `load` reads. A
+        `README.md` says how each is used, and a `config.json` what the networks are made by.
+
+        Args:
+          path: a folder, which is made if it is not there.
+          format: `onnx`, `stablehlo` or `safetensors`.
+
+        Returns:
+          The path.
+
+        Raises:
+          UserError: for another format, or a package of the extra `export` that is not installed.
+        """
+        check_is_fitted(self)
+        return export_estimator(self, Path(path), format)
+
+    def _facts(self) -> dict[str, Any]:
+        """What a file of the estimator holds beside arrays, as JSON can hold it."""
         params = self.get_params(deep=False)
         if isinstance(self.random_state, np.random.RandomState):
             params["random_state"] = None
         names = getattr(self, "feature_names_in_", None)
-        facts = {
+        return {
             "params": params,
             "config": json.loads(self._config),
             "input_shape": self.input_shape_,
@@ -359,20 +385,21 @@ class NebulaClustering(
             "feature_names": None if names is None else names.tolist(),
             "seed": self._seed,
         }
-        arrays = {
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """What belongs to the estimator beside the state."""
+        return {
             "labels": self.labels_,
             "temperature": np.float64(self._temperature),
             **self._scaling._asdict(),
         }
-        write_estimator(Path(path), facts, arrays, self._state)
-        return Path(path)
 
     @classmethod
     def load(cls, path: str | Path) -> NebulaClustering:
-        """Reads what `save` wrote. Runs no code found in the file.
+        """Reads what `save` wrote, or `export` with `format="safetensors"`. Runs no code found in the file.
 
         Args:
-          path: the file.
+          path: the file, or the folder.
 
         Returns:
           The fitted estimator.
@@ -381,7 +408,9 @@ class NebulaClustering(
           UserError: if the file is missing, damaged, or holds something else.
         """
         path = Path(path)
-        facts, arrays = read_estimator(path, ("labels", "temperature", *Scaling._fields))
+        names = ("labels", "temperature", *Scaling._fields)
+        read = read_exported if path.is_dir() else read_estimator
+        facts, arrays = read(path, names)
         try:
             model = cls(**{**facts["params"], "hidden": tuple(facts["params"]["hidden"])})
             config, model._seed = json.dumps(facts["config"]), int(facts["seed"])
@@ -395,7 +424,8 @@ class NebulaClustering(
         if names is not None:
             model.feature_names_in_ = np.asarray(names, object)
         model._scaling = Scaling(*(arrays[name] for name in Scaling._fields))
-        state = read_state(path, model._compiled().empty_state())
+        restore = exported_state if path.is_dir() else read_state
+        state = restore(path, model._compiled().empty_state())
         model._keep(state, arrays["labels"], float(arrays["temperature"]))
         return model
 

@@ -60,32 +60,35 @@ class Scaling(NamedTuple):
     scale: np.ndarray
     far: np.ndarray
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """Scaled examples, float32; images are clipped to the range of the training images."""
+    def apply(self, x: Any, xp: Any = np) -> Any:
+        """Scaled examples, float32; images are clipped to the range of the training images.
+
+        Args:
+          x: arrays of NumPy, or of JAX with `xp=jax.numpy`.
+          xp: whose functions compute.
+        """
         scaled = (x - self.offset) / self.scale
-        return (np.clip(scaled, 0.0, 1.0) if x.ndim > 2 else squash(scaled, self.far)).astype(
-            np.float32
-        )
+        scaled = xp.clip(scaled, 0.0, 1.0) if x.ndim > 2 else squash(scaled, self.far, xp)
+        return scaled.astype(np.float32)
 
-    def undo(self, scaled: np.ndarray) -> np.ndarray:
+    def undo(self, scaled: Any, xp: Any = np) -> Any:
         """Examples as they were, float64: far from zero float32 has no digits left for what differs."""
-        scaled = np.asarray(scaled, np.float64)
-        return unsquash(scaled, self.far) * self.scale + self.offset
+        return unsquash(xp.asarray(scaled, np.float64), self.far, xp) * self.scale + self.offset
 
 
-def squash(x: np.ndarray, far: float | np.ndarray) -> np.ndarray:
+def squash(x: Any, far: float | np.ndarray, xp: Any = np) -> Any:
     """Values as they are up to c = `far`, and below c + 1 beyond it: no row is so far out as to be a cluster.
 
     `sign(x)·(c + 1 − e^(c − |x|))` for `|x| > c`: with a slope of 1 at c.
     """
-    beyond = np.maximum(np.abs(x) - far, 0.0)
-    return np.clip(x, -far, far) - np.sign(x) * np.expm1(-beyond)
+    beyond = xp.maximum(xp.abs(x) - far, 0.0)
+    return xp.clip(x, -far, far) - xp.sign(x) * xp.expm1(-beyond)
 
 
-def unsquash(x: np.ndarray, far: float | np.ndarray) -> np.ndarray:
+def unsquash(x: Any, far: float | np.ndarray, xp: Any = np) -> Any:
     """What `squash` made these values of, c + 12 at most."""
-    beyond = np.clip(np.abs(x) - far, 0.0, -np.expm1(-FARTHEST))
-    return np.clip(x, -far, far) - np.sign(x) * np.log1p(-beyond)
+    beyond = xp.clip(xp.abs(x) - far, 0.0, -np.expm1(-FARTHEST))
+    return xp.clip(x, -far, far) - xp.sign(x) * xp.log1p(-beyond)
 
 
 def within_fences(x: np.ndarray) -> np.ndarray:

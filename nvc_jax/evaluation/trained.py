@@ -17,6 +17,8 @@ from jax.typing import ArrayLike
 from nvc_jax.config import overridden
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
+from nvc_jax.export import Deployable, read_arrays, state_of
+from nvc_jax.export.folder import WEIGHTS
 from nvc_jax.tasks import Learned
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.averaging import average_checkpoints
@@ -61,6 +63,7 @@ class TrainedModel:
         learned: Learned,
     ):
         self.config, self.task, self.learned = config, experiment.task, learned
+        self._experiment, self._state = experiment, state
         self.step, self.anchors = int(state.step), np.asarray(find_anchors(state.params))
         self.anchors_step = int(state.anchors_step)
         self.scales = anchor_scales(state, experiment.anchor_scale)
@@ -188,6 +191,11 @@ class TrainedModel:
         noise = jax.random.normal(rng, (number, self.anchors.shape[1]), jnp.float32)
         return self.decode(self.anchors[anchor] + self.scales[anchor] * np.asarray(noise))
 
+    def deployable(self) -> Deployable:
+        """The model for `nvc_jax.export`; its probabilities have twice the mean variance around anchors as T."""
+        temperature = 2.0 * float(np.mean(np.square(self.scales)))
+        return Deployable(self._experiment, self._state, self.task.batch_spec, temperature)
+
     def samples(self) -> np.ndarray:
         """`eval.shown_samples` draws around every anchor, `[K, S, ...]`, a function of the seed."""
         keys = jax.random.split(jax.random.key(self.config.seed), len(self.anchors))
@@ -204,7 +212,7 @@ def load(
     """Restores a run on whatever devices there are. Runs no code found in the directory.
 
     Args:
-      directory: work directory of a run.
+      directory: work directory of a run, or a folder that `nvc-export --format=safetensors` wrote.
       checkpoint: `latest`, `best`, or a step.
       overrides: (dotted key, text) pairs for keys under `data.` and `eval.`.
 
@@ -229,6 +237,8 @@ def load(
     learned = workdir.read_learned(path)
     experiment = make_experiment(config, workdir.read_spec(path), parallel.AXIS, learned)
     target = abstract_state(experiment, config)
+    if (path / WEIGHTS).is_file() and not Checkpoints(path).steps():
+        return TrainedModel(config, experiment, state_of(read_arrays(path), target, path), learned)
     return TrainedModel(config, experiment, _restore(path, target, text, config), learned)
 
 

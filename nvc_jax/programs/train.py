@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         stop_after=flags.stop_after,
         init_from=flags.init_from,
         init_include=flags.init_include,
-        progress=sys.stderr.isatty(),
+        progress=True,
     )
     return 0
 

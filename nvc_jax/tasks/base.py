@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -205,9 +206,16 @@ class Task(abc.ABC):
         """
         return outputs.output
 
-    @abc.abstractmethod
+    def finish(self, output: Any) -> jax.Array:
+        """The decoder's output as what a user wants to have, an array `[B, ...]` on the device.
+
+        A task has this, or `postprocess` where it makes something else; only with this its decoder can be exported.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither finish nor postprocess.")
+
     def postprocess(self, output: Any) -> np.ndarray:
         """The decoder's output as what a user wants to have, on the host."""
+        return np.asarray(self.finish(jax.tree.map(jnp.asarray, output)))
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Stored examples as vectors `[N, F]` on the host, for baselines without a network.

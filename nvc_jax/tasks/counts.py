@@ -165,10 +165,9 @@ class CountTask(Task):
         dispersion = None if poisson else output["log_dispersion"]
         return jnp.sum(negative_binomial(counts, log_mean, dispersion), axis=1)
 
-    def postprocess(self, output: Any) -> np.ndarray:
+    def finish(self, output: Any) -> jax.Array:
         """Means of the counts of an example with the sum `loss.total`."""
-        shares = jax.nn.softmax(jnp.asarray(output["logits"]), axis=1)
-        return np.asarray(self.config.loss.total * shares)
+        return self.config.loss.total * jax.nn.softmax(output["logits"], axis=1)
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """What is encoded."""

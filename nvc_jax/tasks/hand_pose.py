@@ -177,9 +177,9 @@ class HandPoseTask(Task):
             encoded["predicted"], encoded["joints"], encoded["visible"]
         )
 
-    def postprocess(self, output: Any) -> np.ndarray:
+    def finish(self, output: Any) -> jax.Array:
         """Joints float32 `[N, 21, 3]` in camera axes, mm; about `center` where no image is given."""
-        return np.array(_absolute(jnp.asarray(output)))
+        return _absolute(output)
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The pixels, from 0 to 1."""
@@ -189,4 +189,5 @@ class HandPoseTask(Task):
 def _absolute(output: jax.Array) -> jax.Array:
     """Joints in mm of wrists and joints about them, in the unit of the network's output."""
     root = output[:, WRIST : WRIST + 1]
-    return UNIT * (output + root).at[:, WRIST].set(root[:, 0])
+    is_wrist = np.arange(output.shape[1])[None, :, None] == WRIST
+    return UNIT * jnp.where(is_wrist, root, output + root)

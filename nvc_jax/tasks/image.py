@@ -133,12 +133,12 @@ class ImageTask(Task):
         error = jnp.square(shown - batch["target"])
         return {"squared_error": jnp.mean(error, axis=(1, 2, 3))}
 
-    def postprocess(self, output: Any) -> np.ndarray:
+    def finish(self, output: Any) -> jax.Array:
         """Values from 0 to 1."""
         if self.likelihood == "binary_cross_entropy":
-            return np.asarray(jax.nn.sigmoid(jnp.asarray(output)))
+            return jax.nn.sigmoid(output)
         low, high = self.value_range
-        return np.clip((np.asarray(output) - low) / (high - low), 0.0, 1.0)
+        return jnp.clip((output - low) / (high - low), 0.0, 1.0)
 
     def to_unit(self, stored: np.ndarray) -> np.ndarray:
         """Stored images with values from 0 to 1."""

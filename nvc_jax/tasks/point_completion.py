@@ -92,9 +92,9 @@ class PointCompletionTask(Task):
             "f_score": f_score(fine, target, threshold=self.config.eval.f_score_distance),
         }
 
-    def postprocess(self, output: Any) -> np.ndarray:
+    def finish(self, output: Any) -> jax.Array:
         """The fine points, `[N, M, 3]`."""
-        return np.asarray(output.fine)
+        return output.fine
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Share of the partial cloud's points in each of 8³ cells."""

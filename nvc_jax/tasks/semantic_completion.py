@@ -70,6 +70,6 @@ class SemanticCompletionTask(VolumeTask):
         }
         return values | labels.class_iou(intersection, union, point_class_names_of(source))
 
-    def postprocess(self, output: Any) -> np.ndarray:
+    def finish(self, output: Any) -> jax.Array:
         """Class of every voxel, uint8 `[N, X, Y, Z]`."""
-        return np.argmax(np.asarray(output), axis=-1).astype(np.uint8)
+        return jnp.argmax(output, axis=-1).astype(jnp.uint8)

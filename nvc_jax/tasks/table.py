@@ -93,9 +93,9 @@ class TableTask(Task):
         """Squared error, summed over features, `[B]`."""
         return jnp.sum(jnp.square(outputs.output - batch["target"]), axis=1)
 
-    def postprocess(self, output: Any) -> np.ndarray:
+    def finish(self, output: Any) -> jax.Array:
         """The rows."""
-        return np.asarray(output)
+        return output
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The rows."""

@@ -190,6 +190,6 @@ class VoxelCompletionTask(VolumeTask):
             values |= named("iou_class", classes.per_class, class_names_of(source))
         return values
 
-    def postprocess(self, output: Any) -> np.ndarray:
+    def finish(self, output: Any) -> jax.Array:
         """Probability of every voxel to be occupied, `[N, X, Y, Z]`."""
-        return np.asarray(jax.nn.sigmoid(jnp.asarray(output[..., 0])))
+        return jax.nn.sigmoid(output[..., 0])

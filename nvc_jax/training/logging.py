@@ -6,9 +6,11 @@ import contextlib
 import io
 import json
 import socket
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.files import explained, open_new, open_to_append, replace_file
 from nvc_jax.core.json_files import parse_json
 from nvc_jax.core.logs import logger
+from nvc_jax.training.loggers import TENSORBOARD, make_loggers
 
 try:
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
@@ -31,6 +34,8 @@ except ModuleNotFoundError:  # of the extra `report`; metrics.jsonl has all numb
     HAS_TENSORBOARD = False
 
 METRICS_FILE = "metrics.jsonl"
+SECONDS_A_LINE = 5.0
+"""Between lines of progress where no terminal is."""
 EVENTS_FOLDER = "tensorboard"
 
 
@@ -87,24 +92,33 @@ class MetricWriter:
 
     Args:
       workdir: the run's directory.
+      loggers: names of `train.loggers`.
+      config: the run's config, for loggers.
 
     Raises:
       UserError: if the system refuses, here and in all methods.
     """
 
-    def __init__(self, workdir: Path):
+    def __init__(
+        self,
+        workdir: Path,
+        loggers: Sequence[str] = (TENSORBOARD,),
+        config: Mapping[str, Any] = MappingProxyType({}),
+    ):
+        self._tensorboard = HAS_TENSORBOARD and TENSORBOARD in loggers
+        self._loggers = make_loggers(tuple(loggers), workdir, config)
         folder = workdir / EVENTS_FOLDER
         nanoseconds = time.time_ns()  # a run resumed within a second has a file of its own
         name = f"events.out.tfevents.{nanoseconds // 10**9}.{socket.gethostname()}.{nanoseconds}"
         self._workdir = workdir
         with explained(workdir):
             self._lines = open_to_append(workdir / METRICS_FILE)
-            if HAS_TENSORBOARD:
+            if self._tensorboard:
                 folder.mkdir(exist_ok=True)
                 self._events = open_new(folder / name)
-        if HAS_TENSORBOARD:
+        if self._tensorboard:
             self._write(Event(file_version="brain.Event:2"))
-        else:
+        elif TENSORBOARD in loggers:
             logger.info(
                 "TensorBoard's files are left out, because it is not installed: pip install "
                 "'nvc_jax[report]'; %s has every number.", METRICS_FILE,
@@ -135,7 +149,9 @@ class MetricWriter:
         with explained(self._workdir):
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
-        if not HAS_TENSORBOARD:
+        for one in self._loggers:
+            one.scalars(step, named)
+        if not self._tensorboard:
             return
         self._write_values(
             step,
@@ -146,7 +162,7 @@ class MetricWriter:
         """Writes a histogram of the finite values, in 64 buckets."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
-        if not values.size or not HAS_TENSORBOARD:
+        if not values.size or not self._tensorboard:
             return
         counts, edges = np.histogram(values, bins=64)
         histogram = HistogramProto(
@@ -162,7 +178,9 @@ class MetricWriter:
 
     def figures(self, step: int, figures: Mapping[str, Any]) -> None:
         """Writes matplotlib figures as images."""
-        for name, figure in figures.items() if HAS_TENSORBOARD else ():
+        for one in self._loggers:
+            one.figures(step, figures)
+        for name, figure in figures.items() if self._tensorboard else ():
             content = io.BytesIO()
             figure.savefig(content, format="png", dpi=figure.dpi)
             width, height = (figure.get_size_inches() * figure.dpi).astype(int)
@@ -175,36 +193,67 @@ class MetricWriter:
         """Closes the files."""
         with explained(self._workdir):
             self._lines.close()
-            if HAS_TENSORBOARD:
+            if self._tensorboard:
                 self._events.close()
+        for one in self._loggers:
+            one.close()
 
 
 class Progress:
-    """A progress bar with loss, anchors used, steps a second and the time left.
+    """Where a run is: steps, loss, anchors used, examples a second and the time left.
+
+    In a terminal it is a bar; elsewhere a line from time to time, without control codes. Until the first step
+    is done it says that it compiles.
 
     Args:
       total: last step.
       start: step to begin at.
+      batch_size: examples of a step.
       enabled: False shows nothing.
     """
 
-    def __init__(self, total: int, start: int, *, enabled: bool):
+    def __init__(self, total: int, start: int, batch_size: int = 1, *, enabled: bool):
+        self._terminal = enabled and sys.stderr.isatty()
+        self._enabled, self._batch_size = enabled, batch_size
+        self._told = 0.0
+        self._compiling = True
         self._bar = tqdm(
             total=total,
             initial=start,
             unit="step",
-            disable=not enabled,
+            desc="compiling" if self._terminal else None,
+            disable=not self._terminal,
             dynamic_ncols=True,
             mininterval=0.5,
         )
+        self._step, self._total, self._start, self._clock = start, total, start, time.monotonic()
+        if enabled and not self._terminal and start < total:
+            print("compiling", file=sys.stderr, flush=True)
 
     def advance(self) -> None:
         """Moves on by one step."""
+        self._step += 1
+        if self._compiling:  # calls return while the device works, but for the first one
+            self._compiling = False
+            self._start, self._clock = self._step, time.monotonic()
+            self._bar.set_description("training", refresh=False)
         self._bar.update(1)
 
     def show(self, values: Mapping[str, float], names: Iterable[str]) -> None:
-        """Shows some of the logged values beside the bar."""
-        self._bar.set_postfix({name: f"{values[name]:.4g}" for name in names}, refresh=False)
+        """Shows some of the logged values beside the bar, or in a line."""
+        now = time.monotonic()
+        rate = (self._step - self._start) / max(now - self._clock, 1e-9)
+        shown = {name: f"{values[name]:.4g}" for name in names}
+        if rate > 0:
+            shown["examples/s"] = f"{rate * self._batch_size:,.0f}"
+        self._bar.set_postfix(shown, refresh=False)
+        last = self._step >= self._total
+        if not self._enabled or self._terminal or (now < self._told + SECONDS_A_LINE and not last):
+            return
+        self._told = now
+        left = f", {(self._total - self._step) / rate:,.0f} s left" if rate > 0 and not last else ""
+        text = ", ".join(f"{name} {value}" for name, value in shown.items())
+        print(f"step {self._step:,}/{self._total:,}: {text}{left}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Ends the bar."""

@@ -1,6 +1,7 @@
 """A run in a work directory: data in, logs, evaluation and checkpoints out."""
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -11,7 +12,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from nvc_jax.config import changed, differences
+from nvc_jax.config import changed, differences, to_json
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.logs import logger
 from nvc_jax.core.options import leaves
@@ -21,6 +22,7 @@ from nvc_jax.training import parallel, workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source, latent_health, means_of
 from nvc_jax.training.experiment import Experiment, init_state, make_experiment
+from nvc_jax.training.loggers import check_loggers
 from nvc_jax.training.logging import MetricWriter, purge_after
 from nvc_jax.training.optimizer import describe_groups
 from nvc_jax.training.state import TrainState, anchor_scales, find_anchors
@@ -74,7 +76,7 @@ def train(
       stop_after: stop at this step as a preemption would.
       init_from: a fresh run takes parameters from the newest checkpoint of this work directory.
       init_include: only those whose name this regular expression is found in.
-      progress: show a progress bar.
+      progress: show a progress bar, or lines where no terminal is.
 
     Returns:
       The last state and how the run ended.
@@ -87,6 +89,7 @@ def train(
     config = _with_absolute_paths(config)
     if train_data is not None:
         config = changed(config, {"data.source": "python"})
+    check_loggers(config.train.loggers)
     first = parallel.process_index() == 0
     with contextlib.ExitStack() as held:
 
@@ -189,7 +192,8 @@ class _Run:
             workdir.write_config(self.path, self.config)
             workdir.write_spec(self.path, self.experiment.task.batch_spec)
             purge_after(self.path, self.trainer.step)
-            self.writer = MetricWriter(self.path)
+            config = json.loads(to_json(self.config))
+            self.writer = MetricWriter(self.path, self.config.train.loggers, config)
         logger.info("Settings that differ from the defaults: %s", differences(self.config))
         groups = describe_groups(
             state.params, self.config.optimizer, train_anchors=self.config.anchors.train

@@ -101,7 +101,7 @@ class Trainer:
         Args:
           last: number of steps to have taken in the end.
           stop: asked with the number of steps taken, before the next one is begun.
-          progress: show a progress bar.
+          progress: show a progress bar, or lines where no terminal is.
 
         Yields:
           (batch, metrics) on the devices after every step; nothing waits for them here.
@@ -110,7 +110,8 @@ class Trainer:
           DivergedError: if too many steps in a row were not finite when the anchors are to be set.
         """
         batches = self._batches()
-        self.bar = Progress(last, self.step, enabled=progress)
+        size = self.config.train.batch_size
+        self.bar = Progress(last, self.step, size, enabled=progress)
         try:
             while self.step < last and not stop(self.step):
                 if self.step >= self.experiment.warmup and not self.anchors_set:

@@ -63,14 +63,18 @@ def test_commands_are_programs(installed):
     (found,) = importlib.metadata.distributions(name="nvc_jax", path=[str(installed)])
     assert found.version == nvc_jax.__version__
     commands = {command.name: command.load() for command in found.entry_points}
-    assert sorted(commands) == ["nvc-eval", "nvc-meshes", "nvc-train"]
+    assert sorted(commands) == ["nvc-eval", "nvc-export", "nvc-meshes", "nvc-train"]
     assert all(callable(command) for command in commands.values())
 
 
 def test_every_extra_that_is_named_exists():
     text = "".join(path.read_text() for path in (ROOT / "nvc_jax").rglob("*.py"))
     named = set(re.findall(r'extra="(\w+)"|nvc_jax\[(\w+)\]', text))
-    assert {"".join(pair) for pair in named} == {"data", "report", "shapes", "text"} <= set(EXTRAS)
+    assert (
+        {"".join(pair) for pair in named}
+        == {"data", "export", "report", "shapes", "text"}
+        <= set(EXTRAS)
+    )
 
 
 def test_citation_is_of_this_version():

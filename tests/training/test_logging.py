@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+import string
+import sys
 
 import matplotlib.figure
 import numpy as np
@@ -11,7 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nvc_jax.core import logs as run_logging
 from nvc_jax.training import logging as logs
+from nvc_jax.training.loggers import LOGGERS, Logger, check_loggers
 from nvc_jax.training.logging import MetricWriter, Progress, purge_after, read_metrics
+from tests.refusals import refused
 
 
 def write(path, steps, **values):
@@ -121,15 +125,66 @@ def test_purging_an_empty_directory_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_shows_and_stays_silent(capsys):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_and_stays_silent(capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     for enabled in (True, False):
-        bar = Progress(10, 4, enabled=enabled)
-        bar.show({"loss": 1.23456, "kl": 2.0}, ["loss"])
-        for _ in range(6):
+        bar = Progress(10, 4, 32, enabled=enabled)
+        first = capsys.readouterr().err
+        for step in range(6):
             bar.advance()
+            bar.show({"loss": 1.23456, "kl": 2.0 + step}, ["loss"])
         bar.close()
         shown = capsys.readouterr().err
-        assert ("10/10" in shown and "loss=1.235" in shown and "kl" not in shown) == enabled
+        assert ("compiling" in first) == enabled and "kl" not in shown
+        assert ("10/10" in shown and "1.235" in shown and "examples/s" in shown) == enabled
+        assert enabled or not first + shown
+        if not terminal and enabled:
+            lines = shown.splitlines()
+            assert lines[0].startswith("step 5/10: loss 1.235") and len(lines) == 2
+            assert set(shown) <= set(string.printable) - {"\r"}
+
+
+class Mine(Logger):
+    """The logger of a user."""
+
+    def __init__(self, workdir, config):
+        super().__init__(workdir, config)
+        self.told = []
+
+    def scalars(self, step, values):
+        self.told.append((step, dict(values)))
+
+    def figures(self, step, figures):
+        self.told.append((step, list(figures)))
+
+    def close(self):
+        (self.workdir / "mine.txt").write_text(repr((self.config, self.told)))
+
+
+def test_a_logger_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(LOGGERS, "mine", Mine)
+    writer = MetricWriter(tmp_path, ("mine",), {"seed": 3})
+    writer.scalars(1, {"loss": 0.5})
+    writer.scalars(1, {"loss": 0.25}, prefix="validation")
+    writer.figures(1, {"latent": matplotlib.figure.Figure()})
+    writer.close()
+    expected = [(1, {"loss": 0.5}), (1, {"validation/loss": 0.25}), (1, ["latent"])]
+    assert (tmp_path / "mine.txt").read_text() == repr(({"seed": 3}, expected))
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
+    assert not (tmp_path / "tensorboard").exists()
+    refused("train.loggers has 'mlflow'", check_loggers, ("tensorboard", "mlflow"))
+
+
+def test_weights_and_biases_offline(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    writer = MetricWriter(tmp_path, ("wandb",), {"seed": 3})
+    writer.scalars(1, {"loss": 0.5})
+    writer.close()
+    (log,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert b"loss" in log.read_bytes()
 
 
 def test_messages_go_to_standard_error_once(capsys, monkeypatch):
