@@ -52,7 +52,7 @@ def test_files_and_keys_that_are_named_exist():
     }  # what docs/task.md adds
     known = everything_that_is_read() | of_guides
     groups = {name.rpartition(".")[0] for name in known}
-    keys = r"(?:`|--config\.)((?:data|model|loss|anchors|augment|optimizer|train|eval)\.(?!(?:py|npz|png|txt)\b)\w+)"
+    keys = r"(?:`|--config\.)((?:data|model|loss|anchors|augment|optimizer|train|eval)\.(?!(?:py|npz|png|txt|safetensors)\b)\w+)"
     for page in PAGES:
         text = page.read_text()
         for name in re.findall(keys, text):
