@@ -1,6 +1,5 @@
 """`NebulaClustering` as a folder for other programs, and back from its weights."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.json_files import parse_json
 from nvc_jax.data.base.source import FieldSpec
-from nvc_jax.estimator.file import damaged
 from nvc_jax.export import Card, Deployable, export_folder, read_arrays, state_of
 from nvc_jax.export.folder import CONFIG
 from nvc_jax.training.state import TrainState
@@ -59,13 +58,11 @@ def read_exported(
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} holds no exported model: there is no {CONFIG} in it.")
-    try:
-        facts = json.loads(path.read_text())
-    except ValueError:
-        raise damaged(path) from None
+    remedy = "export the model again"
+    facts = parse_json(path.read_bytes(), path, dict, "an exported model", remedy)
     arrays = read_arrays(folder)
     found = {name: arrays[f"{OWN}{name}"] for name in names if f"{OWN}{name}" in arrays}
-    if not isinstance(facts, dict) or len(found) < len(names):
+    if len(found) < len(names):
         raise UserError(f"{folder} holds a model that is no NebulaClustering.")
     return facts, found
 
