@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nvc_jax.config import to_json
+from nvc_jax.core.errors import UserError
+from nvc_jax.core.json_files import parse_json
 from nvc_jax.evaluation.trained import load
-from nvc_jax.export import FORMATS, Card, export_folder
+from nvc_jax.export import Card, export_folder
 from nvc_jax.training import workdir
 
 
@@ -36,7 +38,9 @@ def export_run(
     """
     path, out = Path(directory).absolute(), Path(folder)
     model = load(path, checkpoint, overrides=overrides)
-    results = _results(path / workdir.RESULTS_FILE, model.step)
+    results = results_of(path / workdir.RESULTS_FILE)
+    if results.get("step") != model.step:  # of another checkpoint
+        results = {}
     config = json.loads(to_json(model.config))
     card = Card(
         title=f"Nebula Variational Coding: {path.name}",
@@ -61,13 +65,9 @@ def export_run(
     return files
 
 
-def _results(path: Path, step: int) -> dict[str, Any]:
-    """What the evaluation of this very step measured; nothing where there was none."""
+def results_of(path: Path) -> dict[str, Any]:
+    """What `results.json` holds; nothing where there is none, or another thing."""
     try:
-        results = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return parse_json(path.read_bytes(), path, dict, "results", "evaluate the run again")
+    except (OSError, UserError):
         return {}
-    return results if isinstance(results, dict) and results.get("step") == step else {}
-
-
-__all__ = ["FORMATS", "export_run"]

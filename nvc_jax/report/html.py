@@ -40,19 +40,36 @@ def to_html(report: Report) -> str:
     Texts of the data are shown as they are: no tag or script among them is obeyed.
     """
     data = page_data(report)
-    sections = [section for section in _sections(report, data) if section.content]
+    return page_html(
+        report.title, summary(report), _facts(report.facts), _sections(report, data), data
+    )
+
+
+def page_html(
+    title: str, answer: str, facts: str, sections: Iterable[Section], data: Mapping[str, Any]
+) -> str:
+    """A page with its style, scripts and data.
+
+    Args:
+      title: as plain text.
+      answer: what stands first, as HTML.
+      facts: pairs of a `dl`, as HTML.
+      sections: those without content are left out.
+      data: what the page's script reads, see `page_data`.
+    """
+    shown = [section for section in sections if section.content]
     library, script = plotly_script(), _page("page.js")
     return Template(_page("page.html")).substitute(
-        title=escape(report.title),
+        title=escape(title),
         policy=_policy(library, script),
         style=_page("page.css"),
-        summary=summary(report),
-        facts=_facts(report.facts),
-        links="".join(f'<li><a href="#{s.name}">{s.title}</a></li>' for s in sections),
+        summary=answer,
+        facts=facts,
+        links="".join(f'<li><a href="#{s.name}">{s.title}</a></li>' for s in shown),
         sections="\n".join(
             f'<section id="{s.name}" aria-labelledby="{s.name}-title">\n'
             f'<h2 id="{s.name}-title">{s.title}</h2>\n{s.content}\n</section>'
-            for s in sections
+            for s in shown
         ),
         data=_script_data(data),
         library=library,

@@ -217,7 +217,7 @@ def curves_of(
             # Thinned from the end, so that the last value is there.
             kept = steps[:: -max(1, -(-len(steps) // MOST_STEPS))][::-1]
             values = [float(f"{curve[step]:.5g}") for step in kept]
-            lines.append({"name": key.removeprefix(f"{name}/"), "x": kept, "y": values})
+            lines.append({"name": key.removeprefix(f"{name}/"), "key": key, "x": kept, "y": values})
         if lines:
             logarithmic = draw.spans_decades(np.concatenate([line["y"] for line in lines]))
             curves.append({"name": name, "logarithmic": logarithmic, "lines": lines})

@@ -63,7 +63,7 @@ def test_commands_are_programs(installed):
     (found,) = importlib.metadata.distributions(name="nvc_jax", path=[str(installed)])
     assert found.version == nvc_jax.__version__
     commands = {command.name: command.load() for command in found.entry_points}
-    assert sorted(commands) == ["nvc-eval", "nvc-export", "nvc-meshes", "nvc-train"]
+    assert sorted(commands) == ["nvc-eval", "nvc-export", "nvc-meshes", "nvc-report", "nvc-train"]
     assert all(callable(command) for command in commands.values())
 
 

@@ -45,13 +45,28 @@ def run(code: str, names: dict[str, Any] | None = None, **shorter: str) -> dict[
 
 
 def test_the_loop_with_a_bottleneck(capsys):
-    (code,) = python_blocks(DOCS / "model.md")
+    code, _ = python_blocks(DOCS / "model.md")
     assert sum(bool(line.strip()) for line in code.splitlines()) < 60
     names = run(code, WARMUP="WARMUP, STEPS, BATCH, ANCHORS = 20, 40, 64, 10")
     assert np.isfinite(list(names["terms"].values())).all()
     assert names["weight"] > 0 and len(np.unique(names["clusters"])) > 1
     accuracy = float(re.findall(r"^accuracy: (\S+)", capsys.readouterr().out, re.MULTILINE)[0])
     assert accuracy > 0.3  # 0.1 by chance
+
+
+def test_a_bottleneck_in_nnx():
+    """Anchors are trained, and the noise is another one at every step."""
+    _, code = python_blocks(DOCS / "model.md")
+    names = run(code.replace("range(100)", "range(1)"))
+    model, optimizer, x = (names[name] for name in ("model", "optimizer", "x"))
+    first, anchors = names["terms"], np.array(model.bottleneck.anchors)
+    assert anchors.shape == (10, 8)
+    sampled = [np.asarray(model(x[:1])[1].sample) for _ in range(2)]
+    assert np.abs(sampled[0] - sampled[1]).max() > 0
+    for _ in range(20):
+        terms = names["step"](model, optimizer, x)
+    assert terms["reconstruction"] < first["reconstruction"]
+    assert np.abs(np.array(model.bottleneck.anchors) - anchors).max() > 1e-4
 
 
 def test_an_array(capsys):
