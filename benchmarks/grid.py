@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import baselines, clusters, estimator, measures
+from benchmarks import baselines, clusters, estimator, hypotheses, measures
 from benchmarks.print import STUDIES, TABLES, layouts, provenance, render, whole
 from benchmarks.table import Changes, Grid, Measure, Rows, train_and_evaluate
 from nvc_jax.config import changed, load_config
@@ -246,6 +246,24 @@ GRIDS: dict[str, Grid] = {
         PEERS,
         700,
     )._replace(measure=measures.PEERS),
+    "hypotheses": Grid(
+        hypotheses.COLUMNS,
+        hypotheses.METHODS,
+        hypotheses.measure,
+        "quadrants:one",
+        {
+            **_short(1000),
+            "data.source": "npz",
+            "data.validation_fraction": 0.0,
+            "model.hidden": (250, 250),
+            "eval.draws": 50,
+            "eval.max_train_examples": 2000,
+            "anchors.max_examples": 5000,
+        },
+        seeds=(21, 22, 23),
+        question="How good are several answers to one input?",
+        data=IMAGES,
+    ),
     "voxels": _of_shapes(
         "cad:voxels",
         ("iou", "threshold", *CLUSTERING[:-1]),

@@ -1,7 +1,7 @@
 """Displays by the name of their task: the plug point for pictures, figures and files of outputs."""
 
 from nvc_jax.displays.base import Display
-from nvc_jax.displays.images import HandDisplay, ImageDisplay, PlaneDisplay
+from nvc_jax.displays.images import HandDisplay, ImageCompletionDisplay, ImageDisplay, PlaneDisplay
 from nvc_jax.displays.shapes import (
     CloudDisplay,
     LabeledCloudDisplay,
@@ -15,6 +15,7 @@ __all__ = ["DISPLAYS", "Display", "make_display"]
 
 DISPLAYS: dict[str, type[Display]] = {
     "image": ImageDisplay,
+    "image_completion": ImageCompletionDisplay,
     "voxel_completion": OccupancyDisplay,
     "semantic_completion": VolumeDisplay,
     "point_completion": CloudDisplay,

@@ -74,3 +74,18 @@ class Display:
           matplotlib figures.
         """
         return {}
+
+    def hypotheses(
+        self, batch: Mapping[str, np.ndarray], answers: np.ndarray, probabilities: np.ndarray
+    ) -> Any:
+        """Figure of several answers to a few examples.
+
+        Args:
+          batch: stored examples `[n, ...]`.
+          answers: as `Task.answer` gives them, `[n, M, ...]`.
+          probabilities: `[n, M]`.
+
+        Returns:
+          A matplotlib figure; None: there is none.
+        """
+        return None

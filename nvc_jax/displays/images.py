@@ -35,6 +35,36 @@ class ImageDisplay(Display):
         return {"reconstructions": plots.example_grid(rows, captions=captions)}
 
 
+class ImageCompletionDisplay(Display):
+    """What is seen of images on gray, and the whole."""
+
+    def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Display`; the whole."""
+        return self.task.shown(batch["image"])[1]
+
+    def render(self, outputs: np.ndarray) -> np.ndarray:
+        """See `Display`."""
+        return outputs
+
+    def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
+        """`completions`."""
+        seen, whole = self.task.shown(batch["image"])
+        return {
+            "completions": plots.example_grid(
+                {"input": seen, "completion": outputs, "truth": whole}, title="Completions"
+            )
+        }
+
+    def hypotheses(
+        self, batch: Mapping[str, np.ndarray], answers: np.ndarray, probabilities: np.ndarray
+    ) -> Any:
+        """See `Display`; and how far the answers differ in every pixel."""
+        seen, whole = self.task.shown(batch["image"])
+        return plots.hypothesis_grid(
+            {"input": seen, "truth": whole}, answers, probabilities, answers.std(axis=1)
+        )
+
+
 class HandDisplay(Display):
     """Images with their joints, and skeletons."""
 

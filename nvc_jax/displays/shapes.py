@@ -55,6 +55,15 @@ class OccupancyDisplay(VolumeDisplay):
             return None
         return export_voxels(stem.with_suffix(".ply"), output, threshold=threshold)
 
+    def hypotheses(
+        self, batch: Mapping[str, np.ndarray], answers: np.ndarray, probabilities: np.ndarray
+    ) -> Any:
+        """See `Display`; spread is voxels that are in some answers and not in others."""
+        inside = answers >= self.task.config.eval.threshold
+        known = {"input": render_volumes(batch["partial"]), "truth": self.pictures(batch)}
+        spread = render_volumes(inside.any(axis=1) & ~inside.all(axis=1))
+        return plots.hypothesis_grid(known, self.render(answers), probabilities, spread)
+
 
 class CloudDisplay(Display):
     """Completed point clouds."""
@@ -76,6 +85,21 @@ class CloudDisplay(Display):
         clouds = {"input": batch["partial"], "completion": outputs, "truth": batch["complete"]}
         rows = {name: render_points(x, frame=batch["complete"]) for name, x in clouds.items()}
         return {"completions": plots.example_grid(rows, title="Completions")}
+
+    def hypotheses(
+        self, batch: Mapping[str, np.ndarray], answers: np.ndarray, probabilities: np.ndarray
+    ) -> Any:
+        """See `Display`; spread is all answers in one cloud."""
+        frame = batch["complete"]
+        columns = np.moveaxis(answers, 1, 0)
+        shown = np.stack([render_points(cloud, frame=frame) for cloud in columns], axis=1)
+        together = answers.reshape(len(answers), -1, answers.shape[-1])
+        known = {
+            "input": render_points(batch["partial"], frame=frame),
+            "truth": self.pictures(batch),
+        }
+        spread = render_points(together, frame=frame)
+        return plots.hypothesis_grid(known, shown, probabilities, spread)
 
 
 class LabeledCloudDisplay(Display):

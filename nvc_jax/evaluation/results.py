@@ -46,6 +46,9 @@ NOTES = {
     "means without labels",
     "kmeans_accuracy_hungarian_inputs": "the same on the inputs themselves, such as pixels",
     "silhouette": "of test means by anchor",
+    "best_of": "of a conditional nebula: the task's own error of the best of the n most probable answers; _draws: of n "
+    "draws of the prior; _reduced: of n that stand for all answers, or for eval.draws draws, by k-means",
+    "log_likelihood": "of what is not seen, in nats, by importance sampling from the posterior, eval.draws draws",
 }
 """The convention behind every metric that has more than one."""
 
@@ -97,6 +100,8 @@ def evaluate(
     encoded = {split: model.encode(source) for split, source in sources.items()}
     inputs = {split: partial(_inputs, model.task, source) for split, source in sources.items()}
     summary = model.task.summary(encoded["test"], test)
+    if model.task.gives_answers:
+        summary |= model.measure_answers(test)
     results = _measure(config, encoded, summary, inputs, model.anchors, model.scales, model.step)
     if parallel.process_index() == 0:
         replace_file(path / workdir.RESULTS_FILE, (json.dumps(results, indent=2) + "\n").encode())
@@ -285,6 +290,7 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
         },
         lambda: {"training_curves": plots.training_curves(read_metrics(path / METRICS_FILE))},
         lambda: model.display.figures(test.gather(shown), predicted()) if len(shown) else {},
+        lambda: _hypotheses(model, test, shown) if model.task.gives_answers and len(shown) else {},
         lambda: (
             _export(path / workdir.SHAPES_FOLDER, model, predicted(), decoded())
             if len(shown)
@@ -299,6 +305,13 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
                 plots.save(figure, path / workdir.FIGURES_FOLDER / f"{name}.png")
         except Exception as error:  # a figure is no reason to lose the numbers
             logger.warning("A figure or shape failed: %s", error)
+
+
+def _hypotheses(model: TrainedModel, test: Source, shown: np.ndarray) -> dict[str, Any]:
+    """`hypotheses`: what is seen, the truth, and the most probable answers with their probabilities."""
+    found = model.complete_source(subset(test, shown), model.config.eval.shown_answers)
+    figure = model.display.hypotheses(test.gather(shown), found.answers, found.probabilities)
+    return {} if figure is None else {"hypotheses": figure}
 
 
 def _export(folder: Path, model: TrainedModel, predicted: Any, decoded: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,10 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
 from nvc_jax.export import Deployable, read_arrays, state_of
 from nvc_jax.export.folder import WEIGHTS
+from nvc_jax.metrics.hypotheses import summarize_answers
 from nvc_jax.tasks import Learned
 from nvc_jax.training import parallel, workdir
+from nvc_jax.training.answering import answer_step, measure_answers_step
 from nvc_jax.training.averaging import average_checkpoints
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source
@@ -33,6 +35,18 @@ if TYPE_CHECKING:
 
 CHANGEABLE = ("data.", "eval.")
 KINDS = {"latest": LATEST, "best": BEST}
+
+
+class Completion(NamedTuple):
+    """Several answers to each of N inputs.
+
+    Attributes:
+      answers: what the task shows, `[N, n, …]`: for images probabilities of pixels `[N, n, H, W, C]`.
+      probabilities: float32 `[N, n]`.
+    """
+
+    answers: np.ndarray
+    probabilities: np.ndarray
 
 
 class TrainedModel:
@@ -70,6 +84,12 @@ class TrainedModel:
         self._replicated = parallel.replicate(state)
         self._eval_step = parallel.map_step(partial(eval_step, experiment=experiment))
         self._predict_step = parallel.map_step(partial(predict_step, experiment=experiment))
+        self._measure_step = parallel.map_step(partial(measure_answers_step, experiment=experiment))
+        self._answer_step = functools.cache(
+            lambda number, expected: parallel.map_step(
+                partial(answer_step, experiment=experiment, number=number, expected=expected)
+            )
+        )
         self._decode = jax.jit(
             lambda sample: experiment.apply(state, sample, method="decode")
         )  # the parameters are constants of it
@@ -147,6 +167,57 @@ class TrainedModel:
             self._predict_step, self._replicated, source, self._size, self.task.check_values
         )
         return self.task.postprocess(outputs["output"])
+
+    def complete(self, inputs: np.ndarray, n: int = 5, by: str = "probable") -> Completion:
+        """Several answers to each input, of a model that was trained with `model.conditional`.
+
+        Args:
+          inputs: see `embed`.
+          n: how many.
+          by: `probable`: those of the most probable anchors, the most probable first; where n is more than K, draws
+            around anchors after them. `expected`: those of the least expected squared error of the best, each the
+            mean of answers that are alike; K at most.
+
+        Returns:
+          The answers and their probabilities.
+
+        Raises:
+          UserError: for a model that is not conditional, or another n or way to choose.
+        """
+        return self.complete_source(self._source(inputs), n, by)
+
+    def complete_source(self, source: Source, n: int = 5, by: str = "probable") -> Completion:
+        """`complete` for every example of a source."""
+        self._check_answers()
+        if n < 1 or by not in ("probable", "expected"):
+            raise UserError(
+                f"There are n = {n} answers by {by!r} asked for: ask for one or more, by 'probable' or 'expected'."
+            )
+        if by == "expected" and not self.task.averages_answers:
+            raise UserError(
+                f"Answers of the task {self.config.task} have no mean: ask for those by 'probable'."
+            )
+        self._check_fields(source)
+        step = self._answer_step(n, by == "expected")
+        found = encode_source(step, self._replicated, source, self._size, self.task.check_values)
+        return Completion(found["answer"], found["probability"])
+
+    def measure_answers(self, source: Source) -> dict[str, float]:
+        """How good the answers to the examples of a source are; see `nvc_jax.metrics.hypotheses`."""
+        self._check_answers()
+        self._check_fields(source)
+        found = encode_source(
+            self._measure_step, self._replicated, source, self._size, self.task.check_values
+        )
+        return summarize_answers(found, self.config.eval.best_of)
+
+    def _check_answers(self) -> None:
+        """Raises where the model has one answer alone."""
+        if not self.task.gives_answers:
+            raise UserError(
+                "The model gives one answer, because it was trained without model.conditional=true: use predict or "
+                "reconstruct."
+            )
 
     def decode(self, sample: ArrayLike) -> np.ndarray:
         """Decodes latent vectors `[N, D]`, such as `anchors`, to what the task shows.

@@ -29,11 +29,13 @@ BOTTLENECK_OPTIONS = (
 class Outputs:
     """What a model returns: the decoder's `output`, and the `latent` it was decoded from.
 
-    The output is an array `[B, ...]` or a structure of such arrays, as the task likes it.
+    The output is an array `[B, ...]` or a structure of such arrays, as the task likes it. In training a
+    conditional nebula may have another one, `own`: decoded from the assigned anchor itself.
     """
 
     output: Any
     latent: Latent
+    own: Any = None
 
 
 def make_bottleneck(config: ml_collections.ConfigDict) -> NebulaBottleneck:

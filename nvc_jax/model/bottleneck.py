@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.model.mixture import Prior
 
 
 @flax.struct.dataclass
@@ -22,6 +23,7 @@ class Latent:
       assignment: int32 `[B]`, index of the anchor each example belongs to.
       soft_assignment: `[B, K]`.
       anchors: `[K, D]`.
+      prior: of a conditional nebula: what the input says of the anchors.
 
     Latents of several positions of an example, such as its tokens, are `[B, T, …]`; see
     `at_positions`.
@@ -34,6 +36,7 @@ class Latent:
     assignment: jax.Array
     soft_assignment: jax.Array
     anchors: jax.Array
+    prior: Prior | None = None
 
 
 def at_positions(

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.model.distances import map_rows, squared_distances, vectors_and_anchors
+from nvc_jax.model.mixture import Prior, assigned_kl, mixture_kl, prior_kl, take_anchor
 from nvc_jax.model.triplets import triplet_anchor, triplet_hinge, triplet_ratio
 
 if TYPE_CHECKING:
@@ -230,6 +231,8 @@ class TermInputs(NamedTuple):
       sample: `[B, D]`.
       assignment: int32 `[B]`.
       anchors: `[K, D]`.
+      prior: of a conditional nebula, what the inputs say of the anchors.
+      own: `[b]`, of a conditional nebula, the error of the assigned anchor's own answer.
     """
 
     reconstruction: jax.Array
@@ -238,6 +241,8 @@ class TermInputs(NamedTuple):
     sample: jax.Array
     assignment: jax.Array
     anchors: jax.Array
+    prior: Prior | None = None
+    own: jax.Array | None = None
 
     def entering(self, weight: jax.Array) -> TermInputs:
         """The inputs of a term with this weight: no gradient comes back where it is 0."""
@@ -245,11 +250,14 @@ class TermInputs(NamedTuple):
         def enter(array: jax.Array) -> jax.Array:
             return jnp.where(weight != 0, array, jax.lax.stop_gradient(array))
 
-        floats = {k: enter(v) for k, v in self._asdict().items() if k != "assignment"}
+        floats = {k: v for k, v in self._asdict().items() if k != "assignment"}
+        floats = jax.tree.map(enter, floats)
         return self._replace(**floats)
 
 
-def term_inputs(reconstruction: ArrayLike, latent: Latent, anchors: ArrayLike) -> TermInputs:
+def term_inputs(
+    reconstruction: ArrayLike, latent: Latent, anchors: ArrayLike, own: jax.Array | None = None
+) -> TermInputs:
     """Inputs of float32, whatever the arrays were."""
     return TermInputs(
         reconstruction=jnp.asarray(reconstruction, jnp.float32),
@@ -258,6 +266,8 @@ def term_inputs(reconstruction: ArrayLike, latent: Latent, anchors: ArrayLike) -
         sample=jnp.asarray(latent.sample, jnp.float32),
         assignment=jnp.asarray(latent.assignment),
         anchors=jnp.asarray(anchors, jnp.float32),
+        prior=latent.prior,
+        own=own,
     )
 
 
@@ -321,8 +331,13 @@ def _reconstruction_term(inputs: TermInputs) -> jax.Array:
     return inputs.reconstruction
 
 
-def _kl_term(inputs: TermInputs, anchor_scale: float) -> jax.Array:
-    """See `anchor_kl`."""
+def _kl_term(inputs: TermInputs, anchor_scale: float, prior_kl_of: str) -> jax.Array:
+    """See `anchor_kl`; of a conditional nebula `assigned_kl` or `mixture_kl`."""
+    if inputs.prior is not None:
+        prior, own = inputs.prior, inputs.assignment
+        if prior_kl_of == "mixture":
+            return mixture_kl(prior_kl(inputs.mean, inputs.logvar, prior), prior.log_weight)
+        return assigned_kl(inputs.mean, inputs.logvar, prior, own)
     centers = inputs.anchors[inputs.assignment]
     return anchor_kl(inputs.mean, inputs.logvar, centers, anchor_scale)
 
@@ -355,6 +370,15 @@ def _gravity_term(
     return gravity(inputs.anchors, masses, gravity_form, gravity_radius, gravity_reduction)
 
 
+def _own_term(inputs: TermInputs) -> jax.Array:
+    """The error of the assigned anchor's own answer, and what choosing that anchor costs."""
+    if inputs.prior is None or inputs.own is None:
+        raise UserError(
+            "loss.own is of a conditional nebula: set model.conditional=true, or loss.own.value=0."
+        )
+    return inputs.own - take_anchor(inputs.prior.log_weight, inputs.assignment)
+
+
 def _pull_term(inputs: TermInputs) -> jax.Array:
     """See `pull`."""
     return pull(inputs.sample, inputs.anchors)
@@ -369,7 +393,14 @@ TERMS: dict[str, Term] = {
         ),
         Term(
             "kl", "KL( N(mean, e^logvar) ‖ N(A_k, s²I) )", _kl_term,
-            (Option("loss.anchor_scale", 1.0, "s, the standard deviation around an anchor", above=0),),
+            (
+                Option("loss.anchor_scale", 1.0, "s, the standard deviation around an anchor", above=0),
+                Option(
+                    "loss.prior_kl_of", "assigned",
+                    "of a conditional nebula: from the assigned anchor, or from the mixture",
+                    ("assigned", "mixture"),
+                ),
+            ),
             weight=1.0,
         ),
         Term(
@@ -393,6 +424,7 @@ TERMS: dict[str, Term] = {
             pairs=True,
         ),
         Term("pull", "min_j ‖sample - A_j‖²", _pull_term),
+        Term("own", "error of the assigned anchor's own answer - log π_k", _own_term),
     )
 }  # fmt: skip
 """Every term by name, also those that `--import` adds: their options are part of every config."""

@@ -108,21 +108,70 @@ def balanced_assign(
     Reference: Cuturi, "Sinkhorn Distances", NeurIPS 2013; Caron et al. (SwAV), NeurIPS 2020.
     """
     x, anchors = jax.lax.stop_gradient(vectors_and_anchors(x, anchors))
-    size, num_anchors = x.shape[0], anchors.shape[0]
+    target = _target(shares, x.shape[0], anchors.shape[0])
+
+    def to_anchors(rows: jax.Array) -> jax.Array:
+        return squared_distances(rows, anchors)
+
+    # The distances of a large batch are too many to keep: every round computes them again.
+    keep = x.shape[0] <= block_rows(anchors.shape[0])
+    data, squared = (to_anchors(x), lambda rows: rows) if keep else (x, to_anchors)
+    return _share_out(squared, data, target, softness, tolerance, max_rounds)
+
+
+def balanced_assign_by_cost(
+    cost: ArrayLike,
+    shares: ArrayLike | None = None,
+    *,
+    softness: float = 0.3,
+    tolerance: float = 0.02,
+    max_rounds: int = 50,
+) -> jax.Array:
+    """`balanced_assign` for costs of any kind in place of squared distances.
+
+    Args:
+      cost: finite `[N, K]`, not negative but for rounding, of the whole batch.
+      shares: see `balanced_assign`, as the other options.
+      softness: see there.
+      tolerance: see there.
+      max_rounds: see there.
+
+    Returns:
+      int32 `[N]`, without a gradient.
+
+    Raises:
+      UserError: for shares that do not fit.
+
+    Example:
+      >>> balanced_assign_by_cost([[0.0, 5.0], [0.0, 1.0]]).tolist()
+      [0, 1]
+    """
+    cost = jax.lax.stop_gradient(jnp.asarray(cost, jnp.float32))
+    target = _target(shares, *cost.shape)
+    return _share_out(lambda rows: rows, cost, target, softness, tolerance, max_rounds)
+
+
+def _target(shares: ArrayLike | None, size: int, num_anchors: int) -> jax.Array:
+    """Examples for each anchor, int32 `[K]`."""
     shares = jnp.ones(num_anchors) if shares is None else jnp.asarray(shares, jnp.float32)
     if shares.shape != (num_anchors,):
         raise UserError(
             f"Assignment needs one share for each of the {num_anchors} anchors, got shares of "
             f"shape {shares.shape}: give shares [K]."
         )
-    target = quotas(jax.lax.stop_gradient(shares), size)
+    return quotas(jax.lax.stop_gradient(shares), size)
 
-    def to_anchors(rows: jax.Array) -> jax.Array:
-        return squared_distances(rows, anchors)
 
-    # The distances of a large batch are too many to keep: every round computes them again.
-    keep = size <= block_rows(num_anchors)
-    data, squared = (to_anchors(x), lambda rows: rows) if keep else (x, to_anchors)
+def _share_out(
+    squared: Callable[[jax.Array], jax.Array],
+    data: jax.Array,
+    target: jax.Array,
+    softness: float,
+    tolerance: float,
+    max_rounds: int,
+) -> jax.Array:
+    """The assignment with the numbers `target` `[K]` of the examples whose costs `squared(data)` are."""
+    size, num_anchors = data.shape[0], target.shape[0]
 
     def excess(rows: jax.Array) -> jax.Array:
         distance = squared(rows)

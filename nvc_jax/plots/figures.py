@@ -77,6 +77,54 @@ def example_grid(
     return figure
 
 
+def hypothesis_grid(
+    known: Mapping[str, ArrayLike],
+    answers: ArrayLike,
+    probabilities: ArrayLike,
+    spread: ArrayLike,
+    *,
+    title: str = "Several answers, and their probabilities",
+    max_examples: int = 12,
+) -> Figure:
+    """Show what is known of every example, several answers, and where they differ: a row an example.
+
+    Args:
+      known: images [N, H, W, C] in [0, 1] by what they are called, such as input and truth.
+      answers: images [N, M, H, W, C] in [0, 1], M at least 1.
+      probabilities: of the answers [N, M].
+      spread: images [N, H, W, C], how far the answers differ, such as their standard deviation.
+      title: first line of the title; the number shown follows.
+      max_examples: the first so many are shown.
+
+    Returns:
+      A figure with a row for each example, in two columns of rows side by side, probabilities above answers.
+    """
+    answers, probabilities = np.asarray(answers), np.asarray(probabilities)
+    total, num = len(answers), min(len(answers), max_examples)
+    if not num:
+        return draw.message(title, "no examples to show")
+    scale = max(float(np.max(spread)), 1e-6)
+    columns = [*(np.asarray(values) for values in known.values()), *np.moveaxis(answers, 1, 0)]
+    columns.append(np.asarray(spread) / scale)
+    names = [*known, *(f"answer {i + 1}" for i in range(answers.shape[1])), "spread"]
+    tile = draw.tile_inches(answers.shape[2:4], 0.85)
+    side = 1 + (num > 1)
+    rows = -(-num // side)
+    width, height = side * (len(columns) + 0.5) * tile[1], rows * (tile[0] + 0.25)
+    figure = draw.new_figure(width, 1.1 + height)
+    for i in range(num):
+        axes = figure.add_subplot(rows, side, i + 1)
+        images = np.stack([column[i] for column in columns])[None]
+        x = draw.mosaic(axes, images, len(columns))[1]
+        told = [f"{p:.2f}" for p in probabilities[i]]
+        texts = [""] * len(known) + told + [""]
+        if i < side:
+            texts = [f"{name}\n{text}" for name, text in zip(names, texts, strict=True)]
+        axes.set_xticks(x, texts)
+    draw.set_title(figure, title, f"{num:,} of {total:,} examples shown")
+    return figure
+
+
 def anchor_gallery(
     decoded_anchors: ArrayLike | None,
     drawn_samples: ArrayLike,

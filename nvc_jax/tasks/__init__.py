@@ -9,6 +9,7 @@ from nvc_jax.tasks.base import Outputs, Task
 from nvc_jax.tasks.counts import CountTask
 from nvc_jax.tasks.hand_pose import HandPoseTask
 from nvc_jax.tasks.image import ImageTask
+from nvc_jax.tasks.image_completion import ImageCompletionTask
 from nvc_jax.tasks.planar_reconstruction import PlanarReconstructionTask
 from nvc_jax.tasks.point_completion import PointCompletionTask
 from nvc_jax.tasks.point_segmentation import PointSegmentationTask
@@ -21,6 +22,7 @@ __all__ = ["TASKS", "Learned", "Outputs", "Task", "make_task", "open_examples", 
 
 TASKS: dict[str, type[Task]] = {
     "image": ImageTask,
+    "image_completion": ImageCompletionTask,
     "table": TableTask,
     "counts": CountTask,
     "voxel_completion": VoxelCompletionTask,

@@ -93,6 +93,9 @@ class Task(abc.ABC):
       fields: those that the data must have, see `check_fields`.
       batch_spec: the fields of a batch.
       decodes_codes: whether the decoder makes something of a code alone, such as that of an anchor.
+      gives_answers: whether the model gives several answers to an example, as a conditional nebula does.
+      averages_answers: whether the mean of several answers is an answer; not so of points, in no order.
+      measures_likelihood: whether the reconstruction error is `−log p(y | z, x)`, in nats.
       measures_predictions: whether `summary` also needs what `predict` makes of every example, as
         `prediction`.
 
@@ -105,6 +108,9 @@ class Task(abc.ABC):
     examples: ClassVar[type[Examples]] = Examples
     fields: ClassVar[Mapping[str, tuple[str, str]]] = {}
     decodes_codes = True
+    gives_answers = False
+    averages_answers = True
+    measures_likelihood = False
     measures_predictions = False
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
@@ -216,6 +222,17 @@ class Task(abc.ABC):
     def postprocess(self, output: Any) -> np.ndarray:
         """The decoder's output as what a user wants to have, on the host."""
         return np.asarray(self.finish(jax.tree.map(jnp.asarray, output)))
+
+    def answer(self, output: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """An output as an answer of a conditional nebula, on the device: what `postprocess` shows, float32 `[B, …]`.
+
+        What is known of the input is put in. Tasks with `model.conditional` have it.
+        """
+        raise NotImplementedError
+
+    def answer_error(self, answer: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """The error of answers by which the best of several is told, float32 `[B]`; see `answer`."""
+        raise NotImplementedError
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Stored examples as vectors `[N, F]` on the host, for baselines without a network.

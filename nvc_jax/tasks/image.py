@@ -37,6 +37,23 @@ def to_range(image: jax.Array, value_range: tuple[float, float]) -> jax.Array:
     return jnp.where(level < top / 2, low + unit * level, high - unit * (top - level))
 
 
+def check_image_field(spec: Spec, task: str) -> None:
+    """Checks that there are images of a kind whose white is known.
+
+    Raises:
+      UserError: telling what was got.
+    """
+    if "image" not in spec or len(spec["image"].shape) != 3:
+        got = ", ".join(f"{name} {list(field.shape)}" for name, field in spec.items())
+        raise UserError(f"The {task} task needs a field image [H, W, C], got {got}.")
+    dtype = np.dtype(spec["image"].dtype)
+    if dtype.kind != "f" and dtype not in STORED:
+        raise UserError(
+            f"Images are uint8, uint16 or floats, got {dtype}, whose white is not known: "
+            "convert them first, as with images.astype('uint8')."
+        )
+
+
 class ImageTask(Task):
     """Reconstruction of images by squared error or binary cross-entropy, summed over pixels."""
 
@@ -53,15 +70,7 @@ class ImageTask(Task):
     examples = ImageExamples
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
-        if "image" not in spec or len(spec["image"].shape) != 3:
-            got = ", ".join(f"{name} {list(field.shape)}" for name, field in spec.items())
-            raise UserError(f"The image task needs a field image [H, W, C], got {got}.")
-        dtype = np.dtype(spec["image"].dtype)
-        if dtype.kind != "f" and dtype not in STORED:
-            raise UserError(
-                f"Images are uint8, uint16 or floats, got {dtype}, whose white is not known: "
-                "convert them first, as with images.astype('uint8')."
-            )
+        check_image_field(spec, config.task)
         super().__init__(config, spec, learned)
         self.likelihood = config.loss.likelihood
         self.value_range = tuple(config.loss.value_range)

@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 
 from nvc_jax.core.options import Option
+from nvc_jax.data.base.examples import NOTHING, Learned, Spec
 from nvc_jax.data.shapes.examples import PointViews
 from nvc_jax.metrics.chamfer import (
     CHAMFER,
@@ -17,6 +19,7 @@ from nvc_jax.metrics.chamfer import (
     nearest_squared_distances,
 )
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
+from nvc_jax.model.conditional import CONDITIONAL_OPTIONS, make_conditional
 from nvc_jax.networks.points import POINT_NETWORKS, DecodedPoints, make_point_autoencoder
 from nvc_jax.tasks.augment import ASSIGN_FROM, TURN_OPTIONS, turn_points
 from nvc_jax.tasks.base import KEEP_OBSERVED, Outputs, Task, histograms
@@ -36,29 +39,41 @@ class PointCompletionTask(Task):
         ),
         Option("loss.fine", 1.0, "weight of the fine points beside the coarse ones", at_least=0),
         KEEP_OBSERVED,
+        *CONDITIONAL_OPTIONS,
         Option("eval.f_score_distance", 0.01, "within which a point counts as found", above=0),
     )
     networks = POINT_NETWORKS
     examples = PointViews
     fields: ClassVar = {"partial": ("[N, 3]", "float32"), "complete": ("[M, 3]", "float32")}
+    averages_answers = False
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
+        self.gives_answers = config.model.conditional
+        self.decodes_codes = not self.gives_answers
 
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`."""
         encoder, decoder = make_point_autoencoder(self.config.model, axis_name)
-        return LatentModel(encoder, make_bottleneck(self.config), decoder, field="partial")
+        recognizer, _ = make_point_autoencoder(self.config.model, axis_name)
+        model = LatentModel(encoder, make_bottleneck(self.config), decoder, field="partial")
+        return make_conditional(self.config, model, recognizer)
 
     def prepare(
         self, batch: dict[str, jax.Array], keys: jax.Array | None = None
     ) -> dict[str, jax.Array]:
         """See `Task`; with keys, turned about the vertical axis, mirrored and scaled."""
         prepared: dict[str, Any] = {**batch, "target": batch["complete"]}
-        if keys is None:
-            return prepared
-        clouds = batch["partial"], batch["complete"]
-        turned = turn_points(clouds, keys, self.config.augment)
-        if turned[0] is not clouds[0] and self.config.augment.assign_from == "clean":
-            prepared["clean"] = {"partial": clouds[0]}
-        prepared["partial"], prepared["target"] = turned
+        conditional = self.config.model.conditional
+        if keys is not None:
+            clouds = batch["partial"], batch["complete"]
+            turned = turn_points(clouds, keys, self.config.augment)
+            by_clean = self.config.augment.assign_from == "clean" and not conditional
+            if turned[0] is not clouds[0] and by_clean:
+                prepared["clean"] = {"partial": clouds[0]}
+            prepared["partial"], prepared["target"] = turned
+        if conditional:
+            prepared["whole"] = prepared["target"]
         return prepared
 
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -91,6 +106,14 @@ class PointCompletionTask(Task):
             "chamfer_l2": chamfer_distance(fine, target, variant="l2"),
             "f_score": f_score(fine, target, threshold=self.config.eval.f_score_distance),
         }
+
+    def answer(self, output: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """The fine points, `[B, M, 3]`."""
+        return self.with_known(Outputs(output, None), batch).fine  # type: ignore[arg-type]
+
+    def answer_error(self, answer: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Chamfer distance (l1), `[B]`."""
+        return chamfer_distance(answer, batch["target"], variant="l1")
 
     def finish(self, output: Any) -> jax.Array:
         """The fine points, `[N, M, 3]`."""

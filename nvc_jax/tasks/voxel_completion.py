@@ -17,6 +17,7 @@ from nvc_jax.data.shapes.examples import VoxelViews
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.metrics import volumes
 from nvc_jax.model.autoencoder import SkipModel, make_bottleneck
+from nvc_jax.model.conditional import CONDITIONAL_OPTIONS, make_conditional
 from nvc_jax.networks.voxels import VOLUME_NETWORKS, make_volume_autoencoder
 from nvc_jax.tasks.augment import ASSIGN_FROM, MIRROR, UPRIGHT_SYMMETRY, upright_symmetry
 from nvc_jax.tasks.base import KEEP_OBSERVED, SKIP_OPTIONS, Outputs, Task
@@ -60,7 +61,7 @@ class VolumeTask(Task):
                 f"{x} and {z}."
             )
 
-    def make_model(self, axis_name: str | None) -> nn.Module:
+    def make_model(self, axis_name: str | None) -> Any:
         """See `Task`."""
         options = self.config.model
         encoder, decoder = make_volume_autoencoder(options, self.shape, self.outputs, axis_name)
@@ -70,7 +71,8 @@ class VolumeTask(Task):
             decoder,
             field="partial",
             skips=options.skips,
-            skip_dropout=options.skip_dropout,
+            # The code of a conditional nebula has what is not seen alone.
+            skip_dropout=0.0 if options.get("conditional", False) else options.skip_dropout,
         )
 
     def prepare(
@@ -81,7 +83,7 @@ class VolumeTask(Task):
         prepared: dict[str, Any] = {**batch, "target": target}
         augment = self.config.augment
         if keys is not None and (augment.upright_symmetry or augment.mirror):
-            if augment.assign_from == "clean":
+            if augment.assign_from == "clean" and not self.config.model.get("conditional", False):
                 prepared["clean"] = {"partial": partial.astype(jnp.float32)}
             partial, prepared["target"] = upright_symmetry(
                 (partial, target), keys, turns=augment.upright_symmetry
@@ -114,6 +116,7 @@ class VoxelCompletionTask(VolumeTask):
             below=1,
         ),
         SOFT_IOU,
+        *CONDITIONAL_OPTIONS,
         Option(
             "eval.threshold",
             0.5,
@@ -130,6 +133,28 @@ class VoxelCompletionTask(VolumeTask):
         ),
     )
     examples = VoxelViews
+
+    def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
+        super().__init__(config, spec, learned)
+        self.gives_answers = config.model.conditional
+        self.decodes_codes = not self.gives_answers
+
+    def make_model(self, axis_name: str | None) -> nn.Module:
+        """See `Task`."""
+        options = self.config.model
+        recognizer, _ = make_volume_autoencoder(options, self.shape, self.outputs, axis_name)
+        return make_conditional(self.config, super().make_model(axis_name), recognizer)
+
+    def prepare(
+        self, batch: dict[str, jax.Array], keys: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """See `Task`; of a conditional nebula also `whole`, occupied voxels as 1."""
+        prepared = super().prepare(batch, keys)
+        if not self.config.model.conditional:
+            return prepared
+        target = prepared["target"]
+        occupied = (target != 0) & (target != UNKNOWN)
+        return {**prepared, "whole": occupied.astype(jnp.float32)}
 
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Weighted binary cross-entropy, and one less the soft IoU, float32 `[B]`.
@@ -189,6 +214,16 @@ class VoxelCompletionTask(VolumeTask):
             values["iou_class_mean"] = classes.mean
             values |= named("iou_class", classes.per_class, class_names_of(source))
         return values
+
+    def answer(self, output: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """Probability of every voxel to be occupied, `[B, X, Y, Z]`."""
+        return jax.nn.sigmoid(self.with_known(Outputs(output, None), batch)[..., 0])  # type: ignore[arg-type]
+
+    def answer_error(self, answer: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """One less the IoU at `eval.threshold`, `[B]`."""
+        levels = (self.config.eval.threshold,)
+        intersection, union = volumes.occupancy_counts(answer, batch["target"], levels)
+        return 1.0 - jnp.where(union > 0, intersection / jnp.maximum(union, 1), 1.0)[:, 0]
 
     def finish(self, output: Any) -> jax.Array:
         """Probability of every voxel to be occupied, `[N, X, Y, Z]`."""

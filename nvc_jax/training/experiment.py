@@ -71,6 +71,20 @@ class Shares(NamedTuple):
         return jnp.where(due, moved, state.shares)
 
 
+class Choice(NamedTuple):
+    """How examples of a conditional nebula get their anchors; see `nvc_jax.training.choice`.
+
+    Attributes:
+      by: `code` or `error`.
+      candidates: of an example, by code, whose errors are compared.
+      begin: of choosing by errors, in steps after the anchors were set.
+    """
+
+    by: str
+    candidates: int
+    begin: int
+
+
 class Experiment(NamedTuple):
     """What the steps of one config share.
 
@@ -87,6 +101,7 @@ class Experiment(NamedTuple):
       shares: of the anchors in a training batch.
       microbatches: equal parts of a device's share that a step works through one by one.
       axis_name: name of the mapped axis, None for one device.
+      choice: how anchors are chosen by a conditional nebula; None: the model is none.
     """
 
     task: Task
@@ -101,6 +116,7 @@ class Experiment(NamedTuple):
     shares: Shares
     microbatches: int
     axis_name: str | None
+    choice: Choice | None = None
 
     def apply(self, state: TrainState, *args: Any, params: Any = None, **options: Any) -> Any:
         """Applies the model with a state's statistics and parameters, or with other parameters."""
@@ -150,6 +166,7 @@ def make_experiment(
         shares=make_shares(config),
         microbatches=config.train.microbatches,
         axis_name=axis_name,
+        choice=make_choice(config),
     )
 
 
@@ -189,6 +206,18 @@ def make_shares(config: ml_collections.ConfigDict) -> Shares:
     return Shares(options.shares, given, options.share_rate, options.share_floor, learn_from)
 
 
+def make_choice(config: ml_collections.ConfigDict) -> Choice | None:
+    """How a conditional nebula chooses anchors; None where the model is none."""
+    if not config.model.get("conditional", False):
+        return None
+    options = config.anchors
+    return Choice(
+        options.choose_by,
+        min(options.candidates, config.model.num_anchors),
+        steps_of(options.choose_from, config.train.num_steps),
+    )
+
+
 def _check(config: ml_collections.ConfigDict) -> None:
     """Checks values that do not go together."""
     if config.train.microbatches > 1 and config.model.get("batch_norm", False):
@@ -196,6 +225,17 @@ def _check(config: ml_collections.ConfigDict) -> None:
             f"train.microbatches = {config.train.microbatches} and model.batch_norm = True exclude "
             "each other, because batch normalization needs all examples at once: set "
             "train.microbatches=1, and model.remat=true to save memory."
+        )
+    if config.model.get("conditional", False):
+        for name in ("revive_every", "neighbors"):
+            if config.anchors[name]:
+                raise UserError(
+                    f"anchors.{name} = {config.anchors[name]} does not go with model.conditional=true, whose "
+                    "anchors are chosen by what is not seen: set it to 0."
+                )
+    elif config.loss.own.value or config.loss.own.start:
+        raise UserError(
+            "loss.own is of a conditional nebula: set model.conditional=true, or loss.own.value=0."
         )
     if warmup_steps(config) >= config.train.num_steps:
         logger.warning(

@@ -14,9 +14,12 @@ import optax
 
 from nvc_jax.data import NEIGHBOR
 from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.model.conditional import relative_code
 from nvc_jax.model.losses import TermInputs, anchor_kl, term_inputs, weighted_sum
+from nvc_jax.model.mixture import mixture_kl, nearest_anchor, prior_kl
 from nvc_jax.training import parallel
 from nvc_jax.training.accumulation import map_pieces, value_and_grad_in_pieces
+from nvc_jax.training.choice import choose_anchors
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.state import TrainState, find_anchors, replace_anchors
 
@@ -109,6 +112,8 @@ def decide_assignment(experiment: Experiment, state: TrainState, views: Views) -
     They are decided on by another view of the examples, or in shares, without a gradient.
     None: each example's own nearest anchor, which the bottleneck finds without another pass.
     """
+    if experiment.choice is not None:
+        return choose_anchors(experiment, experiment.choice, state, views.inputs)[:, None]
     free = experiment.shares.kind == "free"
     if views.clean is None and free:
         return None
@@ -149,7 +154,10 @@ def reconstruct(
         mutable=["batch_stats"] if whole else [],
     )
     error = experiment.task.reconstruction(outputs, views.inputs)
-    seen = term_inputs(error, outputs.latent, outputs.latent.anchors)
+    own = None
+    if outputs.own is not None:
+        own = experiment.task.reconstruction(outputs.replace(output=outputs.own), views.inputs)
+    seen = term_inputs(error, outputs.latent, outputs.latent.anchors, own)
     floats = seen._replace(assignment=None, anchors=None)  # type: ignore[arg-type]
     return floats, (seen.assignment, updated.get("batch_stats", {}))
 
@@ -187,11 +195,16 @@ def add_terms(
     own = floats._replace(assignment=assignment, anchors=find_anchors(params))
     if share is not None:
         own = own._replace(reconstruction=share * own.reconstruction)
+        own = own if own.own is None else own._replace(own=share * own.own)
     compared = {name: getattr(own, name) for name in ("mean", "logvar", "sample", "assignment")}
     pairs = own._replace(**parallel.all_gather(compared, experiment.axis_name))
     terms = ((term, keywords) for term, keywords, _ in experiment.terms)
     total, raw = weighted_sum(terms, weights, own, pairs)
-    nearest = pairs.assignment if by_nearest else anchor_lib.assign(pairs.mean, pairs.anchors)
+    if own.prior is not None:
+        nearest = nearest_anchor(own.mean, own.logvar, own.prior)
+        nearest = parallel.all_gather(nearest, experiment.axis_name)
+    else:
+        nearest = pairs.assignment if by_nearest else anchor_lib.assign(pairs.mean, pairs.anchors)
     return total, (raw, batch_stats, nearest)
 
 
@@ -300,7 +313,9 @@ def eval_step(
 
     Returns:
       Per-example arrays `[b, ...]`: `mean`, `assignment`, `reconstruction`, `kl` (to the nearest
-      anchor) and the task's own metrics; where the task has them, `weight` and `prediction`.
+      anchor) and the task's own metrics; where the task has them, `weight` and `prediction`. A
+      conditional nebula is measured at its most probable answer; its `kl` is that of the posterior from the mixture,
+      and `relative` is the posterior's mean less the shift of its anchor.
     """
     task, weight = experiment.task, experiment.task.weight(batch)
     batch = task.prepare(batch)
@@ -309,16 +324,19 @@ def eval_step(
     optional = {} if weight is None else {"weight": weight}
     if task.measures_predictions:
         optional["prediction"] = task.predict(partial(experiment.apply, state), batch)
+    if latent.prior is None:
+        centers = latent.anchors[latent.assignment]
+        kl = anchor_kl(latent.mean, latent.logvar, centers, experiment.anchor_scale)
+    else:
+        posterior = experiment.apply(state, batch, method="posterior")
+        from_each = prior_kl(posterior.mean, posterior.logvar, posterior.prior)
+        kl = mixture_kl(from_each, posterior.prior.log_weight)
+        optional["relative"] = relative_code(posterior)
     return {
         **optional,
         **task.metrics(outputs, batch),
         "reconstruction": task.reconstruction(outputs, batch),
-        "kl": anchor_kl(
-            latent.mean,
-            latent.logvar,
-            latent.anchors[latent.assignment],
-            experiment.anchor_scale,
-        ),
+        "kl": kl,
         "mean": latent.mean,
         "logvar": latent.logvar,
         "assignment": latent.assignment,

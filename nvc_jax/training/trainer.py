@@ -153,7 +153,7 @@ class Trainer:
         encoded = self.encode(examples_for_anchors(self.source, self.config))
         state = self.host_state()
         centers, shares = self.devices.on_first_process(
-            lambda: centers_of(encoded["mean"], self.config, self.step),
+            lambda: centers_of(encoded.get("relative", encoded["mean"]), self.config, self.step),
             (np.zeros_like(find_anchors(state.params)), np.zeros_like(state.shares)),
         )
         self.state = self.devices.replicate(set_anchors(state, centers, shares, self.experiment))
@@ -167,6 +167,10 @@ class Trainer:
         """
         options = self.config.anchors
         if not (options.recenter and options.train and self.anchors_set):
+            return
+        if (
+            self.experiment.choice is not None
+        ):  # its prior says where codes are, and how far they spread
             return
         encoded = self.encode(examples_for_anchors(self.source, self.config))
         state, finite = self.host_state(), np.isfinite(encoded["mean"]).all(axis=1)
