@@ -93,6 +93,8 @@ def _encoder(model: Deployable, size: Any) -> Program:
                 f"This model has codes {list(code.shape[1:-1])} for an example: only models with one code "
                 "for an example can be exported."
             )
+        if latent.prior is not None:  # the most probable answer's anchor, and all probabilities
+            return code[0], latent.assignment[0], latent.soft_assignment[0]
         squared = jnp.sum(jnp.square(code - anchors), axis=1)
         probability = jax.nn.softmax(-squared / jnp.float32(model.temperature))
         return code[0], jnp.argmin(squared).astype(jnp.int32), probability

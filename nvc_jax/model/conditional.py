@@ -187,7 +187,7 @@ class ConditionalModel(nn.Module):
             logvar += bound_smoothly(self.logvar, *bounds)[None]
         return Prior(
             log_weight=jax.nn.log_softmax(self.weights(features), axis=-1),
-            mean=anchors[None] + shift,
+            mean=jnp.broadcast_to(anchors[None] + shift, shape),
             logvar=jnp.broadcast_to(logvar, shape),
         )
 

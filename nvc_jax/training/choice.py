@@ -23,7 +23,7 @@ def choose_anchors(
     takes, of the `candidates` of least KL, the one whose own answer, decoded from `A_k + f_k(x)`, has the
     least error. How probable an anchor is counts in neither: probable ones would win ever more.
     """
-    late = state.step - state.anchors_step >= choice.begin
+    late = (state.anchors_step >= 0) & (state.step - state.anchors_step >= choice.begin)
 
     def look(piece: Any) -> tuple[jax.Array, jax.Array]:
         latent = experiment.apply(state, piece, method="posterior")

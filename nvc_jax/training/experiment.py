@@ -233,6 +233,10 @@ def _check(config: ml_collections.ConfigDict) -> None:
                     f"anchors.{name} = {config.anchors[name]} does not go with model.conditional=true, whose "
                     "anchors are chosen by what is not seen: set it to 0."
                 )
+        if config.model.condition_on_assignment:
+            raise UserError(
+                "model.condition_on_assignment is not of a conditional nebula: use model.tell_anchor."
+            )
     elif config.loss.own.value or config.loss.own.start:
         raise UserError(
             "loss.own is of a conditional nebula: set model.conditional=true, or loss.own.value=0."

@@ -97,8 +97,33 @@ def test_images_of_other_values_and_own_answers_of_a_plain_model_are_refused():
         ({"model.conditional": False}, "set model.conditional=true"),
         ({"anchors.revive_every": 5}, "set it to 0"),
         ({"anchors.neighbors": 5}, "set it to 0"),
+        ({"model.condition_on_assignment": True}, r"use model\.tell_anchor"),
     ]:
         refused(told, make_experiment, config_with(TINY, changes), SPEC, None)
+
+
+@pytest.mark.parametrize("shift", ["none", "shared", "anchor"])
+def test_the_prior_begins_as_the_anchors_and_moves_as_it_is_told(shift):
+    config = config_with(TINY, {"model.prior_shift": shift, "model.tell_anchor": True})
+    experiment = make_experiment(config, SPEC, None)
+    start = abstract_state(experiment, config)
+    params = fill(start.params)
+    batch = experiment.task.prepare({"image": jnp.asarray(images(5))})
+
+    def prior_of(params):
+        variables = {"params": params}
+        return experiment.model.apply(variables, batch, method="encode").prior
+
+    anchors = params["model"]["bottleneck"]["anchors"]
+    heads = ("weights", "shared", "apart", "logvar")
+    zeros = {k: jax.tree.map(jnp.zeros_like, v) for k, v in params.items() if k in heads}
+    first, moved = prior_of({**params, **zeros}), prior_of(params)
+    np.testing.assert_allclose(first.mean, np.broadcast_to(anchors, (5, 3, 2)), atol=1e-6)
+    np.testing.assert_allclose(first.logvar, 0.0, atol=1e-3)
+    np.testing.assert_allclose(jnp.exp(first.log_weight), 1 / 3, rtol=1e-5)
+    away = np.asarray(moved.mean) - np.asarray(anchors)
+    by_anchor, by_input = np.ptp(away, axis=1).max(), np.ptp(away, axis=0).max()
+    assert (by_anchor > 1e-3) == (shift == "anchor") and (by_input > 1e-3) == (shift != "none")
 
 
 CHANGES = {
