@@ -4,8 +4,10 @@ Deprecation warnings are errors: within the tests by `filterwarnings` in pyproje
 programs that tests start by the environment set here.
 """
 
+import gc
 import os
 import socket
+import sys
 from typing import Any
 
 import jaxlib.version
@@ -15,12 +17,14 @@ _FLAGS = [
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_parallel_codegen_split_count=1",  # modules are small, and the workers are many
 ]
 if jaxlib.version.__version_info__ < (0, 11):  # XLA does not start with a flag that it lacks
     _FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 _USERS = os.environ.get("XLA_FLAGS", "").split()
 os.environ["XLA_FLAGS"] = " ".join(_USERS + [flag for flag in _FLAGS if flag not in _USERS])
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"  # lowering writes less, and so is faster
 os.environ["MPLBACKEND"] = "agg"
 os.environ["PYTHONWARNINGS"] = ",".join(
     f"error::{name}"
@@ -71,3 +75,22 @@ def compile_once(tmp_path_factory) -> Iterator[None]:
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what is imported out of garbage collection, and collects less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trace_once() -> Iterator[None]:
+    """Runs of equal configs share their steps: to trace one takes longer than a short run."""
+    if "nvc_jax.training.parallel" not in sys.modules:  # no test of this process trains
+        yield
+        return
+    from tests.sharing import shared_steps
+
+    with shared_steps():
+        yield

@@ -11,6 +11,8 @@ import ml_collections
 from nvc_jax.config import to_json
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 1800.0
+"""Seconds after which a test gives up: a program that hangs, and not one on a busy machine."""
 
 
 def environment(devices: int | None = None, **changes: str) -> dict[str, str]:
@@ -42,7 +44,7 @@ def run_python(
         env={**os.environ, "PYTHONPATH": str(ROOT), **changes},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == code, result.stderr

@@ -174,11 +174,15 @@ def round_up(batch_size: int) -> int:
 
 def replicate(tree: Any) -> Any:
     """Copies a pytree to every local device: leaves gain a leading device axis."""
+    return _replicator()(np.arange(jax.local_device_count()), tree)
+
+
+@functools.cache
+def _replicator() -> Callable[..., Any]:
+    """The mapped function of `replicate`; one, so that it compiles once for a state's shapes."""
     # The axis name is part of the sharding: with another one, steps would compile a second time
     # for the state that they return.
-    return jax.pmap(lambda _, leaf: leaf, axis_name=AXIS, in_axes=(0, None), devices=_devices())(
-        np.arange(jax.local_device_count()), tree
-    )
+    return jax.pmap(lambda _, leaf: leaf, axis_name=AXIS, in_axes=(0, None), devices=_devices())
 
 
 def unreplicate(tree: Any) -> Any:

@@ -10,8 +10,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from nvc_jax.core.compilation import use_compilation_cache
+from tests.processes import PATIENCE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ENABLED, DIRECTORY, LIMIT = (
     "jax_enable_compilation_cache",
     "jax_compilation_cache_dir",
@@ -115,6 +115,7 @@ def test_user_without_a_home_directory_goes_without(monkeypatch, caplog):
 PROGRAM = """
 import sys
 from nvc_jax.core.compilation import use_compilation_cache
+from tests.processes import PATIENCE, ROOT
 use_compilation_cache(sys.argv[1])
 import jax
 from jax._src import xla_bridge
@@ -139,7 +140,7 @@ def start(directory: Path) -> subprocess.Popen[str]:
 
 def result(program: subprocess.Popen[str]) -> tuple[str, int, int, str]:
     """(what it computed, functions loaded, functions compiled, what it warned of)."""
-    out, err = program.communicate(timeout=120)
+    out, err = program.communicate(timeout=PATIENCE)
     assert program.returncode == 0, err
     value, counts = out.splitlines()
     hits, misses = map(int, counts.split())

@@ -24,7 +24,7 @@ from nvc_jax.training.experiment import abstract_state, make_experiment
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import replace_anchors
 from nvc_jax.training.workdir import OWN_NAMES, read_spec
-from tests.processes import ROOT, environment
+from tests.processes import PATIENCE, ROOT, environment
 
 FIGURES = {
     "anchor_examples",
@@ -151,11 +151,22 @@ def test_baseline_is_fitted_on_training_images(run, results):
     assert results["metrics"]["kmeans_accuracy_hungarian_inputs"] == pytest.approx(expected)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Files of figures are left empty: to draw them takes longer than the evaluation."""
+
+    def touch(figure, path):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr(plots, "save", touch)
+
+
 def test_figures_are_drawn(run, results):
     assert {path.stem for path in (run / "figures").glob("*.png")} == FIGURES
 
 
-def test_without_labels_there_are_figures_and_no_label_metrics(run, tmp_path, monkeypatch):
+def test_without_labels_there_are_figures_and_no_label_metrics(run, tmp_path, monkeypatch, undrawn):
     """Examples of an anchor: nearest first, blank where it has too few, and no other anchor's."""
     copy, drawn = tmp_path / "copy", []
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures"))
@@ -189,7 +200,7 @@ def test_without_labels_there_are_figures_and_no_label_metrics(run, tmp_path, mo
         np.testing.assert_allclose(pictures[k], expected, atol=1e-6)
 
 
-def test_nothing_to_show_is_no_failure(run, tmp_path, monkeypatch):
+def test_nothing_to_show_is_no_failure(run, tmp_path, monkeypatch, undrawn):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("figures"))
     monkeypatch.setattr(evaluation.logger, "warning", pytest.fail)
@@ -210,7 +221,7 @@ def test_one_device_gives_the_numbers_of_eight(run, results, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert "cluster_accuracy_hungarian" in done.stdout

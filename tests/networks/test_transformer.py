@@ -349,11 +349,10 @@ def test_decoding_does_not_depend_on_the_batch(search):
     run = decoded(search)
     expected = run(SOURCE, LIMIT)
     assert expected.dtype == jnp.int32
-    for size in (1, 2):
-        for start in range(0, 6 - size, size):
-            rows = slice(start, start + size)
-            np.testing.assert_array_equal(run(SOURCE[rows], LIMIT[rows]), expected[rows])
-    np.testing.assert_array_equal(run(np.pad(SOURCE, [(0, 0), (0, 7)]), LIMIT), expected)
+    wider = np.pad(SOURCE, [(0, 0), (0, 7)])
+    for i in range(5):
+        alone = slice(i, i + 1)
+        np.testing.assert_array_equal(run(wider[alone], LIMIT[alone]), expected[alone])
     np.testing.assert_array_equal(run(SOURCE[::-1], LIMIT[::-1]), expected[::-1])
 
 

@@ -218,6 +218,17 @@ def test_flags_of_several_processes_need_distributed(flag, keep_cache):
         cli.start(flags)
 
 
+def test_the_time_after_which_a_process_counts_as_gone_can_be_set(monkeypatch, keep_cache):
+    joined = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *_, **given: joined.update(given))
+    monkeypatch.setattr("nvc_jax.core.logs.setup_logging", lambda *_: None)
+    before = jax.config.values["jax_enable_preemption_service"]
+    for flag, seconds in [([], 60), (["--failure_timeout=5"], 5)]:
+        cli.start(parse("--config=digits", "--distributed", *flag)[0])
+        assert joined["heartbeat_timeout_seconds"] == seconds
+    jax.config.update("jax_enable_preemption_service", before)
+
+
 def test_processes_that_cannot_find_each_other_tell_what_to_give(monkeypatch):
     for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
         monkeypatch.delenv(name, raising=False)

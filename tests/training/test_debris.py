@@ -18,7 +18,7 @@ from nvc_jax.training import workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.logging import MetricWriter, purge_after, read_metrics
 from nvc_jax.training.loop import train
-from tests.processes import ROOT, environment, write_config
+from tests.processes import PATIENCE, ROOT, environment, write_config
 
 LAST = 3
 """Step of the debris; the newest whole checkpoint is of the step before it."""
@@ -204,7 +204,7 @@ class Acting(ArraySource):
     def gather(self, ids):
         self.count += 1
         if self.count == 14 + 4:  # four batches are encoded for k-means
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while Checkpoints(self.path).steps() != [4, 8, 12] and time.monotonic() < deadline:
                 time.sleep(0.01)
             self.action(self.path)
@@ -259,7 +259,7 @@ def test_a_full_disk_ends_the_program_with_one_sentence(
         np.savez(tmp_path / f"{split}.npz", image=make_images(50))
     config = changed(config, {"data.source": "npz", "data.dir": str(tmp_path)})
     config.train.log_every, config.train.eval_every, config.train.keep = log_every, 0, 2
-    config.train.num_steps = 10_000
+    config.train.num_steps, config.train.checkpoint_every = 10_000, 20
     run = tmp_path / "run"
     program = [ROOT / "train.py", f"--config={write_config(config, tmp_path)}", f"--workdir={run}"]
     result = subprocess.run(
@@ -268,7 +268,7 @@ def test_a_full_disk_ends_the_program_with_one_sentence(
         env=environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="1000"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert result.returncode == 1, result.stderr
     *_, last = result.stderr.splitlines()

@@ -225,16 +225,15 @@ def test_the_reference_can_tell_a_difference(setup, case):
         assert largest_change(before.batch_stats, after.batch_stats) > 1e-3
 
 
-@pytest.mark.parametrize("devices", [1, 2, 8])
+@pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("case", TERM_CASES)
 def test_same_update_of_every_term_on_any_number_of_devices(setup, case, devices):
     assert_same(setup.take(case, devices), setup.take(case))
 
 
-@pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("case", OTHER_CASES)
-def test_same_update_of_every_kind_of_model_on_devices(setup, case, devices):
-    assert_same(setup.take(case, devices), setup.take(case))
+def test_same_update_of_every_kind_of_model_on_devices(setup, case):
+    assert_same(setup.take(case, 8), setup.take(case))
 
 
 @pytest.mark.parametrize("case", TERM_CASES)
@@ -242,15 +241,14 @@ def test_same_update_of_every_term_in_two_microbatches(setup, case):
     assert_same(setup.take(case, microbatches=2), setup.take(case))
 
 
-@pytest.mark.parametrize(("devices", "microbatches"), [(2, 4), (4, 2)])
-def test_same_update_in_microbatches_on_devices(setup, devices, microbatches):
+def test_same_update_in_microbatches_on_devices(setup):
     case = "NVC, options"
-    assert_same(setup.take(case, devices, microbatches), setup.take(case))
+    assert_same(setup.take(case, devices=4, microbatches=2), setup.take(case))
 
 
 def test_revival_on_any_number_of_devices_places_the_same_anchors(setup, batch):
     start, revived = setup.start("terms"), {}
-    for devices in (0, 2, 8):
+    for devices in (0, 8):
         experiment = setup.experiment("terms", parallel.AXIS if devices else None)
         state = start.replace(step=np.int32(10), last_used=np.array([10, 0, 9, 0], np.int32))
         found, count = over(devices, partial(revive_step, experiment=experiment))(state, batch)

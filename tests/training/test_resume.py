@@ -21,7 +21,7 @@ from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
 from nvc_jax.training.loop import train
 from nvc_jax.training.state import find_anchors
-from tests.processes import ROOT, environment, write_config
+from tests.processes import PATIENCE, ROOT, environment, write_config
 
 RATES = {"steps_per_second", "examples_per_second"}
 
@@ -202,7 +202,7 @@ def test_killed_without_warning_and_resumed(config, data, whole, make_images, tm
     names = ("config.json", "run", "train.npy", "validation.npy")
     arguments = [tmp_path / name for name in names]
     process = child(["-c", KILLED], *arguments)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL, error
     steps = Checkpoints(tmp_path / "run").steps()
     assert steps in ([4, 8], [4, 8, 12])  # the last one may have been under way
@@ -220,14 +220,13 @@ def test_terminated_program_on_one_device_resumes_saves_and_exits(
         "--resume=must", "--config.train.num_steps=10000000", "--config.train.checkpoint_every=0",
         "--config.train.eval_every=0", devices=1,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while max(step for step, _ in timeless(copy)) < 28 and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
-    asked = time.monotonic()
     process.terminate()
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 0 and time.monotonic() - asked < 60, error
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, error
     assert f"Resumed {copy} at step 20 on 1 devices." in error and "by SIGTERM; saved." in error
     state = newest(copy, whole.result.state)
     assert state.step >= 28 and find_anchors(state.params).shape == (4, 2)
