@@ -258,7 +258,7 @@ def test_report_is_a_page_of_its_own(run, results, tmp_path):
     assert not (run / "report.html").exists() and not (copy / "figures").exists()
     page = (copy / "report.html").read_text("utf-8")
     shown = re.findall(r'<section id="(\w+)"', page)
-    assert shown == ["latent", "anchors", "examples", "curves", "metrics", "config"]
+    assert shown == ["latent", "confusion", "anchors", "examples", "curves", "metrics", "config"]
     assert page.count('alt="reconstruction of example') == 24
     assert page.count(">samples drawn around it<") == page.count(">decoded<") == 5
     assert f"{results['metrics']['nmi']:.5g}" in page
