@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nvc_jax.config import to_json
 from nvc_jax.core.files import replace_file
@@ -31,7 +32,7 @@ def compare_runs(directories: Sequence[str | Path], path: str | Path) -> Path:
     runs = []
     for folder in folders:
         results = results_of(folder / workdir.RESULTS_FILE)
-        facts = {name: results[name] for name in ("step", "seed") if name in results}
+        facts: dict[str, Any] = {k: results[k] for k in ("step", "seed") if k in results}
         runs.append(
             Run(
                 name=str(folder.relative_to(shared)) if folder != shared else folder.name,
