@@ -27,10 +27,18 @@ with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     print(free.getsockname()[1])')} || exit 1
 
+# Outlives a signal to the whole group, as the processes still have something to tell then.
+say() {
+  trap '' TERM INT
+  exec sed -u "s/^/[$1] /"
+}
+
+trap '' PIPE  # nobody may listen any more
+
 pids=()
 for ((rank = 0; rank < count; rank++)); do
   "$PYTHON" -u "$@" --distributed --coordinator="127.0.0.1:$PORT" --num_processes="$count" \
-    --process_id="$rank" > >(sed -u "s/^/[$rank] /") 2> >(sed -u "s/^/[$rank] /" >&2) &
+    --process_id="$rank" > >(say "$rank") 2> >(say "$rank" >&2) &
   pids+=($!)
 done
 

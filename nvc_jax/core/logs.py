@@ -1,5 +1,6 @@
 """The library's messages, above a progress bar."""
 
+import contextlib
 import logging
 import sys
 from typing import Any
@@ -22,7 +23,8 @@ def setup_logging(process_index: int = 0) -> None:
         def emit(self, record: logging.LogRecord) -> None:
             prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
             lines = self.format(record).split("\n")
-            tqdm.write(prefix + "\n".join(map(printable, lines)), file=sys.stderr)
+            with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+                tqdm.write(prefix + "\n".join(map(printable, lines)), file=sys.stderr)
 
     if not logger.handlers:
         logger.addHandler(Handler())

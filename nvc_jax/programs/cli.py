@@ -1,7 +1,9 @@
 """What the programs share: flags, config overrides, errors as one sentence."""
 
 import argparse
+import contextlib
 import importlib
+import os
 import re
 import sys
 import traceback
@@ -167,8 +169,10 @@ def run(main: Callable[[list[str]], int]) -> int:
     except UserError as error:
         _tell(error)
         code = 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:  # of the standard output, as of `| head`
+        code = 1
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        _say("Interrupted.")
         code = 130
     except Exception as error:
         if not parallel.is_distributed():
@@ -180,12 +184,29 @@ def run(main: Callable[[list[str]], int]) -> int:
                 "for the message of the process that ended first."
             ))  # fmt: skip
         else:
-            traceback.print_exc()
+            _say(traceback.format_exc())
+    _let_go_of_output()
     parallel.leave(code, together=together)
     return code
+
+
+def _let_go_of_output() -> None:
+    """Flushes, and lets what is still to be written go nowhere if nobody reads it: Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _tell(error: UserError) -> None:
     """Prints a mistake, with the process it happened in where there are several."""
     prefix = f"process {parallel.process_index()}: " if parallel.is_distributed() else ""
-    print(f"{prefix}error: {error}", file=sys.stderr)
+    _say(f"{prefix}error: {error}")
+
+
+def _say(text: str) -> None:
+    """Prints to the standard error. Telling the user keeps no process from leaving: nobody may listen any more."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)

@@ -23,6 +23,12 @@ from nvc_jax.training.schedules import Schedule, make_learning_rate, make_weight
 from nvc_jax.training.state import TrainState, make_state
 
 
+def learning_rate_of(config: ml_collections.ConfigDict) -> Schedule:
+    """The learning rate of a run by step."""
+    start = warmup_steps(config) if config.optimizer.restart else 0
+    return make_learning_rate(config.optimizer, config.train.num_steps, phase_start=start)
+
+
 class ActiveTerm(NamedTuple):
     """A term of a run's loss, with what the config says of it.
 
@@ -153,11 +159,7 @@ def make_experiment(
         task=task,
         model=task.make_model(axis_name),
         optimizer=make_optimizer(config.optimizer, train_anchors=config.anchors.train),
-        learning_rate=make_learning_rate(
-            config.optimizer,
-            config.train.num_steps,
-            phase_start=warmup_steps(config) if config.optimizer.restart else 0,
-        ),
+        learning_rate=learning_rate_of(config),
         terms=active_terms(config),
         warmup=warmup_steps(config),
         anchor_scale=config.loss.anchor_scale,

@@ -21,7 +21,7 @@ from nvc_jax.tasks import Learned, Task, open_examples, open_training
 from nvc_jax.training import parallel, workdir
 from nvc_jax.training.checkpoint import BEST, LATEST, Checkpoints
 from nvc_jax.training.encoding import encode_source, latent_health, means_of
-from nvc_jax.training.experiment import Experiment, init_state, make_experiment
+from nvc_jax.training.experiment import Experiment, init_state, learning_rate_of, make_experiment
 from nvc_jax.training.loggers import check_loggers
 from nvc_jax.training.logging import MetricWriter, purge_after
 from nvc_jax.training.optimizer import describe_groups
@@ -149,6 +149,20 @@ def _as_source(data: Any) -> Any:
     return data if isinstance(data, Source) else IterableSource(data)
 
 
+def _tell_rate(path: Path, config: ml_collections.ConfigDict, step: int) -> None:
+    """Warns where the learning rate of a resumed run is another one than it would have been at that step.
+
+    Schedules are stretched over the whole run, so that with more steps the rate jumps.
+    """
+    with contextlib.suppress(UserError):  # of an earlier config that cannot be read any more
+        rates = [float(learning_rate_of(c)(step)) for c in (workdir.read_config(path), config)]
+        if not np.isclose(*rates, rtol=0.01):
+            logger.warning(
+                "The learning rate at step %d was %.3g with the earlier config, and is %.3g now, as the schedule "
+                "%s goes by the present settings.", step, *rates, config.optimizer.schedule,
+            )  # fmt: skip
+
+
 class _Run:
     """What a run has beside its `Trainer`: a work directory, logs, evaluation and checkpoints."""
 
@@ -189,6 +203,8 @@ class _Run:
         self.checkpoints.discard_after(self.trainer.step)
         self._recover_best(fresh)
         if parallel.process_index() == 0:
+            if found is not None:
+                _tell_rate(self.path, self.config, self.trainer.step)
             workdir.write_config(self.path, self.config)
             workdir.write_spec(self.path, self.experiment.task.batch_spec)
             purge_after(self.path, self.trainer.step)

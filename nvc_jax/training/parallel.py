@@ -4,6 +4,7 @@ The step is written once for the shard of one device. This module maps it with `
 mapping needs a change here and nowhere else.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -114,8 +115,9 @@ def leave(code: int, *, together: bool) -> None:
     if together:
         jax.distributed.shutdown()
         return
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            stream.flush()
     os._exit(code)
 
 

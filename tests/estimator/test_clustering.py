@@ -289,6 +289,15 @@ def test_works_in_a_pipeline_and_a_grid_search(blobs):
     np.testing.assert_allclose(search.score(x), search.best_estimator_.score_samples(x).mean())
 
 
+def test_a_grid_search_in_two_processes_comes_to_its_end(blobs):
+    grid = {"n_clusters": [2, 3]}
+    alone, two = (
+        GridSearchCV(small(max_iter=20), grid, cv=2, n_jobs=n).fit(blobs[0]) for n in (1, 2)
+    )
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_allclose(two.cv_results_[name], alone.cv_results_[name], rtol=1e-5)
+
+
 def test_progress_bar_shows_only_if_asked_for(blobs, capsys):
     small().fit(blobs[0])
     assert capsys.readouterr().err == ""

@@ -1,6 +1,8 @@
 """Two processes with two devices each: the same run as one process with four, and how it ends."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -24,13 +26,14 @@ LAUNCH = ROOT / "scripts" / "launch_local.sh"
 RATES = {"steps_per_second", "examples_per_second"}
 
 
-def start(*command, devices=2, extra=None):
+def start(*command, devices=2, extra=None, **options):
     return subprocess.Popen(
         [*map(str, command)],
         env=environment(devices, **{"PYTHON": sys.executable, **(extra or {})}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
 
 
@@ -176,6 +179,53 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(given, pr
     assert f"Stopped at step {step} by SIGTERM; saved." in ends[0][2]
     train(changed(given[0], {"train.num_steps": step + 3}), directory, resume="must")
     assert Checkpoints(directory).steps()[-1] == step + 3
+
+
+def compiling(directory):
+    return (directory / "spec.json").exists()
+
+
+def stepping(directory):
+    return any(record["step"] >= 12 for record in read_metrics(directory / "metrics.jsonl"))
+
+
+def saving(directory):
+    return any((directory / "checkpoints").glob("*tmp*"))
+
+
+def is_there(group):
+    """Whether a process of the group is left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("moment", "heard"), [(compiling, False), (stepping, True), (saving, False)]
+)
+def test_sigterm_to_the_group_stops_all_even_if_nobody_listens(moment, heard, program, tmp_path):
+    """As systemd, Slurm and `timeout` send it: also to what reads the processes' messages."""
+    directory = tmp_path / "run"
+    long = ("--config.train.num_steps=10000000", "--config.train.checkpoint_every=7")
+    command = [LAUNCH, 2, *program, f"--workdir={directory}", *long]
+    group = start(*command, start_new_session=True)
+    deadline = time.monotonic() + PATIENCE
+    while not moment(directory):
+        assert time.monotonic() < deadline and group.poll() is None
+        time.sleep(0.001)
+    if not heard:
+        group.stdout.close()
+        group.stderr.close()
+        group.stdout = group.stderr = None
+    os.killpg(group.pid, signal.SIGTERM)
+    code, _, error = finish(group)
+    assert code == 0, error
+    step = Checkpoints(directory).steps()[-1]
+    assert not heard or f"Stopped at step {step} by SIGTERM; saved." in error
+    while is_there(group.pid):  # nothing is left of the group
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

@@ -233,3 +233,13 @@ def test_terminated_program_on_one_device_resumes_saves_and_exits(
     assert jax.device_count() == 8
     chex.assert_trees_all_equal_shapes_and_dtypes(state, whole.result.state)
     chex.assert_tree_all_finite(state)
+
+
+def test_a_longer_run_tells_the_learning_rate_before_and_after(config, data, tmp_path, messages):
+    config.optimizer.schedule, config.optimizer.warmup = "cosine", 0.0
+    config.anchors.init, config.optimizer.learning_rate = "spread", 1e-2
+    train(changed(config, {"train.num_steps": 10}), tmp_path, stop_after=8, **data)
+    train(changed(config, {"train.num_steps": 100}), tmp_path, stop_after=8, **data)
+    # 0.01·(1 + cos(π·p)) / 2 with p = 8/10 and 8/100; end_factor is 0.
+    (told,) = [message for message in messages if "The learning rate at step" in message]
+    assert "at step 8 was 0.000955 with the earlier config, and is 0.00984 now" in told

@@ -203,13 +203,12 @@ def _members(content: bytes, where: Path) -> Iterator[bytes]:
     size, rest = 0, content
     while rest or not size:
         inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        part = rest
-        while part:
-            piece = inflate.decompress(part, 2**24)
-            size += len(piece)
-            check_unpacked(size, len(content), where)
-            yield piece
-            part = inflate.unconsumed_tail
+        # One byte more than there may be: that is told and not kept.
+        most = max(_MOST_UNPACKED, _MOST_RATIO * len(content)) + 1
+        piece = inflate.decompress(rest, most - size)
+        size += len(piece)
+        check_unpacked(size, len(content), where)
+        yield piece
         if not inflate.eof:
             raise EOFError
         rest = inflate.unused_data.lstrip(b"\0")  # zeros may fill a file up

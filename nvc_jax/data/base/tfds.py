@@ -11,6 +11,7 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.extras import require
 from nvc_jax.data.base import options as shared
+from nvc_jax.data.base.files import told
 from nvc_jax.data.base.source import MOST_LABEL, FieldSpec, Source, stack_examples
 
 OPTIONS = (
@@ -62,8 +63,11 @@ class RecordSource:
 
     def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """See `Source`."""
-        rows = self._records.__getitems__([int(i) for i in ids])
-        examples = [{"label": -1, **self._make(row)} for row in rows]
+        with told(
+            f"{self._where}: a record cannot be read, it is damaged: prepare the data set again."
+        ):
+            rows = self._records.__getitems__([int(i) for i in ids])
+            examples = [{"label": -1, **self._make(row)} for row in rows]
         for example in examples:
             label = np.asarray(example["label"])
             if label.dtype.kind not in "uib" or label.shape or not -1 <= label <= MOST_LABEL:

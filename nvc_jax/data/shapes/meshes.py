@@ -272,12 +272,14 @@ def _read_scene(path: Path) -> np.ndarray:
     trimesh = _trimesh()
 
     content, kind = unmarked(read_content(path), path), path.suffix.lower().removeprefix(".")
+    resolver = None
     if kind in ("glb", "gltf"):
         check_gltf(content, path)
+        resolver = trimesh.resolvers.FilePathResolver(str(path.resolve()))
     scene = trimesh.load_scene(
         io.BytesIO(content),
         file_type=kind,
-        resolver=trimesh.resolvers.FilePathResolver(str(path.resolve())),
+        resolver=resolver,
         process=False,
         skip_materials=True,
     )

@@ -233,5 +233,9 @@ def _vectors(values: np.ndarray, name: str, where: str) -> np.ndarray:
     """Points or normals as float32 `[N, P, 3]`."""
     if values.ndim != 3 or values.shape[2] != 3 or values.dtype.kind != "f":
         raise UserError(f"{where}: {name} are floats [N, P, 3], got {values.dtype} {values.shape}.")
-    check_numbers(values, f"{where}: {name}")
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        vectors = values.astype(np.float32)
+    flat = vectors.ravel()
+    if not np.isfinite(flat @ flat):
+        check_numbers(values, f"{where}: {name}")
+    return vectors

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import IterableSource, eval_batches, train_batches
@@ -157,3 +158,31 @@ def test_reader_processes_give_the_same_order_and_never_start_jax(tmp_path):
     plain, parallel = (line.split() for line in run_python(path).stdout.splitlines())
     assert plain[:2] == ["0", "False"] and parallel[:2] == ["2", "False"]
     assert plain[2:] == parallel[2:] and len(plain) == 30
+
+
+FORK = """
+import os, sys, warnings
+import jax
+import numpy as np
+from nvc_jax.config import make_config
+from nvc_jax.data import open_source, train_batches
+jax.numpy.zeros(3).block_until_ready()  # its threads are there now
+options = make_config({"data": {"source": "folder", "dir": sys.argv[1]}}).data
+warnings.simplefilter("ignore")  # JAX warns of forks
+child = os.fork()
+batch = next(train_batches(open_source(options, "train"), 4, seed=0))
+np.save(f"{sys.argv[2]}-{'parent' if child else 'child'}.npy", batch["image"])
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_readers_work_in_a_process_that_was_forked_after_jax_has_started(tmp_path):
+    folder = tmp_path / "images" / "a"
+    folder.mkdir(parents=True)
+    for i in range(8):
+        Image.new("L", (4, 4), i).save(folder / f"{i}.png")
+    run_python("-c", FORK, folder.parent, tmp_path / "out")
+    parent, child = (np.load(tmp_path / f"out-{name}.npy") for name in ("parent", "child"))
+    np.testing.assert_array_equal(parent, child)
