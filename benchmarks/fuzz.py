@@ -10,6 +10,7 @@ the exit code is 1. The good files are those of the tests. `--save` makes the ta
 
 import argparse
 import contextlib
+import functools
 import inspect
 import io
 import json
@@ -90,20 +91,15 @@ def fixture(function: Any, *others: Any) -> Callable[[Path], Any]:
 
 def readers() -> dict[str, Callable[[], Reader]]:
     """The readers by name, made when they are asked for."""
-    return {
-        **{
-            name: (lambda name=name: _image_reader(name))
-            for name in ("idx", "npz", "npy", "folder", "tfds")
-        },
-        **{name: (lambda name=name: _shape_reader(name)) for name in _SHAPES},
-        **{name: (lambda name=name: _text_reader(name)) for name in _TEXTS},
-        **{name: (lambda name=name: _hand_or_plane_reader(name)) for name in _HANDS_AND_PLANES},
-        **{
-            name: (lambda name=name: _mesh_reader(name))
-            for name in ("obj", "off", "ply", "stl", "gltf", "glb")
-        },
-        **{name: (lambda name=name: _own_reader(name)) for name in _OWN},
+    groups: dict[Callable[[str], Reader], tuple[str, ...]] = {
+        _image_reader: ("idx", "npz", "npy", "folder", "tfds"),
+        _shape_reader: _SHAPES,
+        _text_reader: _TEXTS,
+        _hand_or_plane_reader: _HANDS_AND_PLANES,
+        _mesh_reader: ("obj", "off", "ply", "stl", "gltf", "glb"),
+        _own_reader: _OWN,
     }
+    return {name: functools.partial(make, name) for make, names in groups.items() for name in names}
 
 
 _SHAPES = (
@@ -153,7 +149,7 @@ def _shape_reader(name: str) -> Reader:
 
     def shapes(folder: Path) -> None:
         points = np.zeros((9, 5, 3))
-        fields = {
+        fields: dict[str, Any] = {
             "points": points,
             "normals": points,
             "label": np.arange(9),
@@ -172,7 +168,7 @@ def _shape_reader(name: str) -> Reader:
     def nothing(*_: Any, **__: Any) -> None:
         """In place of a fixture that makes options."""
 
-    few = {"num_points": 4}
+    few: dict[str, Any] = {"num_points": 4}
     return {
         "shapes": lambda: source("shapes", shapes),
         "pairs": lambda: source("pairs", pairs),
@@ -234,7 +230,7 @@ def _hand_or_plane_reader(name: str) -> Reader:
         content = test_planenet.record() + test_planenet.record()
         (folder / "planes_scannet_train.tfrecords").write_bytes(content)
 
-    small = {"image_size": (16, 16)}
+    small: dict[str, Any] = {"image_size": (16, 16)}
     return {
         "rhd": lambda: source("rhd", fixture(test_rhd.root), **small),
         "stb": lambda: source("stb", fixture(test_stb.root), "test", **small),
@@ -438,7 +434,9 @@ def _read_once(reader: Reader, folder: Path) -> str:
     except UserError as error:
         message = str(error)
         return (
-            "told" if message.isprintable() and len(message) < 6000 else f"tracebacks {message!r}"
+            "told"
+            if message.isprintable() and len(message) < 6000
+            else f"tracebacks {message[:300]!r}"
         )
     except Hang:
         return f"hangs more than {SECONDS} s"

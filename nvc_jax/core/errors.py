@@ -4,9 +4,6 @@ import re
 
 _MOST = 5000  # characters; a path may have 4,096
 _LONG_NUMBER = re.compile(r"\d{50,}")
-_NOT_PRINTED = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # controls, of directions too
-)
 
 
 def printable(text: str) -> str:
@@ -19,7 +16,9 @@ def printable(text: str) -> str:
       'no file a\\\\x1b[2J.png'
     """
     text = _LONG_NUMBER.sub(lambda found: f"{found[0][:10]}…({len(found[0])} digits)", text)
-    text = _NOT_PRINTED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    if not text.isprintable():
+        escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        text = "".join(escaped)
     return text if len(text) <= _MOST else f"{text[: _MOST // 2]} … {text[-_MOST // 4 :]}"
 
 

@@ -155,8 +155,11 @@ def _tell_rate(path: Path, config: ml_collections.ConfigDict, step: int) -> None
     Schedules are stretched over the whole run, so that with more steps the rate jumps.
     """
     with contextlib.suppress(UserError):  # of an earlier config that cannot be read any more
-        rates = [float(learning_rate_of(c)(step)) for c in (workdir.read_config(path), config)]
-        if not np.isclose(*rates, rtol=0.01):
+        rates = [
+            np.asarray(learning_rate_of(c)(step)).item()
+            for c in (workdir.read_config(path), config)
+        ]
+        if abs(rates[1] - rates[0]) > 0.01 * max(rates):
             logger.warning(
                 "The learning rate at step %d was %.3g with the earlier config, and is %.3g now, as the schedule "
                 "%s goes by the present settings.", step, *rates, config.optimizer.schedule,

@@ -60,10 +60,10 @@ def test_links_in_a_folder_are_named_and_the_folder_may_be_one(tmp_path):
 
 
 def test_messages_control_no_terminal_and_stay_short():
-    name = "a\x1b[2J\r\n\x9b1m\u202etxt\udcff.png"
+    name = "a\x1b[2J\r\n\x9b1m\u202etxt\udcff\ufeff.png"
     message = str(UserError(f"{name} has {'9' * 4000} pixels, {'x' * 9000}"))
     assert message.startswith(
-        r"a\x1b[2J\r\n\x9b1m\u202etxt\udcff.png has 9999999999…(4000 digits) "
+        r"a\x1b[2J\r\n\x9b1m\u202etxt\udcff\ufeff.png has 9999999999…(4000 digits) "
     )
     assert len(message) < 5000 and message.encode().decode() == message
     plain = "Stühle in Ordner, C:\\x1b, 東京"
