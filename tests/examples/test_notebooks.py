@@ -20,6 +20,9 @@ SHORTER = {
         "load_digits().images": "load_digits().images[:200]",
         "load_digits().target": "load_digits().target[:200]",
     },
+    "complete_a_shape": {
+        '"400")': '"4"), ("data.num_models", "40"), ("model.channels", "(2, 4)")',
+    },
 }
 
 
