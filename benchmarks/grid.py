@@ -260,9 +260,17 @@ GRIDS: dict[str, Grid] = {
             "eval.max_train_examples": 2000,
             "anchors.max_examples": 5000,
         },
-        seeds=(21, 22, 23),
+        seeds=(21,),
         question="How good are several answers to one input?",
         data=IMAGES,
+    ),
+    "hypotheses-voxels": Grid(
+        hypotheses.VOXEL_COLUMNS,
+        hypotheses.VOXEL_METHODS,
+        hypotheses.measure,
+        "furniture:voxels",
+        {**_short(150), **hypotheses.ONE_VIEW},
+        seeds=(0,),
     ),
     "voxels": _of_shapes(
         "cad:voxels",

@@ -151,6 +151,31 @@ METHODS: dict[str, Changes] = {
     "nebula, by errors, 64 anchors": {"model.num_anchors": 64},
 }
 
+VOXEL_COLUMNS = (
+    "iou",
+    *(
+        f"{name}/{n}"
+        for name in ("best_of", "best_of_reduced", "best_of_reduced_draws")
+        for n in NUMBERS
+    ),
+    "mean_answer",
+    "prior_calibration",
+    "anchors_possible",
+)
+VOXEL_METHODS: dict[str, Changes] = {"CVAE, hybrid": {"model.num_anchors": 1}, "nebula": {}}
+ONE_VIEW: Changes = {
+    "data.side_views": False,
+    "data.oblique_views": 1,
+    "model.conditional": True,
+    "loss.own.value": 1.0,
+    "loss.triplet.value": 0.0,
+    "anchors.choose_by": "error",
+    "anchors.max_examples": 200,
+    "eval.batch_size": 8,
+    "eval.max_train_examples": 100,
+}
+"""Of the embedded furniture."""
+
 
 def measure(config: ml_collections.ConfigDict, directory: Path) -> Row:
     """A `Measure` of what quadrants need: no k-means on pixels."""

@@ -4,6 +4,9 @@ Command: python train.py --config=quadrants:one --workdir=runs/quadrants --confi
          python eval.py --workdir=runs/quadrants
 Variants: one, two, three quadrants are seen (bottom left, top left, bottom right); digits: one, on scikit-learn's
 digits, which come with it.
+Device: one CPU core, no accelerator; `digits` 40 seconds of CPU time, and as long for the evaluation.
+Result of `digits`, 359 test images, seed 0, wrong pixels of the 48 that are not seen: single answer 7.6, best of 3, of 5 that
+stand for all 5.6 and 5.1. The others were not run at full length; docs/hypotheses.md has shorter runs.
 """
 
 from typing import Any

@@ -308,8 +308,12 @@ def _draw(path: Path, model: TrainedModel, test: Source, encoded: Mapping[str, n
 
 
 def _hypotheses(model: TrainedModel, test: Source, shown: np.ndarray) -> dict[str, Any]:
-    """`hypotheses`: what is seen, the truth, and the most probable answers with their probabilities."""
-    found = model.complete_source(subset(test, shown), model.config.eval.shown_answers)
+    """`hypotheses`: what is seen, the truth, and answers that stand for all, with their probabilities.
+
+    Of tasks whose answers have no mean, they are those of the most probable anchors.
+    """
+    by = "expected" if model.task.averages_answers else "probable"
+    found = model.complete_source(subset(test, shown), model.config.eval.shown_answers, by)
     figure = model.display.hypotheses(test.gather(shown), found.answers, found.probabilities)
     return {} if figure is None else {"hypotheses": figure}
 

@@ -138,8 +138,8 @@ def log_likelihood(
     prior: Prior = posterior.prior
     exponent = jnp.square(noise)[None] + posterior.logvar[:, None] + jnp.log(2 * jnp.pi)
     log_q = -0.5 * jnp.sum(exponent, axis=-1)
-    kl = jnp.broadcast_to(posterior.assignment[:, None], code.shape[:2])
-    error = decoded(experiment, state, prepared, code, kl, errors=True)
+    index = jnp.broadcast_to(posterior.assignment[:, None], code.shape[:2])
+    error = decoded(experiment, state, prepared, code, index, errors=True)
     return importance_log_likelihood(mixture_log_density(code, prior) - log_q - error)
 
 
