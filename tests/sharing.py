@@ -50,7 +50,8 @@ def shared_steps() -> Iterator[None]:
         found = keywords.get("experiment")
         if not any(found is known for known in made.values()):
             return map_step(step, donate_state=donate_state)
-        key = (step.func, id(found), donate_state)  # type: ignore[attr-defined]
+        others = tuple((k, v) for k, v in keywords.items() if k != "experiment")
+        key = (step.func, id(found), donate_state, others)  # type: ignore[attr-defined]
         if key not in mapped:
             mapped[key] = map_step(step, donate_state=donate_state)
         return mapped[key]
