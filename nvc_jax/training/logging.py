@@ -228,7 +228,8 @@ class Progress:
         )
         self._step, self._total, self._start, self._clock = start, total, start, time.monotonic()
         if enabled and not self._terminal and start < total:
-            print("compiling", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+                print("compiling", file=sys.stderr, flush=True)
 
     def advance(self) -> None:
         """Moves on by one step."""
@@ -253,7 +254,8 @@ class Progress:
         self._told = now
         left = f", {(self._total - self._step) / rate:,.0f} s left" if rate > 0 and not last else ""
         text = ", ".join(f"{name} {value}" for name, value in shown.items())
-        print(f"step {self._step:,}/{self._total:,}: {text}{left}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            print(f"step {self._step:,}/{self._total:,}: {text}{left}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Ends the bar."""
