@@ -4,7 +4,8 @@
     python -m benchmarks.clusters --data=FOLDER --methods "iris: KMeans" "iris: NebulaClustering"
 
 The folder has files of clusters (`x`, `y` in `*.npz`, `text` and `label` in `*.jsonl.gz`); sets that come with scikit-learn
-need none. Leiden and UMAP need the packages umap-learn, igraph and leidenalg. All methods get the number of classes and no label. Others than
+need none. Leiden and UMAP need the packages umap-learn, igraph and leidenalg. No method gets a label; all get the number
+of classes, but for those that find it: HDBSCAN, Leiden, and `NebulaClustering` where its row says so. Others than
 `NebulaClustering` get vectors: pixels as they are, features of a table at standard deviation 1, counts divided by their sum,
 log(1 + x), standardized; of more than 100 features the first 50 principal components; of words 100 components of TF-IDF.
 """
@@ -108,6 +109,10 @@ def _nebula(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
     return NebulaClustering(count, random_state=seed, **OPTIONS[kind]).fit_predict(x)
 
 
+def _number_found(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
+    return NebulaClustering("auto", random_state=seed, **OPTIONS[kind]).fit_predict(x)
+
+
 def _kmeans(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
     return KMeans(count, n_init=10, random_state=seed).fit_predict(vectors(x, kind))
 
@@ -165,6 +170,7 @@ METHODS: dict[str, Callable[[np.ndarray, str, int, int], np.ndarray]] = {
     "Leiden": _leiden,
     "UMAP, GaussianMixture": _umap,
     "NebulaClustering": _nebula,
+    "NebulaClustering, number found": _number_found,
 }
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from sklearn import datasets
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import train_test_split
 
 from benchmarks.table import Changes, Row
 from nvc_jax import NebulaClustering, metrics
@@ -36,14 +35,6 @@ DATA: dict[str, Callable[[], Data]] = {
     "iris": lambda: datasets.load_iris(return_X_y=True),
     "wine": lambda: datasets.load_wine(return_X_y=True),
 }
-NUMBERS: dict[str, tuple[int, ...]] = {
-    "digits": (5, 8, 10, 12, 15, 20),
-    "digits, uneven": (5, 8, 10, 12, 15, 20),
-    "blobs": (2, 3, 4, 5, 6),
-    "iris": (2, 3, 4, 5, 6),
-    "wine": (2, 3, 4, 5, 6),
-}
-"""Of clusters, among which the silhouette chooses."""
 
 
 def _images() -> Data:
@@ -91,30 +82,6 @@ METHODS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "GaussianMixture": _mixture,
 }
 
-Fitted = tuple[np.ndarray, np.ndarray]
-"""Held-out examples in the space of the method, and their clusters."""
-
-
-def _nebula_apart(
-    seen: np.ndarray, held_out: np.ndarray, count: int, seed: int, **options: Any
-) -> Fitted:
-    """Codes and nearest anchors."""
-    model = NebulaClustering(count, random_state=seed, **options).fit(seen)
-    return model.transform(held_out), model.predict(held_out)
-
-
-def kmeans_apart(seen: np.ndarray, held_out: np.ndarray, count: int, seed: int) -> Fitted:
-    """Scaled features and nearest centers."""
-    rows, more = np.split(scaled(np.concatenate([seen, held_out])), [len(seen)])
-    return more, KMeans(count, n_init=10, random_state=seed).fit(rows).predict(more)
-
-
-APART: dict[str, Callable[[np.ndarray, np.ndarray, int, int], Fitted]] = {
-    "NebulaClustering, equal shares": partial(_nebula_apart, shares="equal", neighbors=0),
-    "NebulaClustering, free shares": partial(_nebula_apart, shares="free", neighbors=0),
-    "KMeans": kmeans_apart,
-}
-
 
 def variants(data: Iterable[str], methods: Iterable[str]) -> dict[str, Changes]:
     """Every method on every data set, `DATA: METHOD`."""
@@ -132,18 +99,3 @@ def measure(config: Changes, directory: Path | None = None) -> Row:
     seconds = time.perf_counter() - began
     accuracy = metrics.cluster_accuracy(y, clusters)
     return {"seconds": seconds, "ari": metrics.ari(y, clusters), "accuracy": accuracy}
-
-
-def measure_numbers(config: Changes, directory: Path | None = None) -> Row:
-    """The silhouette of held-out examples by number of clusters: of codes, of scaled features for k-means.
-
-    Fitted are three quarters of the examples; not defined where all that are held out are in one cluster.
-    """
-    x, y = DATA[config["data"]]()
-    seen, held_out = train_test_split(x, test_size=0.25, random_state=0)
-    fit = APART[config["method"]]
-    numbers = NUMBERS[config["data"]]
-    found = {k: metrics.silhouette(*fit(seen, held_out, k, config["seed"])).value for k in numbers}
-    defined = {k: value for k, value in found.items() if value is not None}
-    row = {f"silhouette/{k}": value for k, value in defined.items()}
-    return {"classes": len(np.unique(y)), "chosen": max(defined, key=lambda k: defined[k]), **row}

@@ -348,11 +348,6 @@ GRIDS: dict[str, Grid] = {
         seeds=(0, 1, 2, 3, 4),
         data=CLUSTERS,
     ),
-    "num_clusters": Grid(
-        ("classes", "chosen", *(f"silhouette/{k}" for k in (2, 3, 4, 5, 6, 8, 10, 12, 15, 20))),
-        estimator.variants(estimator.NUMBERS, estimator.APART),
-        estimator.measure_numbers,
-    ),
 }
 
 

@@ -19,7 +19,7 @@ from nvc_jax.model.losses import nvc_loss
 
 if TYPE_CHECKING:
     from nvc_jax import metrics, plots
-    from nvc_jax.estimator import NebulaClustering
+    from nvc_jax.estimator import NebulaClustering, cluster_cells
 
 # Module paths, too: `from nvc_jax.losses import pull`, whatever room a module stands in.
 sys.modules |= {f"{__name__}.anchors": anchors, f"{__name__}.losses": losses}
@@ -33,6 +33,7 @@ __all__ = [
     "UserError",
     "__version__",
     "anchors",
+    "cluster_cells",
     "losses",
     "metrics",
     "nvc_loss",
@@ -41,9 +42,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `NebulaClustering`, `metrics` or `plots` at first use."""
-    if name == "NebulaClustering":
-        return importlib.import_module("nvc_jax.estimator").NebulaClustering
+    """Imports the estimator, `metrics` or `plots` at first use."""
+    if name in ("NebulaClustering", "cluster_cells"):
+        return getattr(importlib.import_module("nvc_jax.estimator"), name)
     if name in ("metrics", "plots"):
         return importlib.import_module(f"nvc_jax.{name}")
     raise AttributeError(f"module 'nvc_jax' has no attribute {name!r}")

@@ -57,8 +57,8 @@ CORE = (
     Option(
         "anchors.init",
         "kmeans",
-        "kmeans, kmeans++: on encoded data, after the warm-up; normal, spread: at once",
-        ("kmeans", "kmeans++", "normal", "spread"),
+        "kmeans, kmeans++, merge: on encoded data, after the warm-up; normal, spread: at once",
+        ("kmeans", "kmeans++", "merge", "normal", "spread"),
     ),
     Option(
         "anchors.warmup", 0.0, "plain autoencoding before anchors are set", at_least=0, time=True
@@ -97,6 +97,13 @@ CORE = (
         "anchors.recenter",
         True,
         "at the end of the run anchors move to the mean of their codes, whose spread is kept",
+    ),
+    Option(
+        "anchors.hold",
+        0.2,
+        "for init=merge: examples keep the anchor of their cluster, counted from where anchors are set",
+        at_least=0,
+        time=True,
     ),
     Option("anchors.train", True, "anchors are parameters; otherwise they stay where they begin"),
     Option("optimizer.name", "adam", "direction of the steps", ("adam", "adamw", "sgd")),

@@ -8,7 +8,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 MODULES = [
     re.split("[<=>]", requirement)[0].replace("-", "_")
-    for extra in ("data", "export", "report", "shapes", "text")
+    for extra in ("cells", "data", "export", "report", "shapes", "text")
     for requirement in EXTRAS[extra]
 ]
 WITHOUT_EXTRAS = f"""

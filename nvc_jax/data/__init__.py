@@ -1,6 +1,6 @@
 """Data sources: arrays in, dict batches out."""
 
-from nvc_jax.data.base.loader import NEIGHBOR, eval_batches, train_batches
+from nvc_jax.data.base.loader import HINT, NEIGHBOR, Hints, eval_batches, train_batches
 from nvc_jax.data.base.source import (
     ArraySource,
     FieldSource,
@@ -23,6 +23,8 @@ __all__ = [
     "open_source",
     "random_subset",
     "subset",
+    "HINT",
     "NEIGHBOR",
+    "Hints",
     "train_batches",
 ]

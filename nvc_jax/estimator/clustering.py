@@ -29,7 +29,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from nvc_jax.config import from_json, to_json
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
-from nvc_jax.data.base.source import FieldSource, SparseSource
+from nvc_jax.data.base.source import FieldSource, SparseSource, random_subset
 from nvc_jax.estimator.calibration import (
     MOST_CALIBRATED,
     fit_temperature,
@@ -39,6 +39,7 @@ from nvc_jax.estimator.calibration import (
 from nvc_jax.estimator.compiled import Compiled, compile_config
 from nvc_jax.estimator.export import export_estimator, exported_state, read_exported
 from nvc_jax.estimator.file import damaged, read_estimator, read_state, write_estimator
+from nvc_jax.estimator.hints import make_guidance
 from nvc_jax.estimator.recipe import (
     COUNTS,
     NO_SCALING,
@@ -49,10 +50,14 @@ from nvc_jax.estimator.recipe import (
     redundancy,
     scaling_of,
 )
+from nvc_jax.model.guidance import Guidance
 from nvc_jax.model.nebulae import Nebulae, mixture_kl
-from nvc_jax.training.state import TrainState, anchor_scales, find_anchors
+from nvc_jax.model.number import MOST_EXAMPLES, Number, find_number
+from nvc_jax.training.state import TrainState, anchor_scales, find_anchors, replace_anchors
 
 FLOATS = (np.float64, np.float32)
+MOST_CLUSTERS = 30
+"""That `n_clusters="auto"` may find."""
 
 
 class NebulaClustering(
@@ -69,7 +74,8 @@ class NebulaClustering(
     those of the fit were float64 or integers, else as float32. Values that float32 cannot hold are refused.
 
     Args:
-      n_clusters: number of anchors.
+      n_clusters: number of anchors; `auto`: the largest number that two halves of the data agree on, up to
+        30, see `find_number`.
       latent_dim: number of dimensions of the latent space.
       hidden: widths of the encoder's layers; the decoder mirrors them.
       max_iter: number of training steps, a batch each; all of them are taken.
@@ -101,7 +107,10 @@ class NebulaClustering(
       cluster_centers_: float32 `[n_clusters, latent_dim]`, the anchors, in the latent space.
       cluster_scales_: float32 `[n_clusters, latent_dim]`, standard deviations of the codes around them.
       cluster_shares_: float32 `[n_clusters]`, shares of the examples of the last fit.
-      labels_: int32 `[N]`, cluster of every example of the last fit.
+      n_clusters_: number of anchors.
+      number_: for `n_clusters="auto"`, how it was found: range and stability, see `Number`.
+      labels_: int32 `[N]`, cluster of every example of the last fit: that of `predict`, but for examples whose cluster
+        is given by labels or pairs.
       n_iter_: number of training steps taken.
       input_shape_: shape of an example.
       n_features_in_: number of features of a row, or of values of an image.
@@ -113,7 +122,7 @@ class NebulaClustering(
 
     def __init__(
         self,
-        n_clusters: int = 8,
+        n_clusters: int | str = 8,
         *,
         latent_dim: int = 10,
         hidden: tuple[int, ...] = (256, 128),
@@ -154,34 +163,91 @@ class NebulaClustering(
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def fit(self, X: Any, y: object = None) -> NebulaClustering:
+    def fit(
+        self,
+        X: Any,
+        y: object = None,
+        *,
+        labels: Any = None,
+        must_link: Any = None,
+        cannot_link: Any = None,
+    ) -> NebulaClustering:
         """Trains from the beginning.
+
+        What is known of some examples takes part from where anchors are set, on the examples themselves and on
+        their neighbors, in place of the anchors that would be found. Without it no label is used.
 
         Args:
           X: `[N, F]`, `[N, H, W]` or `[N, H, W, C]`, finite, N at least `n_clusters`. Counts may be a sparse
             matrix of SciPy.
-          y: ignored.
+          y: ignored, as in all of scikit-learn's clustering: labels that a search or a pipeline passes on for its
+            score have no part in the fit.
+          labels: integers `[N]`: the clusters of examples, from 0 to `n_clusters` − 1, and -1 where they are not
+            known; None: of none.
+          must_link: pairs of numbers of examples of one cluster, `[P, 2]`.
+          cannot_link: pairs of numbers of examples of two clusters, `[Q, 2]`.
 
         Raises:
           UserError: a ValueError, for data or parameters that do not fit.
         """
         check_numbers(self.get_params(deep=False))
         x = self._check_input(X, reset=True)
-        if x.shape[0] < self.n_clusters:
-            raise UserError(f"n_samples={x.shape[0]} is below n_clusters={self.n_clusters}.")
-        shape = _network_shape(x.shape[1:])
-        if self.likelihood in COUNTS:
-            self._scaling, facts = NO_SCALING, {"total": median_total(x)}
-        else:
-            rows = x.reshape(len(x), *shape)
-            self._scaling = scaling_of(rows, self.scaling)
-            facts = {"told": redundancy(self._scaling.apply(rows))} if x.ndim == 2 else {}
-        self._config = to_json(config_of(self.get_params(deep=False), shape, **facts))
+        count = None if isinstance(self.n_clusters, str) else int(self.n_clusters)
+        if count is not None and x.shape[0] < count:
+            raise UserError(f"n_samples={x.shape[0]} is below n_clusters={count}.")
+        most = min(MOST_CLUSTERS, x.shape[0]) if count is None else count
+        guidance = make_guidance(
+            labels, must_link, cannot_link, num_examples=x.shape[0], num_clusters=most
+        )
+        facts = self._look_at(x)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        compiled = self._compiled()
-        return self._train(x, compiled.init(self._seed), compiled.config.train.num_steps)
+        self._configure(count or 1, facts)
+        state = self._compiled().init(self._seed)
+        self.number_: Number | None = None
+        if count is None:
+            state = self._find_number(x, state, guidance, facts)
+        steps = self._compiled().config.train.num_steps - int(state.step)
+        return self._train(x, state, steps, guidance)
 
-    def partial_fit(self, X: Any, y: object = None) -> NebulaClustering:
+    def _look_at(self, x: np.ndarray) -> dict[str, float]:
+        """Sets the scaling, and tells what the config depends on."""
+        if self.likelihood in COUNTS:
+            self._scaling = NO_SCALING
+            return {"total": median_total(x)}
+        rows = x.reshape(len(x), *_network_shape(x.shape[1:]))
+        self._scaling = scaling_of(rows, self.scaling)
+        return {"told": redundancy(self._scaling.apply(rows))} if x.ndim == 2 else {}
+
+    def _configure(self, count: int, facts: dict[str, float]) -> None:
+        """Sets the config for a number of clusters."""
+        options = {**self.get_params(deep=False), "n_clusters": count}
+        self._config = to_json(config_of(options, _network_shape(self.input_shape_), **facts))
+
+    def _find_number(
+        self,
+        x: np.ndarray,
+        state: TrainState,
+        guidance: Guidance | None,
+        facts: dict[str, float],
+    ) -> TrainState:
+        """Warms up, finds the number of clusters in the codes, and goes on with a state of so many anchors."""
+        source = self._source(x)
+        state = self._compiled().warm_up(
+            state, source, seed=self._seed, progress=bool(self.verbose)
+        )
+        some = random_subset(source, MOST_EXAMPLES, self._seed)
+        codes = self._compiled().encode(state, some)["mean"]
+        self.number_ = find_number(codes, MOST_CLUSTERS, self._seed)
+        known = 0 if guidance is None else int(guidance.labels.max()) + 1
+        self._configure(max(self.number_.found, known), facts)
+        fresh = self._compiled().init(self._seed)
+        return fresh.replace(
+            step=state.step,
+            params=replace_anchors(state.params, find_anchors(fresh.params)),
+            batch_stats=state.batch_stats,
+        )
+
+    def partial_fit(self, X: Any, y: object = None, *, labels: Any = None) -> NebulaClustering:
         """Goes on training with other examples, once through them; the first call is `fit`.
 
         Scaling and parameters stay those of the first call, the learning rate that of its end.
@@ -189,27 +255,38 @@ class NebulaClustering(
         Args:
           X: as for `fit`, of any number of examples from the second call on.
           y: ignored.
+          labels: as for `fit`.
         """
         if not hasattr(self, "_state"):
-            return self.fit(X)
+            return self.fit(X, labels=labels)
         x = self._check_input(X, reset=False)
         size = self._compiled().config.train.batch_size
-        return self._train(x, self._state, -(-x.shape[0] // size))
+        guidance = make_guidance(
+            labels, None, None, num_examples=x.shape[0], num_clusters=self.n_clusters_
+        )
+        return self._train(x, self._state, -(-x.shape[0] // size), guidance)
 
-    def _train(self, x: np.ndarray, state: TrainState, steps: int) -> NebulaClustering:
+    def _train(
+        self, x: np.ndarray, state: TrainState, steps: int, guidance: Guidance | None
+    ) -> NebulaClustering:
         """Takes steps from a state, and sets what is known after a fit."""
         compiled, source = self._compiled(), self._source(x)
-        state = compiled.train(state, source, steps, seed=self._seed, progress=bool(self.verbose))
+        state, known = compiled.train(
+            state, source, steps, seed=self._seed, progress=bool(self.verbose), guidance=guidance
+        )
         encoded = compiled.encode(state, source)
         some = np.random.default_rng(self._seed).permutation(len(source))[:MOST_CALIBRATED]
         near = neighbors_of(compiled.features(source, some), self._seed)
         anchors = np.asarray(find_anchors(state.params))
         temperature = fit_temperature(encoded["mean"][some], anchors, near)
-        self._keep(state, encoded["assignment"], temperature)
+        labels = encoded["assignment"]
+        self._keep(
+            state, labels if known is None else np.where(known >= 0, known, labels), temperature
+        )
         found = len(np.unique(self.labels_))
-        if found < self.n_clusters:
+        if found < self.n_clusters_:
             warnings.warn(
-                f"{found} clusters were found of n_clusters={self.n_clusters}: the others have no "
+                f"{found} clusters were found of n_clusters={self.n_clusters_}: the others have no "
                 "example. Give a smaller number, or check whether many examples are alike.",
                 ConvergenceWarning,
                 stacklevel=3,
@@ -223,7 +300,7 @@ class NebulaClustering(
         self.cluster_centers_ = np.asarray(find_anchors(state.params))
         self.cluster_scales_ = anchor_scales(state, self._compiled().config.loss.anchor_scale)
         self.cluster_shares_ = np.asarray(state.shares)
-        self._n_features_out = self.cluster_centers_.shape[1]
+        self.n_clusters_, self._n_features_out = self.cluster_centers_.shape
 
     def predict(self, X: Any) -> np.ndarray:
         """Cluster of every example, the nearest anchor of its code, int32 `[N]`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from nvc_jax.config import from_json
 from nvc_jax.data import FieldSpec, Source
+from nvc_jax.model.guidance import Guidance
 from nvc_jax.training.encoding import decode_in_blocks, encode_source
 from nvc_jax.training.experiment import abstract_state, init_state, make_experiment
 from nvc_jax.training.parallel import OneDevice
@@ -50,23 +51,53 @@ class Compiled(NamedTuple):
         """Shapes and dtypes of the state."""
         return abstract_state(self.steps.experiment, self.config)
 
+    def _trainer(
+        self, state: TrainState, source: Source, seed: int, guidance: Guidance | None = None
+    ) -> Trainer:
+        """A trainer with a seed of its own."""
+        config = self.config.copy_and_resolve_references()
+        config.seed = seed
+        return Trainer(config, self.steps, source, state, guidance)
+
     def train(
-        self, state: TrainState, source: Source, num_steps: int, *, seed: int, progress: bool
-    ) -> TrainState:
+        self,
+        state: TrainState,
+        source: Source,
+        num_steps: int,
+        *,
+        seed: int,
+        progress: bool,
+        guidance: Guidance | None = None,
+    ) -> tuple[TrainState, np.ndarray | None]:
         """Takes further steps; the seed decides the order of examples and k-means.
+
+        Returns:
+          (the state; the anchors that were given by guidance, int32 `[N]`, -1 where none was, or None).
 
         Raises:
           DivergedError: if too many steps in a row were not finite.
         """
-        config = self.config.copy_and_resolve_references()
-        config.seed = seed
-        trainer = Trainer(config, self.steps, source, state)
-        last = trainer.step + num_steps
+        trainer = self._trainer(state, source, seed, guidance)
+        last, every = trainer.step + num_steps, self.config.train.log_every
         for _, metrics in trainer.run(last, progress=progress):
-            if progress and (trainer.step % config.train.log_every == 0 or trainer.step == last):
+            if progress and (trainer.step % every == 0 or trainer.step == last):
                 trainer.show(metrics)
         trainer.check_finite()
         trainer.recenter()
+        return trainer.host_state(), None if trainer.hints is None else trainer.hints.known
+
+    def warm_up(
+        self, state: TrainState, source: Source, *, seed: int, progress: bool
+    ) -> TrainState:
+        """Takes the steps before anchors are set: those of an autoencoder.
+
+        Raises:
+          DivergedError: if too many steps in a row were not finite.
+        """
+        trainer = self._trainer(state, source, seed)
+        for _ in trainer.run(self.steps.experiment.warmup, progress=progress):
+            pass
+        trainer.check_finite()
         return trainer.host_state()
 
     def encode(self, state: TrainState, source: Source) -> dict[str, np.ndarray]:

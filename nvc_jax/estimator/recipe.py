@@ -210,6 +210,7 @@ def config_of(
         "eval.batch_size": EVAL_BATCH_SIZE,
         "anchors.warmup": WARMUP,
         "anchors.neighbors": int(options["neighbors"]),
+        "anchors.init": "merge" if options["neighbors"] > 0 and not counted else "kmeans",
         **_shares(options["shares"]),
         "loss.reconstruction": weight_schedule(float(options["reconstruction_weight"])),
         "loss.kl": ramp(1.0, over=RAMP),
@@ -270,7 +271,7 @@ def check_numbers(options: dict[str, Any]) -> None:
             f"likelihood is {options['likelihood']!r}: use one of {', '.join(LIKELIHOODS)}."
         )
     for name in (*POSITIVE, *NOT_NEGATIVE):
-        may_be_auto = name in ("augment", "triplet_weight")
+        may_be_auto = name in ("n_clusters", "augment", "triplet_weight")
         if may_be_auto and isinstance(options[name], str) and options[name] == "auto":
             continue
         values = options[name] if name == "hidden" else (options[name],)
@@ -284,5 +285,9 @@ def check_numbers(options: dict[str, Any]) -> None:
                 raise UserError(f"{name} is {value}: it must be greater than 0.")
             if value < 0:
                 raise UserError(f"{name} is {value}: it must not be negative.")
+    if isinstance(options["n_clusters"], str) and not isinstance(options["shares"], str):
+        raise UserError(
+            "shares has numbers for clusters, and n_clusters is 'auto': give their number."
+        )
     if not np.size(options["hidden"]):
         raise UserError("hidden is (): it must have at least one width.")

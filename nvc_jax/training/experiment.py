@@ -228,6 +228,11 @@ def _check(config: ml_collections.ConfigDict) -> None:
             "each other, because batch normalization needs all examples at once: set "
             "train.microbatches=1, and model.remat=true to save memory."
         )
+    if config.anchors.init == "merge" and not config.anchors.neighbors:
+        raise UserError(
+            "anchors.init=merge goes along the graph of neighbors, and anchors.neighbors is 0: set it, to "
+            "10 for example, or anchors.init=kmeans."
+        )
     if config.model.get("conditional", False):
         for name in ("revive_every", "neighbors"):
             if config.anchors[name]:
@@ -259,7 +264,7 @@ def warmup_steps(config: ml_collections.ConfigDict) -> int:
 
 def uses_data_for_anchors(config: ml_collections.ConfigDict) -> bool:
     """Whether anchors are set from encoded training data after the warm-up."""
-    return config.anchors.init in ("kmeans", "kmeans++")
+    return config.anchors.init in ("kmeans", "kmeans++", "merge")
 
 
 def init_state(experiment: Experiment, config: ml_collections.ConfigDict) -> TrainState:

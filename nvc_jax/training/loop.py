@@ -185,6 +185,7 @@ class _Run:
         self.best = float("inf")
         self.value: tuple[int, float] | None = None  # step of the latest evaluation, and its value
         self.trainer: Trainer
+        self.hints_kept = False
 
     def start(self, resume_step: int | None, init_from: Path | None, init_include: str) -> None:
         """Makes a fresh state or restores one; clears what is later than it out of the way."""
@@ -203,6 +204,12 @@ class _Run:
             logger.info("Resumed %s at step %d on %d devices.", self.path, step, devices)
         steps = make_steps(self.experiment, parallel.Devices())
         self.trainer = Trainer(self.config, steps, self.source, state)
+        nothing = self.trainer.hints
+        if nothing is not None and self.trainer.anchors_set:
+            self.hints_kept = True
+            self.trainer.hints = parallel.on_first_process(
+                lambda: workdir.read_hints(self.path, nothing), nothing
+            )
         self.checkpoints.discard_after(self.trainer.step)
         self._recover_best(fresh)
         if parallel.process_index() == 0:
@@ -265,6 +272,7 @@ class _Run:
                     clock = time.perf_counter()
                 if first or trainer.step == last or _due(trainer.step, self.config.train.log_every):
                     self._log(metrics, rate())
+                self._keep_hints()
                 self._after_step(batch)
             return self._finish(stop, first_step_seconds, rate())
         except BaseException:
@@ -288,6 +296,14 @@ class _Run:
             self._evaluate(last)
         if _due(step, config.train.checkpoint_every) and not last:
             self._save()
+
+    def _keep_hints(self) -> None:
+        """Once anchors are set, writes which examples were given to which, for a run that goes on later."""
+        hints = self.trainer.hints
+        if not self.hints_kept and hints is not None and self.trainer.anchors_set:
+            self.hints_kept = True
+            if parallel.process_index() == 0:
+                workdir.write_hints(self.path, hints)
 
     def _log(self, metrics: Any, rate: float) -> None:
         """Fetches the step's metrics: the one place where the host waits for the device."""

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nvc_jax.data import NEIGHBOR
+from nvc_jax.data import HINT, NEIGHBOR
 from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.model.conditional import relative_code
 from nvc_jax.model.losses import TermInputs, anchor_kl, term_inputs, weighted_sum
@@ -74,11 +74,13 @@ class Views(NamedTuple):
     Attributes:
       inputs: what is encoded and decoded, and the target; augmented.
       clean: what anchors are decided on in place of the inputs, or None.
+      hint: int32 `[b]`, anchors that are given, -1 where none is; or None.
       example_index: int32 `[b]`, positions of the examples in the global batch.
     """
 
     inputs: Any
     clean: Any
+    hint: jax.Array | None
     example_index: jax.Array
 
 
@@ -86,10 +88,11 @@ def make_views(experiment: Experiment, batch: dict[str, jax.Array], key: jax.Arr
     """Stage 1: stored fields → views; the key and an example's index decide its augmentation."""
     index = parallel.example_index(_batch_size(batch), experiment.axis_name)
     neighbor = {k.removeprefix(NEIGHBOR): v for k, v in batch.items() if k.startswith(NEIGHBOR)}
-    own = {k: v for k, v in batch.items() if not k.startswith(NEIGHBOR)}
+    own = {k: v for k, v in batch.items() if k != HINT and not k.startswith(NEIGHBOR)}
     prepared = experiment.task.prepare(own, jax.vmap(jax.random.fold_in, (None, 0))(key, index))
     clean = experiment.task.prepare(neighbor) if neighbor else prepared.get("clean")
-    return Views({k: v for k, v in prepared.items() if k != "clean"}, clean, index)
+    inputs = {k: v for k, v in prepared.items() if k != "clean"}
+    return Views(inputs, clean, batch.get(HINT), index)
 
 
 def encode(experiment: Experiment, state: TrainState, inputs: Any) -> jax.Array:
@@ -109,13 +112,23 @@ def encode(experiment: Experiment, state: TrainState, inputs: Any) -> jax.Array:
 def decide_assignment(experiment: Experiment, state: TrainState, views: Views) -> jax.Array | None:
     """Stage 3: anchors of the global batch, int32 `[global B, P]`, where the nearest will not do.
 
-    They are decided on by another view of the examples, or in shares, without a gradient.
-    None: each example's own nearest anchor, which the bottleneck finds without another pass.
+    They are decided on by another view of the examples, or in shares, without a gradient, where they
+    are not given. None: each example's own nearest anchor, which the bottleneck finds without another
+    pass.
     """
+    found = _find_assignment(experiment, state, views)
+    if views.hint is None or found is None:
+        return found
+    hint = parallel.all_gather(views.hint, experiment.axis_name)[:, None]
+    return jnp.where(hint >= 0, hint, found)
+
+
+def _find_assignment(experiment: Experiment, state: TrainState, views: Views) -> jax.Array | None:
+    """The anchors of the global batch where none is given."""
     if experiment.choice is not None:
         return choose_anchors(experiment, experiment.choice, state, views.inputs)[:, None]
     free = experiment.shares.kind == "free"
-    if views.clean is None and free:
+    if views.clean is None and views.hint is None and free:
         return None
     mean = encode(experiment, state, views.inputs if views.clean is None else views.clean)
     rows, anchors = mean.reshape(-1, mean.shape[-1]), find_anchors(state.params)

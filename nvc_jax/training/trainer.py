@@ -8,21 +8,22 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 
 from nvc_jax.core.errors import DivergedError, UserError
 from nvc_jax.core.logs import logger
-from nvc_jax.data import IterableSource, Source, random_subset, train_batches
+from nvc_jax.core.options import steps_of
+from nvc_jax.data import Hints, IterableSource, Source, train_batches
 from nvc_jax.data.base.neighbors import neighbor_ids
 from nvc_jax.data.base.source import BatchSource
-from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.model.guidance import UNKNOWN, Guidance
 from nvc_jax.model.nebulae import Nebulae, measure_nebulae
 from nvc_jax.training.encoding import encode_source
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.logging import Progress
 from nvc_jax.training.parallel import Devices
+from nvc_jax.training.placing import Placed, examples_for_anchors, place_anchors, set_anchors
 from nvc_jax.training.state import TrainState, find_anchors, replace_anchors
 from nvc_jax.training.step import culprits_of, eval_step, revive_step, train_step
 
@@ -68,11 +69,13 @@ class Trainer:
       steps: the steps.
       source: the training data.
       state: the state to go on from, on the host.
+      guidance: what is known of the examples' anchors.
 
     Attributes:
       step: number of steps taken, as in the state; asking the device would wait for it.
       anchors_set: whether the anchors are set, as in the state.
       state: the state on the devices.
+      hints: anchors that are given to examples, or None.
       bar: the progress bar of the present `run`.
     """
 
@@ -82,12 +85,20 @@ class Trainer:
         steps: Steps,
         source: Source | IterableSource,
         state: TrainState,
+        guidance: Guidance | None = None,
     ):
         self.config, self.steps, self.source = config, steps, source
         self.experiment, self.devices = steps.experiment, steps.devices
         self.step, self.anchors_set = int(state.step), bool(state.anchors_step >= 0)
         self.state: Any = self.devices.replicate(state)
         self.bar = Progress(0, 0, enabled=False)
+        self.guidance = guidance
+        self._neighbors: np.ndarray | None = None
+        self.hints: Hints | None = None
+        if guidance is not None or config.anchors.init == "merge":
+            self.hints = self._no_hints()
+        if guidance is not None and self.anchors_set:
+            self.hints = self._no_hints()._replace(known=guidance.labels)
 
     def run(
         self,
@@ -117,6 +128,9 @@ class Trainer:
                 if self.step >= self.experiment.warmup and not self.anchors_set:
                     self.check_finite()
                     self._set_anchors()
+                    if self.hints is not None:  # batches have been read ahead without them
+                        batches.close()
+                        batches = self._batches()
                 batch = self.devices.shard(next(batches))
                 self.state, metrics = self.steps.train(self.state, batch)
                 self.step += 1
@@ -129,6 +143,10 @@ class Trainer:
     def _batches(self) -> Generator[dict[str, np.ndarray], None, None]:
         """This process's batches from the present step on, without an end."""
         data = self.config.data
+        if self._neighbors is None:  # found at the first step: a finished run is only opened
+            self._neighbors = find_neighbors(
+                self.source, self.experiment, self.config, self.devices
+            )
         batches = train_batches(
             self.source,
             self.config.train.batch_size,
@@ -138,8 +156,8 @@ class Trainer:
             process_count=self.devices.process_count(),
             num_threads=data.num_threads,
             num_workers=data.num_workers,
-            # Found here, at the first step, and not where a finished run is only opened.
-            neighbors=find_neighbors(self.source, self.experiment, self.config, self.devices),
+            neighbors=self._neighbors,
+            hints=self.hints,
         )
         try:
             for batch in batches:
@@ -148,15 +166,33 @@ class Trainer:
         finally:
             batches.close()
 
+    def _no_hints(self) -> Hints:
+        """No anchor is given to any example."""
+        nothing = np.full(
+            len(self.source) if isinstance(self.source, Source) else 0, UNKNOWN, np.int32
+        )
+        return Hints(nothing, nothing, 0)
+
     def _set_anchors(self) -> None:
         """After the warm-up: anchors from encoded training data, moments cleared."""
-        encoded = self.encode(examples_for_anchors(self.source, self.config))
-        state = self.host_state()
-        centers, shares = self.devices.on_first_process(
-            lambda: centers_of(encoded.get("relative", encoded["mean"]), self.config, self.step),
-            (np.zeros_like(find_anchors(state.params)), np.zeros_like(state.shares)),
+        merging = self.config.anchors.init == "merge"
+        source, ids = examples_for_anchors(
+            self.source, self.config, self.guidance, everything=merging
         )
-        self.state = self.devices.replicate(set_anchors(state, centers, shares, self.experiment))
+        encoded, state, nothing = self.encode(source), self.host_state(), self._no_hints()
+        codes = encoded.get("relative", encoded["mean"])
+        anchors = np.asarray(find_anchors(state.params))
+        placed = self.devices.on_first_process(
+            lambda: place_anchors(
+                codes, ids, len(nothing.known), self.config,
+                neighbors=self._neighbors, guidance=self.guidance,
+            ),
+            Placed(anchors, np.asarray(state.shares), nothing.known, nothing.held),
+        )  # fmt: skip
+        if self.hints is not None:
+            hold = steps_of(self.config.anchors.hold, self.config.train.num_steps)
+            self.hints = Hints(placed.known, placed.held, self.step + hold)
+        self.state = self.devices.replicate(set_anchors(state, placed, self.experiment))
         self.anchors_set = True
 
     def recenter(self) -> None:
@@ -172,7 +208,7 @@ class Trainer:
             self.experiment.choice is not None
         ):  # its prior says where codes are, and how far they spread
             return
-        encoded = self.encode(examples_for_anchors(self.source, self.config))
+        encoded = self.encode(examples_for_anchors(self.source, self.config)[0])
         state, finite = self.host_state(), np.isfinite(encoded["mean"]).all(axis=1)
         if not finite.any():
             return
@@ -259,75 +295,3 @@ def find_neighbors(
         return neighbor_ids(features, count, config.seed)
 
     return devices.on_first_process(find, np.zeros((len(source), count), np.int32))
-
-
-def examples_for_anchors(
-    source: Source | IterableSource, config: ml_collections.ConfigDict
-) -> Source:
-    """A fixed random subset of the training data, `anchors.max_examples` at most."""
-    limit = config.anchors.max_examples
-    if isinstance(source, IterableSource):
-        return source.collect(limit)
-    return random_subset(source, limit, config.seed)
-
-
-def centers_of(
-    mean: np.ndarray, config: ml_collections.ConfigDict, step: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Anchors for encoded examples by `anchors.init`, and their shares; logs what was done.
-
-    Args:
-      mean: float32 `[N, D]`; rows that are not finite are left out, with a warning.
-      config: the config of the run.
-      step: global step, for the log.
-
-    Returns:
-      (centers, float32 `[K, D]`, no two alike; shares of the examples that are nearest to each, float32
-      `[K]`).
-
-    Raises:
-      UserError: if no row is finite.
-    """
-    finite = np.isfinite(mean).all(axis=1)
-    if not finite.all():
-        logger.warning(
-            "Step %d: left %d examples whose code is not finite out of the anchors' "
-            "initialization: check the data for NaN.", step, (~finite).sum(),
-        )  # fmt: skip
-    num_anchors, seed = config.model.num_anchors, config.seed
-    if config.anchors.init == "kmeans++":
-        centers = anchor_lib.kmeans_plus_plus(mean[finite], num_anchors, seed)
-    else:
-        centers = anchor_lib.kmeans(
-            mean[finite], num_anchors, seed, num_restarts=config.anchors.restarts
-        )
-    logger.info(
-        "Step %d: set %d anchors by %s on %d encoded training examples.",
-        step, num_anchors, config.anchors.init, finite.sum(),
-    )  # fmt: skip
-    counts = anchor_lib.usage(anchor_lib.assign(mean[finite], centers), num_anchors).counts
-    return centers, np.asarray(counts) / np.float32(finite.sum())
-
-
-def set_anchors(
-    state: TrainState, centers: np.ndarray, shares: np.ndarray, experiment: Experiment
-) -> TrainState:
-    """Moves the anchors and starts afresh what belongs to the warm-up: the optimizer's moments.
-
-    Args:
-      state: the state on the host, unreplicated.
-      centers: float32 `[K, D]`.
-      shares: float32 `[K]`, of the examples that are nearest to each.
-      experiment: what the config made.
-
-    Returns:
-      The state on the host; every anchor counts as used at its step.
-    """
-    params = replace_anchors(state.params, centers)
-    return state.replace(
-        params=params,
-        opt_state=jax.device_get(jax.jit(experiment.optimizer.init)(params)),
-        anchors_step=np.array(state.step),
-        shares=shares,
-        last_used=np.full_like(state.last_used, state.step),
-    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import logging
 import os
@@ -20,6 +21,8 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.core.files import refuse_links, replace_file
 from nvc_jax.core.json_files import read_json
 from nvc_jax.core.options import leaves
+from nvc_jax.data import Hints
+from nvc_jax.data.base.files import read_fields
 from nvc_jax.data.base.source import FieldSpec
 from nvc_jax.data.base.tree import files_matching
 from nvc_jax.training import parallel
@@ -36,6 +39,7 @@ PREDICTIONS_FILE = "predictions.txt"
 ANCHORS_FILE = "anchors.txt"
 REPORT_FILE = "report.html"
 LEARNED_FOLDER = "learned"
+HINTS_FILE = "hints.npz"
 RESUME = ("auto", "never", "must")
 OWN_NAMES = (
     CONFIG_FILE,
@@ -53,6 +57,7 @@ OWN_NAMES = (
     ANCHORS_FILE,
     REPORT_FILE,
     LEARNED_FOLDER,
+    HINTS_FILE,
 )
 _DTYPES = {np.dtype(code).name for code in "?bBhHiIlLefdO"}
 """Names of the types of fields; others are not asked of NumPy, which reads a language of its own there."""
@@ -284,3 +289,38 @@ def read_learned(workdir: Path) -> dict[str, bytes]:
         }
     except OSError as error:
         raise UserError(f"{workdir / LEARNED_FOLDER} cannot be read ({error}).") from None
+
+
+def write_hints(workdir: Path, hints: Hints) -> None:
+    """Saves which examples were given to which anchors when these were set."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **hints._asdict())
+    replace_file(workdir / HINTS_FILE, content.getvalue())
+
+
+def read_hints(workdir: Path, like: Hints) -> Hints:
+    """Reads what `write_hints` wrote.
+
+    Args:
+      workdir: the directory.
+      like: hints for the same examples.
+
+    Raises:
+      UserError: if it is missing, damaged, or of other training data.
+    """
+    path = workdir / HINTS_FILE
+    fields = read_fields(
+        path,
+        Hints._fields,
+        required=Hints._fields,
+        remedy="start the run again",
+        missing="start the run again, or set anchors.init=kmeans",
+    )
+    for name in ("known", "held"):
+        found, wanted = fields[name], getattr(like, name)
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            raise UserError(
+                f"{path} is of {len(np.atleast_1d(found))} training examples, and there are {len(wanted)}: go on with "
+                "the data that the run began with."
+            )
+    return Hints(fields["known"], fields["held"], int(fields["until"]))

@@ -125,16 +125,3 @@ def test_data_have_a_label_for_every_example():
         x, y = data()
         assert len(x) == len(y)
         assert list(np.unique(y)) == list(range(len(np.unique(y)))) and len(np.unique(y)) > 1
-
-
-def test_the_silhouette_of_held_out_examples_chooses_three_blobs():
-    row = estimator.measure_numbers({"data": "blobs", "method": "KMeans", "seed": 0})
-    assert row["chosen"] == row["classes"] == 3
-    assert row["silhouette/3"] > row["silhouette/2"] > row["silhouette/6"]
-
-
-def test_codes_and_clusters_are_those_of_held_out_examples():
-    x, _ = estimator.DATA["blobs"]()
-    rows, clusters = estimator.kmeans_apart(x[:450], x[450:], 3, seed=0)
-    assert rows.shape == (50, 2) and set(clusters) == {0, 1, 2}
-    np.testing.assert_allclose(rows, estimator.scaled(x)[450:])

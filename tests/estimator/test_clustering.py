@@ -313,7 +313,8 @@ def test_mistakes_are_told(blobs):
         ({"hidden": (8, 0)}, "hidden"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"learning_rate": "auto"}, "learning_rate is 'auto': it must be a finite number"),
-        ({"n_clusters": "auto"}, "n_clusters is 'auto'"),
+        ({"n_clusters": "many"}, "n_clusters is 'many': it must be a finite number or 'auto'"),
+        ({"n_clusters": "auto", "shares": [0.5, 0.5]}, "shares has numbers for clusters"),
         ({"n_clusters": None}, "n_clusters is None"),
         ({"latent_dim": 2.5}, "latent_dim is 2.5: it must be a whole number"),
         ({"max_iter": float("inf")}, "max_iter is inf"),
@@ -445,3 +446,59 @@ def test_a_large_cluster_stays_whole():
     x = rng.normal(size=(600, 10)) + 12 * rng.normal(size=(5, 10))[label]
     found = NebulaClustering(5, random_state=0, max_iter=400, hidden=(32,)).fit_predict(x)
     assert metrics.ari(label, found) > 0.99
+
+
+def test_labels_of_one_example_each_give_clusters_their_numbers(blobs):
+    x, y = blobs
+    labels = np.full(len(x), -1)
+    for c in range(3):
+        labels[np.flatnonzero(y == c)[0]] = (c + 1) % 3
+    found = small().fit(x, labels=labels)
+    np.testing.assert_array_equal(found.labels_, (y + 1) % 3)
+    again = found.partial_fit(x, labels=(y + 1) % 3)
+    np.testing.assert_array_equal(again.labels_, (y + 1) % 3)
+
+
+def test_y_has_no_part_in_a_fit(fitted, blobs):
+    x, y = blobs
+    np.testing.assert_array_equal(small().fit(x, y[::-1]).labels_, fitted.labels_)
+
+
+def test_linked_examples_are_together_and_apart(blobs):
+    """Two clusters for three blobs: which two are one is what the pairs say."""
+    x, y = blobs
+    members = [np.flatnonzero(y == c)[:10] for c in range(3)]
+    for one, two, other in ((0, 1, 2), (1, 2, 0)):
+        pairs = {
+            "must_link": np.stack([members[one], members[two]], axis=1),
+            "cannot_link": np.stack([members[one], members[other]], axis=1),
+        }
+        found = small(2).fit(x, **pairs)
+        assert metrics.ari(y == other, found.labels_) == 1.0
+        assert metrics.ari(y == other, found.predict(x)) == 1.0
+
+
+def test_the_number_of_clusters_is_found(blobs):
+    x, y = blobs
+    found = small("auto").fit(x)
+    assert found.n_clusters_ == found.number_.found == 3
+    assert metrics.ari(y, found.labels_) == 1.0
+    assert found.n_iter_ == 80 and found.cluster_centers_.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("hints", "words"),
+    [
+        ({"labels": [0, 1]}, r"labels has a whole number for each of the 90 examples"),
+        ({"labels": np.full(90, 0.5)}, r"labels has a whole number"),
+        ({"labels": np.full(90, 3)}, r"labels go from -1, not known, to n_clusters - 1 = 2"),
+        ({"must_link": [(0, 1, 2)]}, r"must_link is a list of pairs"),
+        (
+            {"cannot_link": [(0, 90)]},
+            r"cannot_link has examples from 0 to 90: they go from 0 to 89",
+        ),
+        ({"must_link": [(0, 1)], "cannot_link": [(1, 0)]}, r"cannot_link has examples 1 and 0"),
+    ],
+)
+def test_hints_that_do_not_fit_are_refused(blobs, hints, words):
+    refused(words, small().fit, blobs[0], **hints)

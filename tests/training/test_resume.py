@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from nvc_jax.config import changed, to_json
 from nvc_jax.data import ArraySource
+from nvc_jax.model.merging import cluster_links, cohesion, merge_linked
 from nvc_jax.training.checkpoint import Checkpoints
 from nvc_jax.training.logging import read_metrics
 from nvc_jax.training.loop import train
@@ -98,12 +99,29 @@ def test_stopped_and_resumed_in_a_relative_directory(config, data, whole, tmp_pa
     assert record["learning_rate"] == pytest.approx(0.75e-3)  # of step 3 after the restart
 
 
-def test_learned_shares_and_neighbors_are_those_of_one_go(config, data, tmp_path):
+def merged_anyway(small, other, neighbors, num_clusters):
+    """`better_merged` that always takes the merged clusters."""
+    links = cluster_links(small, neighbors, int(small.max()) + 1)
+    merged = merge_linked(links, num_clusters)[small].astype(np.int32)
+    found = cohesion(cluster_links(merged, neighbors, num_clusters))
+    return merged, (found, found)
+
+
+@pytest.mark.parametrize("init", ["kmeans", "merge"])
+def test_shares_neighbors_and_merged_clusters_are_those_of_one_go(
+    config, data, tmp_path, init, monkeypatch
+):
+    monkeypatch.setattr("nvc_jax.training.placing.better_merged", merged_anyway)
     shares = {"anchors.shares": "learned", "anchors.learn_from": 2, "anchors.neighbors": 3}
-    config = changed(config, {**shares, "train.num_steps": 12})
+    config = changed(config, {**shares, "train.num_steps": 12, "anchors.init": init})
+    config = changed(config, {"anchors.hold": 6})
     whole = train(config, tmp_path / "whole", **data).state
     assert whole.shares.sum() == pytest.approx(1) and np.ptp(whole.shares) > 0.01
     train(config, tmp_path / "parts", **data, stop_after=9)
+    if init == "merge":
+        with np.load(tmp_path / "parts" / "hints.npz") as hints:
+            assert hints["until"] == 11 and set(hints["held"]) == {0, 1, 2, 3}
+            assert (hints["known"] == -1).all()
     chex.assert_trees_all_equal(train(config, tmp_path / "parts", **data).state, whole)
 
 

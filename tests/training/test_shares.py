@@ -88,3 +88,9 @@ def test_neighbors_of_batches_without_numbers_are_refused(setup, tmp_path):
     config = changed(setup[0], {"anchors.neighbors": 3})
     with pytest.raises(UserError, match=r"anchors\.neighbors needs .* only has batches"):
         train(config, tmp_path / "run", train_data=[setup[3]])
+
+
+def test_merging_without_neighbors_is_refused(setup):
+    config = changed(setup[0], {"anchors.init": "merge"})
+    with pytest.raises(UserError, match=r"anchors\.init=merge .* anchors\.neighbors is 0"):
+        make_experiment(config, ArraySource(setup[3]["image"]).spec, None)

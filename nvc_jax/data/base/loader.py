@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from absl import flags
@@ -19,6 +20,27 @@ from nvc_jax.data.base.source import Batches, BatchSource, Source, is_in_memory
 
 NEIGHBOR = "neighbor/"
 """What names of a neighbor's fields begin with."""
+HINT = "hint"
+"""Field of the anchors that are given to examples."""
+
+
+class Hints(NamedTuple):
+    """Anchors that are given to examples, in place of those that training finds.
+
+    Attributes:
+      known: int32 `[N]`, for the whole run; -1 where nothing is known.
+      held: int32 `[N]`, for the steps before `until`, where nothing is known.
+      until: that step.
+    """
+
+    known: np.ndarray
+    held: np.ndarray
+    until: int
+
+    def at(self, step: int, ids: np.ndarray) -> np.ndarray:
+        """Anchors of examples in a step's batch, int32; -1: none is given."""
+        known = self.known[ids]
+        return known if step >= self.until else np.where(known >= 0, known, self.held[ids])
 
 
 class _Steps:
@@ -31,9 +53,10 @@ class _Steps:
         seed: int,
         share: slice,
         neighbors: np.ndarray | None,
+        hints: Hints | None,
     ):
         self._source, self._batch_size, self._seed, self._share = source, batch_size, seed, share
-        self._neighbors = neighbors
+        self._neighbors, self._hints = neighbors, hints
         self._orders: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -54,12 +77,17 @@ class _Steps:
         parts = [self._order(int(epoch))[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
         ids = np.concatenate(parts)
         batch = self._source.gather(ids)
+        hint = None if self._hints is None else self._hints.at(int(step), ids)
         if self._neighbors is None:
-            return batch
+            return batch if hint is None else {**batch, HINT: hint}
         rng = np.random.default_rng([self._seed, int(step), 1])
         drawn = rng.integers(self._neighbors.shape[1], size=self._batch_size)[self._share]
-        beside = self._source.gather(self._neighbors[ids, drawn])
-        return {**batch, **{NEIGHBOR + k: v for k, v in beside.items() if k != "label"}}
+        others = self._neighbors[ids, drawn]
+        beside = self._source.gather(others)
+        batch |= {NEIGHBOR + k: v for k, v in beside.items() if k != "label"}
+        if self._hints is None or hint is None:
+            return batch
+        return {**batch, HINT: np.where(hint >= 0, hint, self._hints.at(int(step), others))}
 
 
 def train_batches(
@@ -73,6 +101,7 @@ def train_batches(
     num_threads: int = 1,
     num_workers: int = 0,
     neighbors: np.ndarray | None = None,
+    hints: Hints | None = None,
 ) -> Batches:
     """Endless training batches of this process.
 
@@ -88,6 +117,7 @@ def train_batches(
       num_workers: processes that read ahead, through Grain; they never use JAX.
       neighbors: int `[len(source), k]`; each example comes with the fields of one of its neighbors
         beside its own, under names that begin with `NEIGHBOR`, drawn anew at every step.
+      hints: anchors that are given; each example comes with its own, or else its neighbor's, as `HINT`.
 
     Returns:
       A generator of dicts of arrays `[batch_size / process_count, ...]`, to be closed.
@@ -99,7 +129,7 @@ def train_batches(
         return source.batches(start_step, process_index, process_count)
     size = _share(batch_size, process_count)
     share = slice(process_index * size, (process_index + 1) * size)
-    reader = _Steps(source, batch_size, seed, share, neighbors)
+    reader = _Steps(source, batch_size, seed, share, neighbors, hints)
     num_threads = 0 if is_in_memory(source) else num_threads
     if num_workers > 0:
         return _read_in_processes(reader, start_step, num_threads, num_workers)

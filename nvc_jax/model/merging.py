@@ -1,0 +1,123 @@
+"""Clusters of any size: many small ones, merged along the graph of nearest neighbors.
+
+k-means cuts a large cluster into two before it finds a small one. Many small clusters cut nothing that
+matters, and the edges between them tell which belong together. On the host, in float64.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+SMALL_CLUSTERS = 50
+"""Small clusters to begin with, at least; five for every anchor where that is more."""
+FEWEST_EXAMPLES = 5
+"""Examples of a small cluster, on the mean, at least."""
+CLEARLY = 0.01
+"""By how much the modularity of merged clusters has to be above that of others to be taken."""
+
+
+def num_small_clusters(num_examples: int, num_clusters: int) -> int:
+    """Number of clusters to begin with, not below that of the clusters to find."""
+    wanted = max(SMALL_CLUSTERS, 5 * num_clusters)
+    return max(min(wanted, num_examples // FEWEST_EXAMPLES), num_clusters)
+
+
+def cluster_links(assignment: np.ndarray, neighbors: np.ndarray, count: int) -> np.ndarray:
+    """Weights between clusters: shares of the graph's edges that go from one to the other.
+
+    Args:
+      assignment: int `[N]`, from 0 to `count` − 1.
+      neighbors: int `[N, k]`, numbers of others that each example has an edge to.
+      count: M, number of clusters.
+
+    Returns:
+      float64 `[M, M]`, symmetric, of sum 1; edges within a cluster lie on the diagonal.
+
+    Example:
+      >>> cluster_links(np.array([0, 0, 1]), np.array([[1], [0], [0]]), 2).round(3).tolist()
+      [[0.667, 0.167], [0.167, 0.0]]
+    """
+    theirs = assignment[neighbors]
+    edges = assignment[:, None] * count + theirs
+    links = np.bincount(edges.ravel(), minlength=count * count).reshape(count, count)
+    return (links + links.T) / (2.0 * theirs.size)
+
+
+def merge_linked(links: np.ndarray, num_clusters: int) -> np.ndarray:
+    """Merges the two most linked clusters until so many are left.
+
+    The link of i and j is `w_ij / (v_i·v_j)` with `v_i = Σ_j w_ij`: how many times more edges go between them
+    than by chance. Merged clusters have the sums of weights.
+
+    Args:
+      links: `[M, M]`, symmetric, not negative, as of `cluster_links`.
+      num_clusters: K, from 1 to M.
+
+    Returns:
+      int `[M]`, the merged cluster of each, from 0 to K − 1.
+
+    Example:
+      >>> merge_linked(np.array([[0.3, 0.0, 0.1], [0.0, 0.3, 0.0], [0.1, 0.0, 0.2]]), 2).tolist()
+      [0, 1, 0]
+    """
+    links = np.array(links, np.float64)
+    merged, alive = np.arange(len(links)), np.ones(len(links), bool)
+    for _ in range(len(links) - num_clusters):
+        volume = links.sum(axis=1)
+        weight = links / np.maximum(np.outer(volume, volume), np.finfo(np.float64).tiny)
+        weight[~alive], weight[:, ~alive] = -1.0, -1.0
+        np.fill_diagonal(weight, -1.0)
+        i, j = sorted(np.unravel_index(weight.argmax(), weight.shape))
+        links[i] += links[j]
+        links[:, i] += links[:, j]
+        links[j], links[:, j] = 0.0, 0.0
+        merged[merged == j], alive[j] = i, False
+    return np.unique(merged, return_inverse=True)[1]
+
+
+class Cohesion(NamedTuple):
+    """How well a partition of a graph's nodes keeps its edges together.
+
+    Attributes:
+      modularity: share of the edges that lie within a cluster, above that by chance; below 1 − 1/K.
+      purity: the same over the most that it can be for these sizes of clusters, up to 1.
+    """
+
+    modularity: float
+    purity: float
+
+
+def cohesion(links: np.ndarray) -> Cohesion:
+    """`Q = Σ_i (w_ii − v_i²)` and `Q / (1 − Σ_i v_i²)`, with `v_i = Σ_j w_ij`.
+
+    The first prefers clusters of one size, the second few large ones: what is better in both is better.
+
+    Args:
+      links: `[K, K]`, as of `cluster_links`.
+
+    Reference: Newman, "Modularity and community structure in networks", PNAS 2006.
+    """
+    chance = float(np.square(links.sum(axis=1)).sum())
+    modularity = float(np.trace(links)) - chance
+    return Cohesion(modularity, modularity / max(1.0 - chance, np.finfo(np.float64).tiny))
+
+
+def better_merged(
+    small: np.ndarray, other: np.ndarray, neighbors: np.ndarray, num_clusters: int
+) -> tuple[np.ndarray | None, tuple[Cohesion, Cohesion]]:
+    """Merged clusters, if they keep clearly more edges together than others, by both measures.
+
+    Args:
+      small: int `[N]`, small clusters to merge.
+      other: int `[N]`, the clusters to compare with, from 0 to K − 1.
+      neighbors: int `[N, k]`.
+      num_clusters: K.
+
+    Returns:
+      (int32 `[N]` or None; cohesion of the merged and of the other ones).
+    """
+    links = cluster_links(small, neighbors, int(small.max()) + 1)
+    merged = merge_linked(links, num_clusters)[small].astype(np.int32)
+    one, two = (cohesion(cluster_links(c, neighbors, num_clusters)) for c in (merged, other))
+    better = one.modularity > two.modularity + CLEARLY and one.purity > two.purity
+    return (merged if better else None), (one, two)

@@ -1,0 +1,166 @@
+"""Where anchors are set once the warm-up is over, and which examples are given to which from then on."""
+
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from nvc_jax.core.logs import logger
+from nvc_jax.data import IterableSource, Source, subset
+from nvc_jax.model import anchors as anchor_lib
+from nvc_jax.model.guidance import UNKNOWN, Guidance, guided_centers, place_guided
+from nvc_jax.model.merging import better_merged, num_small_clusters
+from nvc_jax.model.nebulae import measure_nebulae
+from nvc_jax.training.experiment import Experiment
+from nvc_jax.training.state import TrainState, replace_anchors
+
+
+class Placed(NamedTuple):
+    """Anchors set from data.
+
+    Attributes:
+      centers: float32 `[K, D]`, no two alike.
+      shares: float32 `[K]`, of the encoded examples in each cluster.
+      known: int32 `[N]`, anchors that examples keep for the whole run; -1: none is given.
+      held: int32 `[N]`, anchors that they keep for a while.
+    """
+
+    centers: np.ndarray
+    shares: np.ndarray
+    known: np.ndarray
+    held: np.ndarray
+
+
+def examples_for_anchors(
+    source: Source | IterableSource,
+    config: ml_collections.ConfigDict,
+    guidance: Guidance | None = None,
+    *,
+    everything: bool = False,
+) -> tuple[Source, np.ndarray]:
+    """A fixed random subset of the training data, `anchors.max_examples` at most.
+
+    Args:
+      source: the training data.
+      config: the config of the run.
+      guidance: examples that something is known of come in addition.
+      everything: all examples, whatever their number.
+
+    Returns:
+      (the examples; their numbers, int `[n]` in order).
+    """
+    limit = config.anchors.max_examples
+    if isinstance(source, IterableSource):
+        collected = source.collect(limit)
+        return collected, np.arange(len(collected))
+    ids = np.arange(len(source))
+    if len(source) > limit and not everything:
+        ids = np.sort(np.random.default_rng(config.seed).permutation(ids)[:limit])
+    if guidance is not None:
+        ids = np.union1d(ids, guidance.examples())
+    return subset(source, ids), ids
+
+
+def place_anchors(
+    mean: np.ndarray,
+    ids: np.ndarray,
+    num_examples: int,
+    config: ml_collections.ConfigDict,
+    *,
+    neighbors: np.ndarray | None = None,
+    guidance: Guidance | None = None,
+) -> Placed:
+    """Anchors for encoded examples by `anchors.init`, and by what is known of them; logs what was done.
+
+    Args:
+      mean: float32 `[n, D]`; rows that are not finite are left out, with a warning.
+      ids: int `[n]`, their numbers among the training examples.
+      num_examples: N, of the training examples.
+      config: the config of the run.
+      neighbors: int `[N, k]`, for `anchors.init=merge`, which needs all examples: n = N.
+      guidance: what is known.
+
+    Raises:
+      UserError: if no row is finite, or what is known contradicts itself.
+    """
+    finite = np.isfinite(mean).all(axis=1)
+    if not finite.all():
+        logger.warning(
+            "Anchors: left %d examples whose code is not finite out of their initialization: check "
+            "the data for NaN.", (~finite).sum(),
+        )  # fmt: skip
+    codes, ids = mean[finite], ids[finite]
+    num_anchors, options = config.model.num_anchors, config.anchors
+    if options.init == "kmeans++":
+        centers = anchor_lib.kmeans_plus_plus(codes, num_anchors, config.seed)
+    else:
+        restarts = options.restarts
+        centers = anchor_lib.kmeans(codes, num_anchors, config.seed, num_restarts=restarts)
+    logger.info(
+        "Set %d anchors by %s on %d encoded training examples.",
+        num_anchors, options.init, len(codes),
+    )  # fmt: skip
+    known, held = np.full((2, num_examples), UNKNOWN, np.int32)
+    cluster = np.asarray(anchor_lib.assign(codes, centers))
+    if neighbors is not None and options.init == "merge":
+        clusters = np.zeros(num_examples, np.int32)
+        clusters[ids] = cluster
+        merged = _merged(codes, clusters, ids, neighbors, config)
+        if merged is not None:
+            cluster = held[ids] = merged
+            centers = measure_nebulae(codes, cluster, centers).centers
+    if guidance is not None:
+        centers = guided_centers(codes, guidance.labels[ids], centers)
+        known = place_guided(codes, ids, centers, guidance)
+        centers = guided_centers(codes, known[ids], centers)
+        cluster = np.asarray(anchor_lib.assign(codes, centers))
+        held[:] = UNKNOWN
+    counts = np.bincount(cluster, minlength=num_anchors)
+    return Placed(centers, (counts / len(codes)).astype(np.float32), known, held)
+
+
+def _merged(
+    codes: np.ndarray,
+    cluster: np.ndarray,
+    ids: np.ndarray,
+    neighbors: np.ndarray,
+    config: ml_collections.ConfigDict,
+) -> np.ndarray | None:
+    """Merged clusters of the encoded examples, int32 `[n]`, where they are better than k-means."""
+    num_anchors, seed = config.model.num_anchors, config.seed
+    rng, limit = np.random.default_rng(seed), config.anchors.max_examples
+    some = codes[rng.permutation(len(codes))[:limit]]
+    centers = anchor_lib.kmeans(
+        some, num_small_clusters(len(some), num_anchors), seed, num_restarts=1
+    )
+    small = np.zeros(len(cluster), np.int32)
+    small[ids] = np.asarray(anchor_lib.assign(codes, centers))
+    merged, found = better_merged(small, cluster, neighbors, num_anchors)
+    logger.info(
+        "Merged clusters keep %.3f (modularity) and %.3f (purity) of the edges to neighbors together, "
+        "those of k-means %.3f and %.3f: %s are taken.",
+        *found[0], *found[1], "the latter" if merged is None else "merged ones",
+    )  # fmt: skip
+    return None if merged is None else merged[ids]
+
+
+def set_anchors(state: TrainState, placed: Placed, experiment: Experiment) -> TrainState:
+    """Moves the anchors and starts afresh what belongs to the warm-up: the optimizer's moments.
+
+    Args:
+      state: the state on the host, unreplicated.
+      placed: where to.
+      experiment: what the config made.
+
+    Returns:
+      The state on the host; every anchor counts as used at its step.
+    """
+    params = replace_anchors(state.params, placed.centers)
+    return state.replace(
+        params=params,
+        opt_state=jax.device_get(jax.jit(experiment.optimizer.init)(params)),
+        anchors_step=np.array(state.step),
+        shares=placed.shares,
+        last_used=np.full_like(state.last_used, state.step),
+    )
