@@ -167,7 +167,7 @@ def _measure(
     return {
         "metrics": {name: values[name] for name in sorted(values)},
         "reasons": reasons,
-        "notes": NOTES,
+        "notes": {k: v for k, v in NOTES.items() if any(name.startswith(k) for name in values)},
         "counts": {
             "test_examples": len(test["label"]),
             "test_labeled": int(labeled["test"].sum()),
