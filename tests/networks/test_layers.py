@@ -48,7 +48,9 @@ def test_squares_are_folded_and_unfolded():
 
 
 def test_every_network_goes_by_its_name_and_precision():
-    assert MAKERS.keys() | {"table", "counts", "semantic_completion"} == TASKS.keys()
+    alike = {"table", "counts", "semantic_completion", "image_completion"}
+    of_benchmarks = {"image_heads"}  # registered once its module was imported
+    assert MAKERS.keys() | alike == TASKS.keys() - of_benchmarks
     for task, kind in TASKS.items():
         networks = ", ".join(sorted(kind.networks))
         for changes, message in (

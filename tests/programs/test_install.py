@@ -71,7 +71,7 @@ def test_every_extra_that_is_named_exists():
     text = "".join(path.read_text() for path in (ROOT / "nvc_jax").rglob("*.py"))
     named = set(re.findall(r'extra="(\w+)"|nvc_jax\[(\w+)\]', text))
     found = {"".join(pair) for pair in named}
-    assert found == {"data", "export", "report", "shapes", "text", "wandb"} <= set(EXTRAS)
+    assert found == {"cells", "data", "export", "report", "shapes", "text", "wandb"} <= set(EXTRAS)
 
 
 def test_citation_is_of_this_version():
