@@ -116,12 +116,14 @@ class HeadsTask(ImageCompletionTask):
 TASKS["image_heads"] = HeadsTask
 
 NUMBERS = (1, 3, 5, 10)
+BEST_OF = tuple(
+    f"{name}/{n}"
+    for name in ("best_of_reduced_draws", "best_of_reduced", "best_of")
+    for n in NUMBERS
+)
+"""The first ones, of what stands for draws, tell every method by the same measure."""
 COLUMNS = (
-    *(
-        f"{name}/{n}"
-        for name in ("best_of", "best_of_reduced", "best_of_reduced_draws")
-        for n in NUMBERS
-    ),
+    *BEST_OF,
     "mean_answer",
     "log_likelihood",
     "reconstruction",
@@ -153,11 +155,7 @@ METHODS: dict[str, Changes] = {
 
 VOXEL_COLUMNS = (
     "iou",
-    *(
-        f"{name}/{n}"
-        for name in ("best_of", "best_of_reduced", "best_of_reduced_draws")
-        for n in NUMBERS
-    ),
+    *BEST_OF,
     "mean_answer",
     "prior_calibration",
     "anchors_possible",
