@@ -48,12 +48,13 @@ def cluster_cells(
     pandas = require("pandas", extra="cells", what="cluster_cells")
     counts = _counts(adata, layer)
     model = NebulaClustering(n_clusters, likelihood=likelihood, **options).fit(counts)
-    probabilities = model.predict_proba(counts)
+    codes = model.transform(counts)
+    probabilities = model._probabilities(codes)
     names = [str(k) for k in range(model.n_clusters_)]
     adata.obs[key] = pandas.Categorical.from_codes(model.labels_, names)
     own = np.take_along_axis(probabilities, model.labels_[:, None].astype(np.intp), axis=1)[:, 0]
     adata.obs[f"{key}_probability"] = own
-    adata.obsm[f"X_{key}"] = model.transform(counts)
+    adata.obsm[f"X_{key}"] = codes
     adata.obsm[f"{key}_probabilities"] = probabilities
     told = {name: value for name, value in options.items() if isinstance(value, (str, int, float))}
     told |= {"n_clusters": model.n_clusters_, "likelihood": likelihood, "layer": layer or "X"}

@@ -39,7 +39,7 @@ from nvc_jax.estimator.calibration import (
 from nvc_jax.estimator.compiled import Compiled, compile_config
 from nvc_jax.estimator.export import export_estimator, exported_state, read_exported
 from nvc_jax.estimator.file import damaged, read_estimator, read_state, write_estimator
-from nvc_jax.estimator.hints import make_guidance
+from nvc_jax.estimator.guidance import make_guidance
 from nvc_jax.estimator.recipe import (
     COUNTS,
     NO_SCALING,
@@ -202,12 +202,13 @@ class NebulaClustering(
         facts = self._look_at(x)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._configure(count or 1, facts)
-        state = self._compiled().init(self._seed)
+        source, state = self._source(x), self._compiled().init(self._seed)
         self.number_: Number | None = None
+        neighbors = None
         if count is None:
-            state = self._find_number(x, state, guidance, facts)
+            state, neighbors = self._find_number(source, state, guidance, facts)
         steps = self._compiled().config.train.num_steps - int(state.step)
-        return self._train(x, state, steps, guidance)
+        return self._train(source, state, steps, guidance, neighbors)
 
     def _look_at(self, x: np.ndarray) -> dict[str, float]:
         """Sets the scaling, and tells what the config depends on."""
@@ -225,14 +226,17 @@ class NebulaClustering(
 
     def _find_number(
         self,
-        x: np.ndarray,
+        source: Source,
         state: TrainState,
         guidance: Guidance | None,
         facts: dict[str, float],
-    ) -> TrainState:
-        """Warms up, finds the number of clusters in the codes, and goes on with a state of so many anchors."""
-        source = self._source(x)
-        state = self._compiled().warm_up(
+    ) -> tuple[TrainState, np.ndarray | None]:
+        """Warms up and finds the number of clusters in the codes.
+
+        Returns:
+          (a state of so many anchors to go on with; the examples' neighbors).
+        """
+        state, neighbors = self._compiled().warm_up(
             state, source, seed=self._seed, progress=bool(self.verbose)
         )
         some = random_subset(source, MOST_EXAMPLES, self._seed)
@@ -241,11 +245,9 @@ class NebulaClustering(
         known = 0 if guidance is None else int(guidance.labels.max()) + 1
         self._configure(max(self.number_.found, known), facts)
         fresh = self._compiled().init(self._seed)
-        return fresh.replace(
-            step=state.step,
-            params=replace_anchors(state.params, find_anchors(fresh.params)),
-            batch_stats=state.batch_stats,
-        )
+        params = replace_anchors(state.params, find_anchors(fresh.params))
+        warm = fresh.replace(step=state.step, params=params, batch_stats=state.batch_stats)
+        return warm, neighbors
 
     def partial_fit(self, X: Any, y: object = None, *, labels: Any = None) -> NebulaClustering:
         """Goes on training with other examples, once through them; the first call is `fit`.
@@ -264,15 +266,26 @@ class NebulaClustering(
         guidance = make_guidance(
             labels, None, None, num_examples=x.shape[0], num_clusters=self.n_clusters_
         )
-        return self._train(x, self._state, -(-x.shape[0] // size), guidance)
+        return self._train(self._source(x), self._state, -(-x.shape[0] // size), guidance)
 
     def _train(
-        self, x: np.ndarray, state: TrainState, steps: int, guidance: Guidance | None
+        self,
+        source: Source,
+        state: TrainState,
+        steps: int,
+        guidance: Guidance | None,
+        neighbors: np.ndarray | None = None,
     ) -> NebulaClustering:
         """Takes steps from a state, and sets what is known after a fit."""
-        compiled, source = self._compiled(), self._source(x)
+        compiled = self._compiled()
         state, known = compiled.train(
-            state, source, steps, seed=self._seed, progress=bool(self.verbose), guidance=guidance
+            state,
+            source,
+            steps,
+            seed=self._seed,
+            progress=bool(self.verbose),
+            guidance=guidance,
+            neighbors=neighbors,
         )
         encoded = compiled.encode(state, source)
         some = np.random.default_rng(self._seed).permutation(len(source))[:MOST_CALIBRATED]
@@ -313,7 +326,10 @@ class NebulaClustering(
         example of the fit best tell the clusters of its nearest neighbors. No label is used, so they
         say how sure a cluster is, not whether it is a class.
         """
-        codes = self._encode(self._input(X))["mean"]
+        return self._probabilities(self.transform(X))
+
+    def _probabilities(self, codes: np.ndarray) -> np.ndarray:
+        """`predict_proba` of codes."""
         return np.exp(log_probabilities(codes, self.cluster_centers_, self._temperature))
 
     def transform(self, X: Any) -> np.ndarray:

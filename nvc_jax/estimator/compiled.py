@@ -51,13 +51,11 @@ class Compiled(NamedTuple):
         """Shapes and dtypes of the state."""
         return abstract_state(self.steps.experiment, self.config)
 
-    def _trainer(
-        self, state: TrainState, source: Source, seed: int, guidance: Guidance | None = None
-    ) -> Trainer:
-        """A trainer with a seed of its own."""
+    def _trainer(self, state: TrainState, source: Source, seed: int, *known: Any) -> Trainer:
+        """A trainer with a seed of its own; see there for what is known."""
         config = self.config.copy_and_resolve_references()
         config.seed = seed
-        return Trainer(config, self.steps, source, state, guidance)
+        return Trainer(config, self.steps, source, state, *known)
 
     def train(
         self,
@@ -68,6 +66,7 @@ class Compiled(NamedTuple):
         seed: int,
         progress: bool,
         guidance: Guidance | None = None,
+        neighbors: np.ndarray | None = None,
     ) -> tuple[TrainState, np.ndarray | None]:
         """Takes further steps; the seed decides the order of examples and k-means.
 
@@ -77,7 +76,7 @@ class Compiled(NamedTuple):
         Raises:
           DivergedError: if too many steps in a row were not finite.
         """
-        trainer = self._trainer(state, source, seed, guidance)
+        trainer = self._trainer(state, source, seed, guidance, neighbors)
         last, every = trainer.step + num_steps, self.config.train.log_every
         for _, metrics in trainer.run(last, progress=progress):
             if progress and (trainer.step % every == 0 or trainer.step == last):
@@ -88,8 +87,11 @@ class Compiled(NamedTuple):
 
     def warm_up(
         self, state: TrainState, source: Source, *, seed: int, progress: bool
-    ) -> TrainState:
+    ) -> tuple[TrainState, np.ndarray | None]:
         """Takes the steps before anchors are set: those of an autoencoder.
+
+        Returns:
+          (the state; the examples' neighbors, as `train` takes them).
 
         Raises:
           DivergedError: if too many steps in a row were not finite.
@@ -98,7 +100,7 @@ class Compiled(NamedTuple):
         for _ in trainer.run(self.steps.experiment.warmup, progress=progress):
             pass
         trainer.check_finite()
-        return trainer.host_state()
+        return trainer.host_state(), trainer.neighbors
 
     def encode(self, state: TrainState, source: Source) -> dict[str, np.ndarray]:
         """See `encode_source`."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, subset
+from nvc_jax.data.base.source import random_ids
 from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.model.guidance import UNKNOWN, Guidance, guided_centers, place_guided
 from nvc_jax.model.merging import better_merged, num_small_clusters
@@ -54,9 +55,7 @@ def examples_for_anchors(
     if isinstance(source, IterableSource):
         collected = source.collect(limit)
         return collected, np.arange(len(collected))
-    ids = np.arange(len(source))
-    if len(source) > limit and not everything:
-        ids = np.sort(np.random.default_rng(config.seed).permutation(ids)[:limit])
+    ids = random_ids(len(source), len(source) if everything else limit, config.seed)
     if guidance is not None:
         ids = np.union1d(ids, guidance.examples())
     return subset(source, ids), ids
@@ -129,8 +128,8 @@ def _merged(
 ) -> np.ndarray | None:
     """Merged clusters of the encoded examples, int32 `[n]`, where they are better than k-means."""
     num_anchors, seed = config.model.num_anchors, config.seed
-    rng, limit = np.random.default_rng(seed), config.anchors.max_examples
-    some = codes[rng.permutation(len(codes))[:limit]]
+    order = np.random.default_rng(seed).permutation(len(codes))
+    some = codes[order[: config.anchors.max_examples]]
     centers = anchor_lib.kmeans(
         some, num_small_clusters(len(some), num_anchors), seed, num_restarts=1
     )

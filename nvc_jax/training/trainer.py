@@ -70,11 +70,13 @@ class Trainer:
       source: the training data.
       state: the state to go on from, on the host.
       guidance: what is known of the examples' anchors.
+      neighbors: of the examples, as `find_neighbors` gives them, where they are known.
 
     Attributes:
       step: number of steps taken, as in the state; asking the device would wait for it.
       anchors_set: whether the anchors are set, as in the state.
       state: the state on the devices.
+      neighbors: of the examples, from the first step on.
       hints: anchors that are given to examples, or None.
       bar: the progress bar of the present `run`.
     """
@@ -86,6 +88,7 @@ class Trainer:
         source: Source | IterableSource,
         state: TrainState,
         guidance: Guidance | None = None,
+        neighbors: np.ndarray | None = None,
     ):
         self.config, self.steps, self.source = config, steps, source
         self.experiment, self.devices = steps.experiment, steps.devices
@@ -93,7 +96,7 @@ class Trainer:
         self.state: Any = self.devices.replicate(state)
         self.bar = Progress(0, 0, enabled=False)
         self.guidance = guidance
-        self._neighbors: np.ndarray | None = None
+        self.neighbors = neighbors
         self.hints: Hints | None = None
         if guidance is not None or config.anchors.init == "merge":
             self.hints = self._no_hints()
@@ -143,10 +146,8 @@ class Trainer:
     def _batches(self) -> Generator[dict[str, np.ndarray], None, None]:
         """This process's batches from the present step on, without an end."""
         data = self.config.data
-        if self._neighbors is None:  # found at the first step: a finished run is only opened
-            self._neighbors = find_neighbors(
-                self.source, self.experiment, self.config, self.devices
-            )
+        if self.neighbors is None:  # found at the first step: a finished run is only opened
+            self.neighbors = find_neighbors(self.source, self.experiment, self.config, self.devices)
         batches = train_batches(
             self.source,
             self.config.train.batch_size,
@@ -156,7 +157,7 @@ class Trainer:
             process_count=self.devices.process_count(),
             num_threads=data.num_threads,
             num_workers=data.num_workers,
-            neighbors=self._neighbors,
+            neighbors=self.neighbors,
             hints=self.hints,
         )
         try:
@@ -168,9 +169,8 @@ class Trainer:
 
     def _no_hints(self) -> Hints:
         """No anchor is given to any example."""
-        nothing = np.full(
-            len(self.source) if isinstance(self.source, Source) else 0, UNKNOWN, np.int32
-        )
+        count = len(self.source) if isinstance(self.source, Source) else 0
+        nothing = np.full(count, UNKNOWN, np.int32)
         return Hints(nothing, nothing, 0)
 
     def _set_anchors(self) -> None:
@@ -185,7 +185,7 @@ class Trainer:
         placed = self.devices.on_first_process(
             lambda: place_anchors(
                 codes, ids, len(nothing.known), self.config,
-                neighbors=self._neighbors, guidance=self.guidance,
+                neighbors=self.neighbors, guidance=self.guidance,
             ),
             Placed(anchors, np.asarray(state.shares), nothing.known, nothing.held),
         )  # fmt: skip
@@ -204,9 +204,7 @@ class Trainer:
         options = self.config.anchors
         if not (options.recenter and options.train and self.anchors_set):
             return
-        if (
-            self.experiment.choice is not None
-        ):  # its prior says where codes are, and how far they spread
+        if self.experiment.choice is not None:  # the prior says where codes are, and their spread
             return
         encoded = self.encode(examples_for_anchors(self.source, self.config)[0])
         state, finite = self.host_state(), np.isfinite(encoded["mean"]).all(axis=1)

@@ -77,17 +77,18 @@ class _Steps:
         parts = [self._order(int(epoch))[offsets[epochs == epoch]] for epoch in np.unique(epochs)]
         ids = np.concatenate(parts)
         batch = self._source.gather(ids)
-        hint = None if self._hints is None else self._hints.at(int(step), ids)
-        if self._neighbors is None:
-            return batch if hint is None else {**batch, HINT: hint}
-        rng = np.random.default_rng([self._seed, int(step), 1])
-        drawn = rng.integers(self._neighbors.shape[1], size=self._batch_size)[self._share]
-        others = self._neighbors[ids, drawn]
-        beside = self._source.gather(others)
-        batch |= {NEIGHBOR + k: v for k, v in beside.items() if k != "label"}
-        if self._hints is None or hint is None:
-            return batch
-        return {**batch, HINT: np.where(hint >= 0, hint, self._hints.at(int(step), others))}
+        others = None
+        if self._neighbors is not None:
+            rng = np.random.default_rng([self._seed, int(step), 1])
+            drawn = rng.integers(self._neighbors.shape[1], size=self._batch_size)[self._share]
+            others = self._neighbors[ids, drawn]
+            beside = self._source.gather(others)
+            batch = {**batch, **{NEIGHBOR + k: v for k, v in beside.items() if k != "label"}}
+        if self._hints is not None:
+            own = self._hints.at(int(step), ids)
+            theirs = own if others is None else self._hints.at(int(step), others)
+            batch = {**batch, HINT: np.where(own >= 0, own, theirs)}
+        return batch
 
 
 def train_batches(

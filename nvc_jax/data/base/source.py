@@ -381,12 +381,18 @@ def select(source: Source, names: Sequence[str]) -> Source:
     return _Part(source, np.arange(len(source)), spec)
 
 
+def random_ids(count: int, limit: int, seed: int) -> np.ndarray:
+    """At most `limit` of the numbers below `count`, drawn without replacement and in order, int64."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:limit])
+
+
 def random_subset(source: Source, limit: int, seed: int) -> Source:
     """At most `limit` examples of a source, drawn without replacement and kept in order."""
     if len(source) <= limit:
         return source
-    drawn = np.random.default_rng(seed).permutation(len(source))[:limit]
-    return subset(source, np.sort(drawn))
+    return subset(source, random_ids(len(source), limit, seed))
 
 
 def split_off(source: Source, fraction: float, *, held_out: bool, name: str) -> Source:
