@@ -16,6 +16,7 @@ from nvc_jax import metrics
 from nvc_jax.config import changed
 from nvc_jax.data import Source, open_source, random_subset
 from nvc_jax.data.text.parallel_text import iterate_pairs
+from nvc_jax.data.text.twins import without_twins
 from nvc_jax.geometry.joints import WRIST
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.geometry.plane_segmentation import Planes
@@ -372,15 +373,24 @@ def nearest_sentences(queries: Sequence[str], known: Sequence[str]) -> np.ndarra
 
 
 def translation_baselines(config: ml_collections.ConfigDict) -> Rows:
-    """The source itself, and the translation of the nearest training sentence, uncleaned ones among them."""
-    options = changed(config, {"data.validation_fraction": 0.0, "data.max_words": 0}).data
-    (known, translations), (queries, references) = (
-        zip(*iterate_pairs(open_source(options, split)), strict=True) for split in ("train", "test")
-    )
-    answers = {
-        "source itself": queries,
-        "translation memory": [translations[i] for i in nearest_sentences(queries, known)],
-    }
+    """The source itself, and the translation of the nearest training sentence, uncleaned ones among them.
+
+    The latter twice: of all training pairs, and of those that are no twins of held-out ones.
+    """
+    options = changed(config, {"data.max_words": 0}).data
+    open_split = partial(open_source, options)
+    training = open_split("train")
+    queries, references = zip(*iterate_pairs(open_split("test")), strict=True)
+    answers = {"source itself": queries}
+    for name, stored in (
+        ("translation memory", training),
+        (
+            "translation memory, twins left out",
+            without_twins(training, open_split),
+        ),
+    ):
+        known, translations = zip(*iterate_pairs(stored), strict=True)
+        answers[name] = [translations[i] for i in nearest_sentences(queries, known)]
     scores = {"bleu": metrics.bleu, "chrf": metrics.chrf}
     return {
         name: {measure: score(said, references).value for measure, score in scores.items()}

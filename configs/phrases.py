@@ -16,6 +16,7 @@ def get_config() -> dict[str, Any]:
     return {
         "task": "translation",
         "data.source": "phrases",
+        "data.leave_out_test_twins": True,
         "data.vocab_size": 1200,
         "data.max_source_tokens": 32,
         "data.max_target_tokens": 32,

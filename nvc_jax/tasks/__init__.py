@@ -1,5 +1,7 @@
 """Tasks by name: the plug point for kinds of data."""
 
+from functools import partial
+
 import ml_collections
 
 from nvc_jax.core.errors import UserError
@@ -50,7 +52,7 @@ def open_training(
     Raises:
       UserError: as `open_examples`, and for what the task cannot learn from.
     """
-    examples, stored = _task_class(config).examples, open_source(config.data, "train")
+    examples, stored = _task_class(config).examples, _open_stored(config, "train")
     learned = learned or examples.learn(stored, config)
     return examples.make(stored, config, "train", learned), learned
 
@@ -75,7 +77,16 @@ def open_examples(
       UserError: for an unknown task, source or split, and for files that are missing or damaged.
     """
     examples = _task_class(config).examples
-    return examples.make(open_source(config.data, split), config, split, learned or NOTHING)
+    return examples.make(_open_stored(config, split), config, split, learned or NOTHING)
+
+
+def _open_stored(config: ml_collections.ConfigDict, split: str) -> Source:
+    """One split as it is stored; of the training split what may be learned from."""
+    open_split = partial(open_source, config.data)
+    stored = open_split(split)
+    if split != "train":
+        return stored
+    return _task_class(config).examples.trained_on(stored, config, open_split)
 
 
 def _task_class(config: ml_collections.ConfigDict) -> type[Task]:

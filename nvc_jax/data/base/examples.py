@@ -1,6 +1,6 @@
 """What a task's examples are made of: the way from what is stored to what is trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -27,6 +27,17 @@ class Examples:
     """
 
     options: ClassVar[tuple[Option, ...]] = ()
+
+    @classmethod
+    def trained_on(cls, source: Source, config: Any, open_split: Callable[[str], Source]) -> Source:
+        """Of what is stored, the training examples that may be learned from.
+
+        Args:
+          source: the training examples as they are stored.
+          config: the whole config.
+          open_split: opens `validation` or `test` as they are stored.
+        """
+        return source
 
     @classmethod
     def learn(cls, source: Source, config: Any) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """Examples of pairs of sentences: a vocabulary, tokens, and batches of like lengths."""
 
+from collections.abc import Callable
 from typing import Any
 
 from nvc_jax.core.errors import UserError
@@ -8,6 +9,7 @@ from nvc_jax.data.base.examples import NOTHING, Examples, Learned, Spec
 from nvc_jax.data.base.source import Source
 from nvc_jax.data.text.buckets import BucketedBatches, TokenPairs
 from nvc_jax.data.text.parallel_text import iterate_pairs, pair_source
+from nvc_jax.data.text.twins import without_twins
 from nvc_jax.data.text.vocabulary import Vocabulary, train_vocabulary
 
 VOCABULARY_FILE = "vocabulary.model"
@@ -20,12 +22,26 @@ class SentencePairs(Examples):
         Option("data.vocab_size", 4000, "pieces of words, of both languages together", at_least=1),
         Option("data.max_source_tokens", 64, "longer sentences are cut", at_least=2),
         Option("data.max_target_tokens", 64, "longer sentences are cut", at_least=2),
+        Option(
+            "data.leave_out_test_twins",
+            False,
+            "training pairs whose source is a validation or test source, but for case, digits and "
+            "punctuation, are not learned from",
+        ),
         Option("data.num_buckets", 4, "shapes of training batches, by length", at_least=1),
         Option("train.tokens_per_batch", 2000, "target tokens, in place of batch_size", at_least=1),
         Option(
             "train.batch_multiple", 8, "a batch's size is one of it; devices divide it", at_least=1
         ),
     )
+
+    @classmethod
+    def trained_on(cls, source: Source, config: Any, open_split: Callable[[str], Source]) -> Source:
+        """The pairs without twins of validation and test pairs, see `without_twins`."""
+        validates = config.data.get("validation_fraction", 1.0) > 0
+        splits = ("validation", "test") if validates else ("test",)
+        leave_out = config.data.leave_out_test_twins
+        return without_twins(source, open_split, splits, leave_out=leave_out)
 
     @classmethod
     def learn(cls, source: Source, config: Any) -> dict[str, bytes]:
