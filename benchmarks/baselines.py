@@ -39,6 +39,9 @@ CERTAIN = 20.0
 SEARCH_POINTS = 128
 """Points of a cloud that are compared with those of all others."""
 
+MEMORY = 1000
+"""Scenes that a nearest one is looked for among; runs may see many more, each of them once."""
+
 SHORTLIST = 8
 """Clouds that are compared in all their points, in the search for the nearest one."""
 
@@ -122,7 +125,10 @@ def nearest_clouds(queries: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 def _open(config: ml_collections.ConfigDict, split: str) -> Source:
     """Examples of a split, in training of the stored shapes alone, without stretched copies."""
-    return open_examples(changed(config, {"data.stretched_copies": 0}), split)
+    fewer = {"data.stretched_copies": 0}
+    if "num_scenes" in config.data:
+        fewer["data.num_scenes"] = min(config.data.num_scenes, MEMORY)
+    return open_examples(changed(config, fewer), split)
 
 
 def _all(source: Source) -> dict[str, np.ndarray]:

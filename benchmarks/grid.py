@@ -423,6 +423,7 @@ def main(arguments: list[str]) -> int:
     parser = cli.bare_parser(__doc__)
     parser.add_argument("name", choices=GRIDS)
     parser.add_argument("--data", type=Path, help="folder or file, where the grid needs data")
+    parser.add_argument("--split_file", type=Path, help="data.split_file of shapes")
     parser.add_argument("--source", default="idx", help="data.source of a folder of images")
     parser.add_argument("--workdir", type=Path, default=Path("runs/tables"), help="of the runs")
     parser.add_argument("--rows", type=Path, help="folder of the CSV file")
@@ -444,6 +445,8 @@ def main(arguments: list[str]) -> int:
     settings: dict[str, str] = {}
     if grid.data:
         settings["data.dir"] = str(flags.data.absolute())
+    if flags.split_file:
+        settings["data.split_file"] = str(flags.split_file.absolute())
     if grid.data == IMAGES and grid.question:
         data = smaller_data(flags.data, flags.source, flags.examples, flags.workdir)
         settings["data.dir"] = str(data.absolute())

@@ -68,8 +68,9 @@ def _hash(config: Config) -> str:
     """A short name for all that a config says."""
     whole = isinstance(config, ml_collections.ConfigDict)
     said = json.loads(to_json(config)) if whole else config
-    if said.get("data", {}) and whole and said["data"].get("dir"):
-        said["data"]["dir"] = Path(said["data"]["dir"]).name  # rows move to another machine
+    for name in ("dir", "split_file"):  # rows move to another machine
+        if whole and said.get("data", {}).get(name):
+            said["data"][name] = Path(said["data"][name]).name
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 

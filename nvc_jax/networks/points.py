@@ -4,6 +4,7 @@ For completion the encoders PointNet and PCN, and a decoder that folds a grid ar
 segmentation PointNet and DGCNN, and the head that labels points.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -38,9 +39,34 @@ FOLDING_OPTIONS = (
     ),
     Option("model.fold_hidden", (128, 128), "widths of the layers that fold", at_least=1),
 )
-POINT_NETWORKS: Networks = dict.fromkeys(
-    ("pointnet", "pcn"), (HIDDEN, *FOLDING_OPTIONS, *LAYER_OPTIONS)
-)
+POINT_NETWORKS: Networks = {
+    **dict.fromkeys(("pointnet", "pcn"), (HIDDEN, *FOLDING_OPTIONS, *LAYER_OPTIONS)),
+    "seeds": (
+        HIDDEN,
+        *FOLDING_OPTIONS,
+        Option("model.num_encoded", 1024, "observed points that are encoded", at_least=1),
+        Option(
+            "model.num_mirrored",
+            512,
+            "of them that are mirrored along x, to begin at, for shapes of two like halves; 0: none",
+            at_least=0,
+        ),
+        Option(
+            "model.num_added",
+            512,
+            "decoded points, the farthest from any observed one, that a completion adds to these",
+            at_least=1,
+        ),
+        Option(
+            "model.skip_dropout",
+            0.05,
+            "share of training examples that are decoded from the code alone",
+            at_least=0,
+            at_most=1,
+        ),
+        *LAYER_OPTIONS,
+    ),
+}
 SEGMENTATION_NETWORKS: Networks = {
     "pointnet": (
         HIDDEN,
@@ -123,6 +149,7 @@ class PCNEncoder(Network):
     Attributes:
       local: widths of the first one, at least 2.
       joint: widths of the second one, at least 2.
+      num_encoded: so many points, at even steps, are encoded and handed on; 0: all, and none.
 
     The last layer of each is linear, without normalization.
 
@@ -131,17 +158,30 @@ class PCNEncoder(Network):
 
     local: tuple[int, ...] = (128, 256)
     joint: tuple[int, ...] = (512, 1024)
+    num_encoded: int = 0
 
     @nn.compact
-    def __call__(self, points: jax.Array, train: bool) -> jax.Array:
-        """Maps `[B, N, C]` to `[B, joint[-1]]`; neither order nor repetition of points counts."""
+    def __call__(self, points: jax.Array, train: bool) -> Any:
+        """Maps `[B, N, C]` to `[B, joint[-1]]`; neither order nor repetition of points counts.
+
+        With `num_encoded` also to [those points, what the first PointNet makes of each].
+        """
         shared = inherited(self)
+        if self.num_encoded:
+            points = at_even_steps(points, self.num_encoded)
         x = SharedMLP(self.local[:-1], **shared)(points, train)
         x = Dense(self.local[-1], dtype=self.dtype)(x)
-        inputs = (x, jnp.max(x, axis=1, keepdims=True))
+        local, inputs = x, (x, jnp.max(x, axis=1, keepdims=True))
         x = JoinedLayer(self.joint[0], **shared)(inputs, train)
         x = SharedMLP(self.joint[1:-1], **shared)(x, train)
-        return jnp.max(Dense(self.joint[-1], dtype=self.dtype)(x), axis=1)
+        whole = jnp.max(Dense(self.joint[-1], dtype=self.dtype)(x), axis=1)
+        return (whole, [points[..., :3], local]) if self.num_encoded else whole
+
+
+def at_even_steps(points: jax.Array, count: int) -> jax.Array:
+    """At most `count` of the points `[B, N, ...]`, at even steps of their order."""
+    kept = min(count, points.shape[1])
+    return points[:, np.arange(kept) * points.shape[1] // kept]
 
 
 @flax.struct.dataclass
@@ -195,40 +235,110 @@ class FoldingDecoder(Network):
         return Dense(3, dtype=jnp.float32)(x.astype(jnp.float32))
 
 
+class SeedDecoder(Network):
+    """Points that begin at seeds: coarse ones of the code, and the mirror images of observed ones.
+
+    Every seed is moved, to `grid`² places, by shared layers that see where it is, the code, what the
+    encoder made of the observed point nearest to it, and of the one that it is the image of.
+
+    Attributes:
+      num_coarse: coarse points.
+      num_mirrored: observed points, at even steps, whose mirror images along x are seeds, too.
+      grid: u; a seed becomes u² points.
+      hidden: widths of the dense layers before the coarse points.
+      fold: widths of the layers that all seeds share.
+      local: width of what the encoder makes of a point.
+
+    References: Wang, Ang and Lee, "Cascaded Refinement Network for Point Cloud Completion", 2020
+    (mirrored input); Xiang et al., "SnowflakeNet", 2021 (points that split by local features).
+    """
+
+    num_coarse: int = 256
+    num_mirrored: int = 512
+    grid: int = 1
+    hidden: tuple[int, ...] = (512, 512)
+    fold: tuple[int, ...] = (128, 128)
+    local: int = 128
+
+    @nn.compact
+    def __call__(
+        self, code: jax.Array, train: bool, maps: Sequence[jax.Array] | None = None
+    ) -> DecodedPoints:
+        """Maps `[B, D]`, alone or with the encoder's points `[B, N, 3]` and what it made of them."""
+        shared = inherited(self)
+        x = MLP(self.hidden, **shared)(code, train)
+        coarse = Dense(3 * self.num_coarse, dtype=jnp.float32)(x.astype(jnp.float32))
+        coarse = coarse.reshape(-1, self.num_coarse, 3)
+        seeds, told = coarse, jnp.zeros((1, 1, 3 + 2 * self.local))  # as of dropped maps
+        if maps is not None:
+            seeds, told = self._beside(coarse, *maps)
+        x = JoinedLayer(self.fold[0], **shared)((seeds, told, code[:, None]), train)
+        x = SharedMLP(self.fold[1:], **shared)(x, train)
+        init = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        offsets = Dense(3 * self.grid**2, dtype=jnp.float32, kernel_init=init)(
+            x.astype(jnp.float32)
+        )
+        fine = seeds[:, :, None] + offsets.reshape(*seeds.shape[:2], -1, 3)
+        return DecodedPoints(coarse, fine.reshape(fine.shape[0], -1, 3))
+
+    def _beside(
+        self, coarse: jax.Array, points: jax.Array, local: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """All seeds, and what is told of each beside the code: `[B, S, 3]`, `[B, S, ...]`."""
+        images = at_even_steps(points, self.num_mirrored) if self.num_mirrored else points[:, :0]
+        images = images.astype(jnp.float32) * jnp.asarray([[[-1.0, 1.0, 1.0]]])
+        seeds = jnp.concatenate([coarse, images], axis=1)
+        own = at_even_steps(local, self.num_mirrored) if self.num_mirrored else local[:, :0]
+        own = jnp.pad(own, ((0, 0), (self.num_coarse, 0), (0, 0)))
+        nearest = jax.vmap(_nearest)(jax.lax.stop_gradient(seeds), points)
+        place = jnp.take_along_axis(points, nearest[..., None], axis=1)
+        features = jnp.take_along_axis(local, nearest[..., None], axis=1)
+        seen = jnp.any(points != 0, axis=(1, 2), keepdims=True)  # not so where maps were dropped
+        offset = jnp.where(seen, place - jax.lax.stop_gradient(seeds), 0.0)
+        return seeds, jnp.concatenate([offset.astype(local.dtype), features, own], axis=-1)
+
+
+def _nearest(rows: jax.Array, others: jax.Array) -> jax.Array:
+    """Number of the nearest of others `[N, 3]` to each row `[S, 3]`."""
+    return jnp.argmin(squared_distances(rows, others), axis=-1)
+
+
 def make_point_autoencoder(options: Any, axis_name: str | None) -> tuple[nn.Module, nn.Module]:
     """Makes an encoder of point clouds and the decoder that completes them.
 
     Args:
       options: `config.model`, with the options of `POINT_NETWORKS`; `hidden` has the widths of the
-        encoder: for `pcn` an even number, half for each of its two parts.
+        encoder: for `pcn` and `seeds` an even number, half for each of its two parts.
       axis_name: mapped axis whose devices share the statistics of batch normalization.
 
     Returns:
       (encoder: points `[B, N, C]` → `[B, F]`, decoder: code → `DecodedPoints` with
-      num_coarse·fold_grid² fine points).
+      num_coarse·fold_grid² fine points); of `seeds` the encoder gives maps, too, and the decoder takes them.
 
     Raises:
       UserError: for widths that make no network.
     """
     check_widths(options, "hidden", "decoder_hidden", "fold_hidden")
     shared = module_options(options, axis_name)
-    decoder = FoldingDecoder(
-        options.num_coarse,
-        options.fold_grid,
-        tuple(options.decoder_hidden),
-        tuple(options.fold_hidden),
-        **shared,
-    )
+    widths = (options.fold_grid, tuple(options.decoder_hidden), tuple(options.fold_hidden))
+    seeds = options.network == "seeds"
+    decoder: nn.Module
     hidden = tuple(options.hidden)
+    if seeds:
+        count, local = options.num_mirrored, hidden[max(len(hidden) // 2 - 1, 0)]
+        decoder = SeedDecoder(options.num_coarse, count, *widths, local, **shared)
+    else:
+        decoder = FoldingDecoder(options.num_coarse, *widths, **shared)
     if options.network == "pointnet":
         return PointNetEncoder(hidden, **shared), decoder
     half = len(hidden) // 2
     if half < 2 or len(hidden) % 2:
         raise UserError(
-            f"model.hidden has {len(hidden)} widths: pcn needs 4, 6, ..., half for each of its two "
-            "parts, such as (128, 256, 512, 1024)."
+            f"model.hidden has {len(hidden)} widths: {options.network} needs 4, 6, ..., half for each of "
+            "its two parts, such as (128, 256, 512, 1024)."
         )
-    return PCNEncoder(hidden[:half], hidden[half:], **shared), decoder
+    encoded = options.num_encoded if seeds else 0
+    return PCNEncoder(hidden[:half], hidden[half:], encoded, **shared), decoder
 
 
 class _TransformNet(Network):

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from nvc_jax.core.options import Option
 from nvc_jax.networks.layers import (
     BLOCKS,
     CHANNELS,
@@ -28,7 +29,19 @@ from nvc_jax.networks.layers import (
     space_to_depth,
 )
 
-VOLUME_NETWORKS: Networks = dict.fromkeys(("patch3d", "conv3d"), (CHANNELS, BLOCKS, *LAYER_OPTIONS))
+VOLUME_NETWORKS: Networks = dict.fromkeys(
+    ("patch3d", "conv3d"),
+    (
+        CHANNELS,
+        BLOCKS,
+        Option(
+            "model.see_mirrored",
+            False,
+            "the encoder gets the volume's mirror image along x beside it, for shapes of two like halves",
+        ),
+        *LAYER_OPTIONS,
+    ),
+)
 _SPARSE = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")  # few inputs are 1
 
 
@@ -66,16 +79,18 @@ class VolumeEncoder(Network):
         convolutions; otherwise by space-to-depth and a dense layer: by 4 in the first stage, by 2 in
         the others, with blocks of convolutions along one axis after the other.
       blocks: residual blocks of a stage.
+      mirrored: the volume's mirror image along x is a second channel of the input.
     """
 
     channels: tuple[int, ...]
     strided: bool = False
     blocks: int = 1
+    mirrored: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, list[jax.Array]]:
         """Maps `[B, X, Y, Z]` to features `[B, F]` and the feature maps of all stages."""
-        x = x[..., None].astype(self.dtype)
+        x = jnp.stack([x, x[:, ::-1]] if self.mirrored else [x], axis=-1).astype(self.dtype)
         maps = []
         for stage, channels in enumerate(self.channels):
             x = apply_stage(VolumeEncoder._stage, self, x, stage, channels, train)
@@ -171,4 +186,5 @@ def make_volume_autoencoder(
         "blocks": options.blocks,
         **module_options(options, axis_name),
     }
-    return VolumeEncoder(**shared), VolumeDecoder(shape, outputs=outputs, **shared)
+    encoder = VolumeEncoder(**shared, mirrored=options.see_mirrored)
+    return encoder, VolumeDecoder(shape, outputs=outputs, **shared)

@@ -1,10 +1,14 @@
-"""Converts a folder of meshes into the npz file that `data.source=shapes` reads.
+"""Converts a folder of meshes into the npz file that `data.source=shapes` reads; finds twins in such a file.
 
     nvc-meshes SRC OUT.npz [--resolution=32] [--num_points=2048]
+    nvc-meshes --find_twins SHAPES.npz GROUPS.npz [--threshold=0.85]
 
 Every OBJ, OFF, PLY, STL, GLB or GLTF file becomes one shape, centered, y up, its longest side 1: its
 solid voxels and points on its surface with normals. The class is the first sub-folder of SRC. Files
 that cannot be read are left out and listed at the end. Materials and textures are not read.
+
+With --find_twins, shapes whose solid voxels have an IoU above the threshold in some quarter turn or mirror
+image are one group; the file written is for `data.split_file`: it has `group`, and a `split` of whole groups.
 """
 
 import argparse
@@ -16,6 +20,8 @@ from pathlib import Path
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data.shapes.meshes import convert_meshes
+from nvc_jax.data.shapes.shapes import write_groups
+from nvc_jax.data.shapes.twins import THRESHOLD
 from nvc_jax.programs import cli
 
 
@@ -29,10 +35,10 @@ def main(arguments: list[str]) -> int:
       The exit code, 0.
 
     Raises:
-      UserError: see `convert_meshes`; or if the output exists already.
+      UserError: see `convert_meshes` and `write_groups`; or if the output exists already.
     """
     parser = cli.bare_parser(__doc__)
-    parser.add_argument("src", metavar="SRC", type=Path, help="folder of meshes")
+    parser.add_argument("src", metavar="SRC", type=Path, help="folder of meshes, or file of shapes")
     parser.add_argument("out", metavar="OUT.npz", type=Path, help="file to write")
     parser.add_argument(
         "--resolution", type=_integer(1), default=32, help="voxels along a side (default 32)"
@@ -43,8 +49,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=_integer(0), default=0, help="of the points (default 0)")
     parser.add_argument("--up", choices=("y", "z"), default="y", help="axis up (default y)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.npz if it exists")
+    parser.add_argument("--find_twins", action="store_true", help="SRC is a file of shapes")
+    parser.add_argument(
+        "--threshold", type=_share, default=THRESHOLD, help="IoU of twins (default %(default)s)"
+    )
+    parser.add_argument(
+        "--holdout_every", type=_integer(3), default=5, help="one of so many tests (default 5)"
+    )
     flags = parser.parse_args(arguments)
     _check_output(flags.out, flags.overwrite)
+    if flags.find_twins:
+        print(write_groups(flags.src, flags.out, flags.threshold, flags.holdout_every))
+        return 0
     failures = convert_meshes(
         flags.src,
         flags.out,
@@ -70,6 +86,17 @@ def _integer(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _share(text: str) -> float:
+    """Reads a number from 0 to below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"use a number from 0 to below 1, got {text!r}")
+    return value
 
 
 def _check_output(path: Path, overwrite: bool) -> None:

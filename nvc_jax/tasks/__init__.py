@@ -7,6 +7,7 @@ import ml_collections
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source, open_source
 from nvc_jax.data.base.examples import NOTHING, Learned, Spec
+from nvc_jax.data.twins import warn_of_twins
 from nvc_jax.tasks.base import Outputs, Task
 from nvc_jax.tasks.counts import CountTask
 from nvc_jax.tasks.hand_pose import HandPoseTask
@@ -42,6 +43,8 @@ def open_training(
 ) -> tuple[Source, Learned]:
     """Opens the training split once: to learn from it, see `Examples.learn`, and as examples.
 
+    Warns where test examples have twins in it, see `nvc_jax.data.twins`.
+
     Args:
       config: the whole config.
       learned: what an earlier start of the run learned; None or nothing: to be learned now.
@@ -53,6 +56,7 @@ def open_training(
       UserError: as `open_examples`, and for what the task cannot learn from.
     """
     examples, stored = _task_class(config).examples, _open_stored(config, "train")
+    warn_of_twins(stored, config.data)
     learned = learned or examples.learn(stored, config)
     return examples.make(stored, config, "train", learned), learned
 

@@ -191,6 +191,17 @@ class Task(abc.ABC):
         """
         return {}
 
+    def evaluate(self, apply: Callable[..., Any], batch: Mapping[str, jax.Array]) -> Outputs:
+        """The model's outputs for prepared examples when it is measured or used, on the device.
+
+        A task may take a mean over several views of an example here; the latent is that of the example.
+
+        Args:
+          apply: see `predict`.
+          batch: what `prepare` made.
+        """
+        return apply(batch, train=False)
+
     def predict(self, apply: Callable[..., Any], batch: Mapping[str, jax.Array]) -> Any:
         """What the trained model makes of prepared examples, on the device.
 
@@ -202,7 +213,7 @@ class Task(abc.ABC):
         Returns:
           A structure of arrays `[B, ...]`, for `postprocess`.
         """
-        return self.with_known(apply(batch, train=False), batch)
+        return self.with_known(self.evaluate(apply, batch), batch)
 
     def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> Any:
         """The model's output with what is known of the input put in, on the device.

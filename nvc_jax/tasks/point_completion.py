@@ -18,9 +18,14 @@ from nvc_jax.metrics.chamfer import (
     f_score,
     nearest_squared_distances,
 )
-from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
+from nvc_jax.model.autoencoder import LatentModel, SkipModel, make_bottleneck
 from nvc_jax.model.conditional import CONDITIONAL_OPTIONS, make_conditional
-from nvc_jax.networks.points import POINT_NETWORKS, DecodedPoints, make_point_autoencoder
+from nvc_jax.networks.points import (
+    POINT_NETWORKS,
+    DecodedPoints,
+    at_even_steps,
+    make_point_autoencoder,
+)
 from nvc_jax.tasks.augment import ASSIGN_FROM, TURN_OPTIONS, turn_points
 from nvc_jax.tasks.base import KEEP_OBSERVED, Outputs, Task, histograms
 
@@ -51,12 +56,19 @@ class PointCompletionTask(Task):
         super().__init__(config, spec, learned)
         self.gives_answers = config.model.conditional
         self.decodes_codes = not self.gives_answers
+        self.num_added = int(config.model.get("num_added", 0))
 
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`."""
         encoder, decoder = make_point_autoencoder(self.config.model, axis_name)
         recognizer, _ = make_point_autoencoder(self.config.model, axis_name)
-        model = LatentModel(encoder, make_bottleneck(self.config), decoder, field="partial")
+        parts = encoder, make_bottleneck(self.config), decoder
+        if self.num_added:
+            # The code of a conditional nebula has what is not seen alone.
+            dropout = 0.0 if self.config.model.conditional else self.config.model.skip_dropout
+            model: LatentModel = SkipModel(*parts, field="partial", skip_dropout=dropout)
+        else:
+            model = LatentModel(*parts, field="partial")
         return make_conditional(self.config, model, recognizer)
 
     def prepare(
@@ -79,20 +91,34 @@ class PointCompletionTask(Task):
     def reconstruction(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
         """Chamfer distance of the coarse points plus `loss.fine` times that of the fine ones, `[B]`.
 
+        The network `seeds` decodes what is not seen: its fine points count together with the observed ones.
+
         Reference: Yuan et al., "PCN: Point Completion Network", 2018, equation 5.
         """
+        decoded: DecodedPoints = outputs.output
+        completed = decoded.fine
+        if self.num_added:
+            seen = at_even_steps(batch["partial"], self.config.model.num_encoded)  # spares time
+            completed = add_missing(completed, seen, self.num_added)
         coarse, fine = (
             chamfer_distance(points, batch["target"], variant=self.config.loss.chamfer)
-            for points in (outputs.output.coarse, outputs.output.fine)
+            for points in (decoded.coarse, completed)
         )
         return coarse + self.config.loss.fine * fine
 
     def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> DecodedPoints:
-        """The decoded points; with `eval.keep_observed` half of the fine ones are observed ones."""
+        """The decoded points; with `eval.keep_observed` observed ones are among the fine ones.
+
+        They are half of them; or all are kept, and `model.num_added` decoded ones added.
+        """
         decoded: DecodedPoints = outputs.output
         if not self.config.eval.keep_observed:
             return decoded
-        return decoded.replace(fine=keep_observed(decoded.fine, batch["partial"]))  # type: ignore
+        if self.num_added:
+            fine = add_missing(decoded.fine, batch["partial"], self.num_added)
+        else:
+            fine = keep_observed(decoded.fine, batch["partial"])
+        return decoded.replace(fine=fine)  # type: ignore[attr-defined]
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Of the fine points, in the unit of the data: `chamfer_l1`, `chamfer_l2`, `f_score`.
@@ -138,8 +164,27 @@ def keep_observed(decoded: jax.Array, observed: jax.Array) -> jax.Array:
       float32 `[B, M, 3]`, observed points first.
     """
     kept = min((decoded.shape[1] + 1) // 2, observed.shape[1])
-    steps = np.arange(kept) * observed.shape[1] // kept
-    distance = nearest_squared_distances(decoded, observed)
-    farthest = jax.lax.top_k(distance, decoded.shape[1] - kept)[1]
-    added = jnp.take_along_axis(decoded, farthest[..., None], axis=1)
-    return jnp.concatenate([observed[:, steps], added], axis=1)
+    added = farthest_points(decoded, observed, decoded.shape[1] - kept)
+    return jnp.concatenate([at_even_steps(observed, kept), added], axis=1)
+
+
+def add_missing(decoded: jax.Array, observed: jax.Array, number: int) -> jax.Array:
+    """A completion that has all observed points, and decoded ones where nothing was seen.
+
+    Args:
+      decoded: float32 `[B, M, 3]`.
+      observed: float32 `[B, N, 3]`.
+      number: of decoded points that are added, those farthest from any observed one; M at most.
+
+    Returns:
+      float32 `[B, N + min(number, M), 3]`, observed points first.
+    """
+    added = farthest_points(decoded, observed, min(number, decoded.shape[1]))
+    return jnp.concatenate([observed, added], axis=1)
+
+
+def farthest_points(points: jax.Array, others: jax.Array, number: int) -> jax.Array:
+    """Those of points `[B, M, 3]` that are farthest from any of others `[B, N, 3]`, `[B, number, 3]`."""
+    distance = nearest_squared_distances(*map(jax.lax.stop_gradient, (points, others)))
+    farthest = jax.lax.top_k(distance, number)[1]
+    return jnp.take_along_axis(points, farthest[..., None], axis=1)

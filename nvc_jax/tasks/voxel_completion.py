@@ -1,6 +1,6 @@
 """Completion of volumes: what is seen of a shape → which voxels it fills."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -42,6 +42,7 @@ class VolumeTask(Task):
         MIRROR,
         UPRIGHT_SYMMETRY,
         ASSIGN_FROM,
+        Option("eval.mirror", False, "mean of logits over a volume and its mirror image along x"),
     )
 
     outputs = 1
@@ -90,6 +91,15 @@ class VolumeTask(Task):
             )
         prepared["partial"] = partial.astype(jnp.float32)
         return prepared
+
+    def evaluate(self, apply: Callable[..., Any], batch: Mapping[str, jax.Array]) -> Outputs:
+        """See `Task`; with `eval.mirror` the mean of the logits and of those of the mirror image."""
+        outputs: Outputs = apply(batch, train=False)
+        if not self.config.eval.mirror:
+            return outputs
+        turned = {**batch, "partial": batch["partial"][:, ::-1]}
+        other = apply(turned, train=False).output[:, ::-1]
+        return outputs.replace(output=(outputs.output + other) / 2)  # type: ignore[attr-defined]
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The partial volumes, averaged over blocks to 8³ values at most."""

@@ -31,6 +31,9 @@ from nvc_jax.training.stopping import StopRequest, listen_for_stop
 from nvc_jax.training.trainer import Trainer, make_steps
 from nvc_jax.training.warm_start import warm_start
 
+PLACES = ("data.dir", "data.split_file")
+"""Keys of paths, which may differ between the machines of a run."""
+
 
 class TrainResult(NamedTuple):
     """How a run ended.
@@ -130,7 +133,7 @@ def _essence(
     config: ml_collections.ConfigDict, source: Any, validation: Source | None
 ) -> dict[str, Any]:
     """What must be alike on all processes of a run; the data may lie in different places."""
-    values = {name: value for name, value in leaves(config).items() if name != "data.dir"}
+    values = {name: value for name, value in leaves(config).items() if name not in PLACES}
     sources = {"training": source, "validation": validation}
     for name, data in sources.items():
         if isinstance(data, Source):
@@ -140,8 +143,9 @@ def _essence(
 
 def _with_absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """A copy whose data folder is found from anywhere, as the saved config is read later."""
-    folder = config.data.get("dir", "")
-    return changed(config, {"data.dir": str(Path(folder).absolute())} if folder else {})
+    values = leaves(config)
+    places = {name: values[name] for name in PLACES if values.get(name)}
+    return changed(config, {name: str(Path(place).absolute()) for name, place in places.items()})
 
 
 def _as_source(data: Any) -> Any:

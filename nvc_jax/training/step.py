@@ -332,7 +332,7 @@ def eval_step(
     """
     task, weight = experiment.task, experiment.task.weight(batch)
     batch = task.prepare(batch)
-    outputs = experiment.apply(state, batch, train=False)
+    outputs = task.evaluate(partial(experiment.apply, state), batch)
     latent = outputs.latent
     optional = {} if weight is None else {"weight": weight}
     if task.measures_predictions:

@@ -95,7 +95,7 @@ def scene_file(tmp_path):
     return tmp_path / "s.npz"
 
 
-SCENES = {"data.num_scenes": 12, "data.num_heldout_scenes": 4}
+SCENES = {"data.num_scenes": 12, "data.num_heldout_scenes": 4, "data.unlabeled_class": ""}
 
 
 def test_semantic_baselines_find_classes_by_shape(tmp_path):

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvc_jax.networks.points import POINT_NETWORKS, FoldingDecoder, make_point_autoencoder
+from nvc_jax.networks.points import FoldingDecoder, make_point_autoencoder
 from tests.networks.test_images import (
     assert_every_weight_counts,
     compiled_pair,
+    fill,
     relative_error,
 )
 from tests.numeric import normal, temporary_bytes
@@ -105,7 +106,47 @@ def test_folding_is_its_definition():
     assert output.fine.shape == (2, 36, 3)
 
 
-@pytest.mark.parametrize("network", POINT_NETWORKS)
+def test_seeds_are_coarse_points_and_mirror_images_told_of_what_is_near():
+    changes = {"num_encoded": 5, "num_mirrored": 2, "fold_grid": 2}
+    encoder, decoder = make("seeds", **changes)
+    points, code = jnp.asarray(normal(0, 2, 10, 3)), jnp.asarray(normal(1, 2, 3))
+
+    def init():
+        key = jax.random.key(0)
+        (_, maps), variables = encoder.init_with_output(key, points, False)
+        return variables, decoder.init(key, code, False, maps)
+
+    variables = fill(jax.eval_shape(init))
+    features, maps = encoder.apply(variables[0], points, False)
+    whole = make("pcn")[0].apply(variables[0], points[:, ::2], False)
+    np.testing.assert_allclose(features, whole, rtol=1e-6)
+    np.testing.assert_array_equal(maps[0], points[:, ::2])
+    output = jax.jit(lambda v: decoder.apply(v, code, False, maps))(variables[1])
+    tree = variables[1]["params"]
+    dense = [layer for name in ("MLP_0", "Dense_0") for layer in layers(tree[name])]
+    coarse = through(np.float64(code), dense, linear=True).reshape(2, 4, 3)
+    first, rest = layers(tree["JoinedLayer_0"])[0], layers(tree["SharedMLP_0"])
+    last = layers(tree["Dense_1"])[0]
+    for example in range(2):
+        seen, local = (np.asarray(x[example], np.float64) for x in maps)
+        images = seen[[0, 2]] * [-1, 1, 1]  # at even steps of the 5
+        expected = []
+        for number, seed in enumerate([*coarse[example], *images]):
+            near = np.square(seen - seed).sum(1).argmin()
+            own = local[2 * (number - 4)] if number >= 4 else 0 * local[0]
+            told = np.concatenate([seed, seen[near] - seed, local[near], own, code[example]])
+            x = through(told, [first, *rest])
+            expected += [seed + offset for offset in (x @ last[0] + last[1]).reshape(4, 3)]
+        np.testing.assert_allclose(output.fine[example], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(output.coarse, coarse, rtol=1e-4, atol=1e-5)
+    # Maps of zeros are what dropped ones are: then the code alone decides on the coarse points.
+    none = [jnp.zeros_like(x) for x in maps]
+    dropped, alone = (decoder.apply(variables[1], code, False, x).fine for x in (none, None))
+    np.testing.assert_allclose(dropped[:, :16], alone, rtol=1e-5, atol=1e-6)
+    assert alone.shape == (2, 16, 3)
+
+
+@pytest.mark.parametrize("network", ["pointnet", "pcn"])
 def test_neither_order_nor_repetition_of_points_counts(network):
     variables, apply = compiled(network)
     points, code = normal(0, 2, 6, 3), normal(1, 2, 3)

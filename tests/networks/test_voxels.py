@@ -60,6 +60,25 @@ def fold(volume):
     return folded
 
 
+def test_a_mirrored_volume_is_a_second_channel():
+    (encoder, _), (plain, _) = (make("patch3d", see_mirrored=m, blocks=0) for m in (True, False))
+    volume = jnp.asarray(volume_of(2))
+    variables = fill(jax.eval_shape(lambda: encoder.init(jax.random.key(0), volume, False)))
+    found = encoder.apply(variables, volume, False)[1][0]
+    layer = variables["params"]["Dense_0"]
+    parts = []
+    for channel, seen in enumerate((volume, volume[:, ::-1])):
+        own = {"kernel": layer["kernel"][channel::2], "bias": layer["bias"]}
+        params = {**variables["params"], "Dense_0": own}
+        parts.append(plain.apply({"params": params}, seen, False)[1][0])
+    np.testing.assert_allclose(
+        found,
+        parts[0] + parts[1] - np.asarray(layer["bias"])[None, None, None, None],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
 def test_patches_without_residual_blocks_are_dense_layers():
     """One stage, by hand: cubes → features and a map; code and map → cubes."""
     shape = (8, 4, 12)

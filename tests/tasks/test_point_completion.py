@@ -1,6 +1,7 @@
 """Completion of point clouds: distances, augmentation, views, a user's clouds, a whole run."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,10 @@ from nvc_jax.evaluation import evaluate, load
 from nvc_jax.metrics import chamfer as chamfer_lib
 from nvc_jax.networks.points import DecodedPoints
 from nvc_jax.tasks import TASKS, Outputs, make_task
-from nvc_jax.tasks.point_completion import keep_observed
+from nvc_jax.tasks.point_completion import add_missing, keep_observed
+from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.loop import train
+from nvc_jax.training.step import train_step
 from tests.settings import config_with
 from tests.steps import step_of_one_and_eight
 
@@ -140,6 +143,54 @@ def test_observed_points_are_kept_beside_what_is_farthest_from_them():
     np.testing.assert_array_equal(plain.with_known(outputs, batch).fine, decoded)
 
 
+SEEDS = {"model__network": "seeds", "model__num_encoded": 12, "model__num_mirrored": 8}
+SEEDS |= {"model__hidden": (6, 8, 8, 8), "model__fold_grid": 1, "model__num_added": 6}
+
+
+def test_all_observed_points_are_kept_and_the_farthest_decoded_ones_added():
+    observed = np.array([[[0, 0, 0], [0, 0, 1]]], np.float32)
+    decoded = np.array([[[0, 0, 0.5], [9, 0, 0], [0, 1, 0], [5, 0, 0]]], np.float32)
+    kept = np.array([[[0, 0, 0], [0, 0, 1], [9, 0, 0], [5, 0, 0]]], np.float32)
+    add = jax.jit(add_missing, static_argnums=2)
+    np.testing.assert_array_equal(add(decoded, observed, 2), kept)
+    assert add(decoded, observed, 9).shape == (1, 6, 3)
+    # The gradient is that of points that are added alone.
+    slope = jax.grad(lambda x: jnp.sum(add_missing(x, jnp.asarray(observed), 2)))(decoded)
+    np.testing.assert_array_equal(slope[0, :, 0], [0, 1, 0, 1])
+
+
+def test_a_network_of_what_is_missing_is_measured_with_what_was_seen():
+    rng = np.random.default_rng(0)
+    coarse, fine, target = (rng.normal(size=(2, n, 3)).astype(np.float32) for n in (8, 16, 20))
+    observed = target[:, :12]
+    task = task_of(**SEEDS)
+    batch = on_device({"partial": observed, "target": target})
+    outputs = outputs_of(coarse, fine)
+    whole = np.asarray(add_missing(jnp.asarray(fine), jnp.asarray(observed), 6), np.float64)
+    expected = [
+        chamfer(c, t, "l1") + chamfer(w, t, "l1")
+        for c, w, t in zip(coarse.astype(float), whole, target.astype(float), strict=True)
+    ]
+    np.testing.assert_allclose(jax.jit(task.reconstruction)(outputs, batch), expected, rtol=1e-5)
+    np.testing.assert_allclose(task.with_known(outputs, batch).fine, whole)
+    plain = task_of(**SEEDS, eval__keep_observed=False)
+    np.testing.assert_array_equal(plain.with_known(outputs, batch).fine, fine)
+
+
+def test_a_step_trains_all_of_a_network_of_what_is_missing():
+    config = config_of(**SEEDS, model__skip_dropout=0.0, anchors__init="normal")
+    experiment = make_experiment(config, spec_of(), None)
+    state = init_state(experiment, config)
+    with jax.numpy_dtype_promotion("standard"):
+        step = jax.jit(partial(train_step, experiment=experiment))
+        before, (state, metrics) = state, step(state, boxes(8))
+    assert np.isfinite(metrics["loss"])
+    for old, new in zip(*map(jax.tree.leaves, (before.params, state.params)), strict=True):
+        assert np.abs(new - old).max() > 0
+    decoded = experiment.apply(state, jnp.zeros((2, 2)), method="decode")
+    assert decoded.fine.shape == (2, 8, 3)  # a code alone: its coarse points, moved
+
+
 def test_what_is_shown_are_the_fine_points():
     output = outputs_of(np.zeros((2, 8, 3)), np.ones((2, 32, 3), np.float32)).output
     np.testing.assert_array_equal(task_of().postprocess(output), np.ones((2, 32, 3)))
@@ -150,7 +201,7 @@ def test_what_is_shown_are_the_fine_points():
     [
         ({"loss__chamfer": "l3"}, "loss.chamfer is 'l3': use one of l1, l2"),
         ({"eval__f_score_distance": 0.0}, "f_score_distance is 0.0"),
-        ({"model__network": "mlp"}, "'mlp': use one of pcn, pointnet"),
+        ({"model__network": "mlp"}, "'mlp': use one of pcn, pointnet, seeds"),
     ],
 )
 def test_mistakes_in_the_config_are_named(changes, message):
@@ -220,8 +271,8 @@ def test_examples_are_views_of_shapes_and_pairs_as_they_are():
     assert batch["partial"].shape == (6, 16, 3)
     np.testing.assert_array_equal(batch["label"], [0, 0, 1, 1, 2, 2])
     np.testing.assert_array_equal(batch["complete"][::2], shapes.gather(np.arange(3))["points"])
-    for partial, complete in zip(batch["partial"], batch["complete"], strict=True):
-        assert cKDTree(complete).query(partial)[0].max() == 0
+    for seen, complete in zip(batch["partial"], batch["complete"], strict=True):
+        assert cKDTree(complete).query(seen)[0].max() == 0
     assert make_task(config, views.spec)
     pairs = FieldSource(boxes(2))
     assert examples.make(pairs, config, "test") is pairs

@@ -63,6 +63,22 @@ def outputs_of(logits):
     return Outputs(output=jnp.asarray(logits, jnp.float32), latent=None)
 
 
+def test_the_mean_over_mirror_images_is_measured_and_predicted():
+    batch = boxes(4).gather(np.arange(4))
+    task = task_of(eval__mirror=True, eval__keep_observed=False)
+    prepared = task.prepare(jax.tree.map(jnp.asarray, batch))
+    slope = jnp.arange(8.0).reshape(1, 8, 1, 1)
+
+    def apply(batch, train):
+        return outputs_of((batch["partial"] * slope)[..., None])
+
+    expected = batch["partial"].astype(np.float32)[..., None] * 3.5  # the mean of x and 7 - x
+    np.testing.assert_allclose(task.evaluate(apply, prepared).output, expected)
+    np.testing.assert_allclose(task.predict(apply, prepared), expected)
+    once = task_of(eval__keep_observed=False).predict(apply, prepared)
+    np.testing.assert_allclose(once, apply(prepared, False).output)
+
+
 def test_cross_entropy_weighs_occupied_voxels_and_leaves_out_unknown_ones():
     task = task_of(spec_of((2, 3, 2)), loss__gamma=0.85)
     logits = 4 * normal(0, 3, 2, 3, 2, 1)

@@ -10,7 +10,13 @@ from nvc_jax.data.base.examples import NOTHING, Examples, Learned, Spec
 from nvc_jax.data.base.options import NUM_POINTS
 from nvc_jax.data.base.source import FieldSource, Source, select
 from nvc_jax.data.shapes.clouds import resample
-from nvc_jax.data.shapes.scenes import SCENE_OPTIONS, SceneClouds, SceneVolumes, scene_options
+from nvc_jax.data.shapes.scenes import (
+    SCENE_OPTIONS,
+    SceneClouds,
+    SceneVolumes,
+    models_of_scenes,
+    scene_options,
+)
 from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
 from nvc_jax.data.shapes.views import (
     OBLIQUE_VIEWS,
@@ -36,12 +42,11 @@ class _MadeOfShapes(Examples):
         """See `Examples`."""
         if "partial" in source.spec:
             return source
-        shapes = select(source, (cls.stored, "label"))
-        return cls._made(with_stretched_copies(shapes, config.data, split), config.data, split)
+        return cls._made(select(source, (cls.stored, "label")), config.data, split)
 
     @classmethod
     def _made(cls, shapes: Source, data: Any, split: str) -> Source:
-        """The examples; `data` is `config.data`."""
+        """The examples of stored shapes; `data` is `config.data`."""
         raise NotImplementedError
 
 
@@ -64,7 +69,7 @@ class VoxelViews(_VolumeExamples):
     @classmethod
     def _made(cls, shapes: Source, data: Any, split: str) -> Source:
         return PartialVolumes(
-            shapes,
+            with_stretched_copies(shapes, data, split),
             views=SIDES if data.side_views else (),
             num_oblique=data.oblique_views,
             seed=data.view_seed,
@@ -82,7 +87,10 @@ class VoxelScenes(_VolumeExamples):
 
     @classmethod
     def _made(cls, shapes: Source, data: Any, split: str) -> Source:
-        return SceneVolumes(shapes, size=tuple(data.scene_size), **scene_options(data, split))
+        models = models_of_scenes(shapes, data)
+        options = scene_options(models, data, split)
+        models = with_stretched_copies(models, data, split)
+        return SceneVolumes(models, size=tuple(data.scene_size), **options)
 
 
 class PointViews(_MadeOfShapes):
@@ -94,7 +102,10 @@ class PointViews(_MadeOfShapes):
     @classmethod
     def _made(cls, shapes: Source, data: Any, split: str) -> Source:
         return PartialClouds(
-            shapes, num_views=data.oblique_views, num_points=data.num_points, seed=data.view_seed
+            with_stretched_copies(shapes, data, split),
+            num_views=data.oblique_views,
+            num_points=data.num_points,
+            seed=data.view_seed,
         )
 
     @classmethod
@@ -125,7 +136,10 @@ class LabeledClouds(_MadeOfShapes):
 
     @classmethod
     def _made(cls, shapes: Source, data: Any, split: str) -> Source:
-        return SceneClouds(shapes, num_points=data.num_points, **scene_options(data, split))
+        models = models_of_scenes(shapes, data)
+        options = scene_options(models, data, split)
+        models = with_stretched_copies(models, data, split)
+        return SceneClouds(models, num_points=data.num_points, **options)
 
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:

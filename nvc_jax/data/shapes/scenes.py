@@ -1,8 +1,8 @@
 """Synthetic scenes: models side by side on a floor, seen from one viewpoint.
 
-Scene s is a function of the seed, s and the models alone; it is composed when it is asked for, once.
-Composed scenes stay in memory: 2 bytes a voxel (32 KiB for one of 32 × 16 × 32), 13 a point (26 KiB
-for one of 2,048).
+Scene s is a function of the seed, s and the models alone; it is composed when it is asked for. Up to
+`KEPT` scenes stay in memory: 2 bytes a voxel (32 KiB for one of 32 × 16 × 32), 13 a point (26 KiB for one of
+2,048). More of them are composed anew each time, so that a run can see as many as it has examples.
 """
 
 import abc
@@ -13,7 +13,14 @@ import numpy as np
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
-from nvc_jax.data.base.source import DerivedSource, DrawnSource, FieldSpec, Source
+from nvc_jax.data.base.source import (
+    DerivedSource,
+    DrawnSource,
+    FieldSpec,
+    Source,
+    stack_examples,
+    subset,
+)
 from nvc_jax.data.shapes.clouds import resample
 from nvc_jax.data.shapes.stretch import crop, resize
 from nvc_jax.data.shapes.views import (
@@ -33,6 +40,14 @@ SCENE_OPTIONS = (
     shared.NUM_HELDOUT_SCENES,
     shared.VIEW_SEED,
     Option("data.models_per_scene", (2, 4), "fewest and most", at_least=1),
+    Option(
+        "data.class_balance",
+        0.0,
+        "of training scenes: a model is drawn by its class's frequency to the power of minus this; 1: "
+        "classes alike",
+        at_least=0,
+        at_most=1,
+    ),
 )
 """Of `scene_options`."""
 
@@ -42,6 +57,9 @@ VOLUME_SIDE = (10, 14)
 
 CLOUD_SCALE = (0.35, 0.6)
 """Scale of a model in a scene of points, whose floor is 2 wide; models are 1 long."""
+
+KEPT = 10_000
+"""Sources of more scenes keep none in memory."""
 
 _TURN = np.pi / 4  # how far the camera of a scene of voxels stands from +z at most
 _GRID = 100  # places on the floor of a scene of points, per unit
@@ -58,6 +76,7 @@ class _Scenes(DrawnSource, DerivedSource):
         num_scenes: int,
         models_per_scene: tuple[int, int],
         seed: int,
+        shares: np.ndarray | None,
     ):
         fewest, most = models_per_scene
         if fewest > most:
@@ -67,17 +86,33 @@ class _Scenes(DrawnSource, DerivedSource):
         DrawnSource.__init__(self, num_scenes, {**spec, "label": source.spec["label"]})
         DerivedSource.__init__(self, source)
         self._models_per_scene, self._seed = (fewest, most), seed
+        self._shares = shares
+
+    def gather(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """See `Source`."""
+        if len(self) <= KEPT:
+            return super().gather(ids)
+        return stack_examples([self._draw(number) for number in map(int, ids)], self.spec)
 
     def _draw(self, number: int) -> dict[str, Any]:
         rng = np.random.default_rng((self._seed, number))
         count = int(rng.integers(*self._models_per_scene, endpoint=True))
         count = min(count, len(self._source))
-        models = self._source.gather(rng.choice(len(self._source), count, replace=False))
+        models = self._source.gather(self._choose(count, rng))
         if models["label"].max() >= UNKNOWN - 1:
             raise UserError(
                 f"Scenes have {UNKNOWN - 1} classes at most, got label {models['label'].max()}."
             )
         return {**self._compose(number, models, rng), "label": -1}
+
+    def _choose(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Numbers of the models of a scene, `[count]`."""
+        if self._shares is None:
+            return rng.choice(len(self._source), count, replace=False)
+        number = len(self._shares)
+        count = min(count, int(np.count_nonzero(self._shares)))
+        models = rng.choice(number, count, replace=False, p=self._shares)
+        return models + number * rng.integers(0, len(self._source) // number, count)
 
     @abc.abstractmethod
     def _compose(
@@ -100,6 +135,8 @@ class SceneVolumes(_Scenes):
       size: X, Y, Z.
       models_per_scene: fewest and most; there are fewer where no place is left.
       seed: of all that is random.
+      shares: how likely each model is drawn, `[n]` of sum 1, see `class_shares`; of n models and their
+        copies, which follow one another, any copy is as likely. None: all alike.
 
     Raises:
       UserError: for a source without volumes, or fewest above most.
@@ -113,11 +150,12 @@ class SceneVolumes(_Scenes):
         size: tuple[int, int, int] = (32, 16, 32),
         models_per_scene: tuple[int, int] = (2, 4),
         seed: int = 0,
+        shares: np.ndarray | None = None,
     ):
         require_field(source, "voxels", "[X, Y, Z]", 3)
         volume = FieldSpec(tuple(size), np.dtype(np.uint8))
         spec = {"partial": volume, "complete": volume}
-        super().__init__(source, spec, num_scenes, models_per_scene, seed)
+        super().__init__(source, spec, num_scenes, models_per_scene, seed, shares)
         self.point_class_names = ("empty", *self.class_names) if self.class_names else ()
         self._size = volume.shape
 
@@ -158,6 +196,8 @@ class SceneClouds(_Scenes):
       num_points: `P`.
       models_per_scene: fewest and most; there are fewer where no place is left.
       seed: of all that is random.
+      shares: how likely each model is drawn, `[n]` of sum 1, see `class_shares`; of n models and their
+        copies, which follow one another, any copy is as likely. None: all alike.
 
     Raises:
       UserError: for a source without points, or fewest above most; when a scene is composed, for a
@@ -172,13 +212,14 @@ class SceneClouds(_Scenes):
         num_points: int = 2048,
         models_per_scene: tuple[int, int] = (2, 5),
         seed: int = 0,
+        shares: np.ndarray | None = None,
     ):
         require_field(source, "points", "[P, 3]", 2)
         spec = {
             "points": FieldSpec((num_points, 3), np.dtype(np.float32)),
             "point_label": FieldSpec((num_points,), np.dtype(np.uint8)),
         }
-        super().__init__(source, spec, num_scenes, models_per_scene, seed)
+        super().__init__(source, spec, num_scenes, models_per_scene, seed, shares)
         self._num_points, self.point_class_names = num_points, self.class_names
 
     def _compose(
@@ -209,13 +250,63 @@ class SceneClouds(_Scenes):
         return {"points": scene[drawn].astype(np.float32), "point_label": classes[drawn]}
 
 
-def scene_options(options: Any, split: str) -> dict[str, Any]:
-    """What scenes of every kind take from `config.data`, as keywords of their sources."""
+def scene_options(models: Source, options: Any, split: str) -> dict[str, Any]:
+    """What scenes of every kind take from `config.data`, as keywords of their sources.
+
+    Args:
+      models: without stretched copies.
+      options: `config.data`.
+      split: of the data.
+    """
+    train = split == "train"
+    balance = options.class_balance if train else 0.0
     return {
-        "num_scenes": options.num_scenes if split == "train" else options.num_heldout_scenes,
+        "num_scenes": options.num_scenes if train else options.num_heldout_scenes,
         "models_per_scene": tuple(options.models_per_scene),
         "seed": options.view_seed,
+        "shares": class_shares(_labels(models), balance) if balance else None,
     }
+
+
+def models_of_scenes(source: Source, options: Any) -> Source:
+    """The models that scenes are composed of: where `data.unlabeled_class` is set, those with a class.
+
+    Raises:
+      UserError: if there is none.
+    """
+    if not options.get("unlabeled_class", ""):
+        return source
+    chosen = np.flatnonzero(_labels(source) >= 0)
+    if not chosen.size:
+        raise UserError(
+            "No model has a class that scenes could be composed of: set data.unlabeled_class to another "
+            "class, or to nothing."
+        )
+    return subset(source, chosen)
+
+
+def class_shares(label: np.ndarray, balance: float) -> np.ndarray:
+    """How likely each model is drawn: by the frequency of its class to the power of −balance.
+
+    Args:
+      label: integers `[N]`; models without a class, −1, are one class.
+      balance: 0: all models alike; 1: all classes alike.
+
+    Returns:
+      float64 `[N]`, of sum 1.
+
+    Example:
+      >>> class_shares(np.array([0, 1, 1]), 1.0).tolist()
+      [0.5, 0.25, 0.25]
+    """
+    _, own, counts = np.unique(label, return_inverse=True, return_counts=True)
+    weight = counts[own] ** -float(balance)
+    return weight / weight.sum()
+
+
+def _labels(source: Source) -> np.ndarray:
+    """The label of every model, int32 `[N]`."""
+    return source.gather(np.arange(len(source)))["label"]
 
 
 def _place(

@@ -12,7 +12,9 @@ from nvc_jax.core.files import replace_file
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import labels_of_splits, read_fields
-from nvc_jax.data.base.source import FieldSource, Source, check_numbers, every_nth, number_labels
+from nvc_jax.data.base.source import FieldSource, Source, check_numbers, number_labels, subset
+from nvc_jax.data.base.splits import SPLIT_NAMES, split_numbers, split_of_groups
+from nvc_jax.data.shapes.twins import groups_of_twins
 from nvc_jax.geometry.labels import UNKNOWN
 
 PAIR_OPTIONS = (
@@ -20,9 +22,14 @@ PAIR_OPTIONS = (
     shared.LABEL_KEY,
     Option("data.unlabeled_class", "", "examples of the class of this name get no label"),
 )
-OPTIONS = (*PAIR_OPTIONS, shared.HOLDOUT_EVERY)
+OPTIONS = (
+    *PAIR_OPTIONS,
+    Option("data.split_file", "", "npz file of split, group or labels where data.dir has others"),
+    shared.HOLDOUT_EVERY,
+)
 
 _NAMES = "label_names"
+_DIVISION = ("split", "group")
 
 
 def read_shapes(options: Any, split: str) -> Source:
@@ -33,11 +40,15 @@ def read_shapes(options: Any, split: str) -> Source:
     - `voxels`: bits packed by `np.packbits`, uint8 `[N, R³/8]`, or 0 and 1 `[N, X, Y, Z]`;
     - `points` and `normals`: floats `[N, P, 3]`;
     - `point_label`: integers from 0 to 255 `[N, P]`, 255 unknown;
-    - the field named by `label_key`: integers `[N]`; `label_names`: their names.
+    - the field named by `label_key`: integers `[N]`; `label_names`: their names;
+    - `split`: integers `[N]`, 0 for training, 1 for validation, 2 for the test;
+    - `group`: integers `[N]`, alike for examples that belong into one split, such as twins.
 
     Args:
-      options: `config.data`; `dir` is the file. Examples of `unlabeled_class` get no label.
-      split: `train`, `validation` or `test`, by `holdout_every`.
+      options: `config.data`; `dir` is the file. What `split_file` has of `split`, `group` and labels
+        goes before. Examples of `unlabeled_class` get no label.
+      split: `train`, `validation` or `test`: what `split` says; where there is none, whole groups by
+        `holdout_every`; without groups example i tests where i % `holdout_every` is 0.
 
     Returns:
       `voxels` uint8, `points` and `normals` float32, `point_label` uint8; those that the file has.
@@ -46,11 +57,41 @@ def read_shapes(options: Any, split: str) -> Source:
       UserError: for a missing or damaged file, or fields of a wrong shape, dtype or range.
     """
     path = Path(options.dir)
-    names = ("voxels", "points", "normals", "point_label", options.label_key, _NAMES)
-    stored = read_fields(path, names)
+    names = ("voxels", "points", "normals", "point_label")
+    aside = (options.label_key, _NAMES, *_DIVISION)
+    stored = read_fields(path, (*names, *aside))
+    beside = Path(options.split_file) if options.split_file else None
+    if beside is not None:
+        stored = _replaced(stored, read_fields(beside, aside), options.label_key, beside)
+    given, group = (stored.pop(name, None) for name in _DIVISION)
     label = stored.pop(options.label_key, None)
     source = _shapes(stored, label, str(path), options.unlabeled_class)
-    return every_nth(source, split, options.holdout_every)
+    where = str(path if beside is None else beside)
+    number = split_numbers(len(source), given, group, options.holdout_every, where)
+    chosen = np.flatnonzero(number == SPLIT_NAMES.index(split))
+    if not chosen.size:
+        raise UserError(
+            f"The {split} split is empty: no example of {where} belongs to it, or {len(source)} are too "
+            f"few for data.holdout_every = {options.holdout_every}."
+        )
+    return subset(source, chosen)
+
+
+def _replaced(
+    stored: dict[str, np.ndarray], beside: dict[str, np.ndarray], label_key: str, where: Path
+) -> dict[str, np.ndarray]:
+    """The stored fields with those of the file beside, which go before; labels take their names along."""
+    wanted = {name for name in (label_key, *_DIVISION) if name in beside}
+    if not wanted:
+        raise UserError(
+            f"{where} has none of the fields split, group and {label_key}: set data.split_file to the file "
+            "that has them, or to nothing."
+        )
+    if "split" not in beside and "group" in beside:
+        stored.pop("split", None)  # it would go before the groups
+    if label_key in beside:
+        stored.pop(_NAMES, None)
+    return {**stored, **beside}
 
 
 def write_shapes(
@@ -100,6 +141,40 @@ def write_shapes(
     content = io.BytesIO()
     np.savez_compressed(content, **fields)
     replace_file(path, content.getvalue(), make_folders=True)
+
+
+def write_groups(src: Path, out: Path, threshold: float, every: int) -> str:
+    """Writes the groups of twins in a file of shapes, and a split by them, for `data.split_file`.
+
+    Args:
+      src: a file that `read_shapes` reads, with `voxels`.
+      out: the file to write: `group` int32 `[N]`, see `groups_of_twins`, and `split` uint8 `[N]`.
+      threshold: IoU above which two shapes are twins.
+      every: one of so many tests, and one validates; see `split_of_groups`.
+
+    Returns:
+      A sentence about what was found.
+
+    Raises:
+      UserError: for a file without volumes, or whose x and z are not as long, or where the system refuses.
+    """
+    stored = read_fields(src, ("voxels",), required=("voxels",), remedy="twins are found by voxels")
+    voxels = _volumes(_unpacked(stored["voxels"], str(src)), "voxels", 1, str(src))
+    if voxels.shape[1] != voxels.shape[3]:
+        raise UserError(
+            f"{src}: twins are looked for in quarter turns, which needs X = Z, got {voxels.shape[1:]}."
+        )
+    group = groups_of_twins(voxels, threshold)
+    split = split_of_groups(group, every)
+    content = io.BytesIO()
+    np.savez_compressed(content, group=group, split=split)
+    replace_file(out, content.getvalue())
+    sizes = np.bincount(group)
+    return (
+        f"{(sizes[group] > 1).sum()} of {len(group)} shapes have a twin (IoU above {threshold:g}); the largest of "
+        f"{len(sizes)} groups has {sizes.max()}. Wrote {out}: {(split == 0).sum()} for training, "
+        f"{(split == 1).sum()} for validation, {(split == 2).sum()} for the test."
+    )
 
 
 def read_pairs(options: Any, split: str) -> Source:

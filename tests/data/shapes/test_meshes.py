@@ -331,6 +331,20 @@ def test_program_that_reads_nothing_exits_with_one_sentence(tmp_path):
     assert not (tmp_path / "out.npz").exists()
 
 
+def test_program_that_finds_twins(tmp_path, capsys):
+    volumes = np.random.default_rng(0).integers(0, 2, (6, 4, 4, 4), dtype=np.uint8)
+    np.savez(tmp_path / "shapes.npz", voxels=np.concatenate([volumes, volumes[:, ::-1]]))
+    flags = ["--find_twins", str(tmp_path / "shapes.npz"), str(tmp_path / "groups.npz")]
+    assert main([*flags, "--threshold=0.99", "--holdout_every=3"]) == 0
+    assert "12 of 12 shapes have a twin" in capsys.readouterr().out
+    with np.load(tmp_path / "groups.npz") as found:
+        np.testing.assert_array_equal(found["group"], [*range(6)] * 2)
+        assert np.bincount(found["split"]).tolist() == [4, 4, 4]
+    refused("exists", main, flags)
+    np.savez(tmp_path / "shapes.npz", points=np.zeros((2, 3, 3)))
+    refused("has no field 'voxels'", main, [*flags, "--overwrite"])
+
+
 def test_mistakes_in_paths(tmp_path):
     write(tmp_path, {"src/1.off": off(), "file": b""})
     (tmp_path / "empty").mkdir()

@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from nvc_jax.data import Source
 from nvc_jax.data.base.source import FieldSource, class_names_of, subset
-from nvc_jax.data.shapes.scenes import SceneClouds, SceneVolumes
+from nvc_jax.data.shapes import scenes
+from nvc_jax.data.shapes.scenes import SceneClouds, SceneVolumes, class_shares
 from tests.refusals import refused
 from tests.sources import everything, numbered
 
@@ -152,3 +153,26 @@ def test_impossible_scenes_are_told(models, make):
 def test_too_many_classes_are_told(models):
     fields = {**everything(models), "label": np.full(5, 254)}
     refused("254 classes at most, got label 254", everything, volumes(FieldSource(fields)))
+
+
+def test_models_are_drawn_by_their_shares(models):
+    shares = np.array([0.0, 0.5, 0.5, 0.0, 0.0])
+    assert set(np.unique(everything(volumes(models, shares=shares))["complete"])) == {0, 2, 3}
+
+
+def test_shares_even_out_classes():
+    label = np.array([0, 0, 0, 0, 1, -1])
+    np.testing.assert_allclose(class_shares(label, 1.0), [*[1 / 12] * 4, 1 / 3, 1 / 3])
+    half = class_shares(label, 0.5)
+    np.testing.assert_allclose(half[:4].sum() / half[4], 2.0)  # the root of 4
+    np.testing.assert_allclose(class_shares(label, 0.0), [1 / 6] * 6)
+
+
+def test_more_scenes_than_memory_should_hold_are_the_same_scenes(models, monkeypatch):
+    kept = everything(clouds(models))
+    monkeypatch.setattr(scenes, "KEPT", 11)
+    fresh = clouds(models)
+    for _ in range(2):
+        again = fresh.gather(np.arange(12))
+        np.testing.assert_array_equal(again["points"], kept["points"])
+    assert not fresh._drawn

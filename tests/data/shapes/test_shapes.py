@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nvc_jax.data.base.source import class_names_of
-from nvc_jax.data.shapes.shapes import write_shapes
+from nvc_jax.data.shapes.shapes import write_groups, write_shapes
 from tests.refusals import refused
 from tests.sources import damage_told, everything
 
@@ -224,3 +224,46 @@ def test_wrong_pairs_are_told(tmp_path, read):
 
 def test_missing_pairs_are_told(read, tmp_path):
     refused(r"test\.npz is missing", read, "pairs", "test")
+
+
+def test_a_split_or_groups_go_before_places(tmp_path, shapes):
+    path = tmp_path / "shapes.npz"
+    fields = {"voxels": volumes(), "label": np.array([0, 1, 2, 1, 0, 2])}
+    np.savez(path, **fields, split=np.array([2, 2, 1, 0, 0, 0]), group=np.arange(6))
+    parts = {split: everything(shapes(split))["voxels"] for split in SPLITS}
+    for split, rows in (("train", slice(3, 6)), ("validation", slice(2, 3)), ("test", slice(2))):
+        np.testing.assert_array_equal(parts[split], volumes()[rows])
+    np.savez(path, **fields, group=np.array([0, 0, 0, 0, 1, 2]))
+    assert [len(shapes(split)) for split in SPLITS] == [1, 1, 4]
+    np.savez(path, **fields, split=np.array([0, 0, 0, 1, 1, 1]))
+    refused("test split is empty", shapes, "test")
+
+
+def test_what_the_file_beside_has_goes_before(tmp_path, shapes):
+    old = {"label": np.zeros(6, int), "label_names": np.array(["all"]), "split": np.zeros(6, int)}
+    np.savez(tmp_path / "shapes.npz", voxels=volumes(), **old)
+    beside, label = tmp_path / "groups.npz", np.array([0, 1, 2, 1, 0, 2], np.int16)
+    split = np.array([0, 0, 0, 1, 2, 2], np.uint8)
+    np.savez(beside, split=split, label=label, label_names=NAMES)
+    found = shapes("test", split_file=str(beside), unlabeled_class="other")
+    assert everything(found)["label"].tolist() == [0, -1]
+    assert class_names_of(found) == ("bed", "chair", "other")
+    np.savez(beside, group=np.array([0, 0, 0, 0, 1, 2]))  # and so do groups, before a split
+    assert len(shapes("test", split_file=str(beside))) == 4
+    np.savez(beside, voxels=volumes())
+    refused("none of the fields", shapes, "test", split_file=str(beside))
+    refused("is missing", shapes, "test", split_file=str(tmp_path / "nowhere.npz"))
+
+
+def test_groups_of_twins_are_written_for_a_split(tmp_path, shapes):
+    rng = np.random.default_rng(0)
+    own = (rng.random((5, 6, 6, 6)) < 0.5).astype(np.uint8)
+    stored = np.concatenate([own, own[:3, ::-1], np.rot90(own[:1], axes=(1, 3))])
+    np.savez(tmp_path / "shapes.npz", voxels=stored)
+    beside = tmp_path / "groups.npz"
+    told = write_groups(tmp_path / "shapes.npz", beside, 0.85, 3)
+    assert "3 of 9 shapes" not in told and "7 of 9 shapes have a twin" in told
+    with np.load(beside) as groups:
+        assert groups["group"].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 0]
+    sizes = [len(shapes(split, split_file=str(beside))) for split in SPLITS]
+    assert sum(sizes) == 9 and min(sizes) >= 2
