@@ -387,7 +387,7 @@ def translation_baselines(config: ml_collections.ConfigDict) -> Rows:
     open_split = partial(open_source, options)
     training = open_split("train")
     queries, references = zip(*iterate_pairs(open_split("test")), strict=True)
-    answers = {"source itself": queries}
+    answers: dict[str, Sequence[str]] = {"source itself": queries}
     for name, stored in (
         ("translation memory", training),
         (
