@@ -1,25 +1,34 @@
 """Clusters of any size: many small ones, merged along the graph of nearest neighbors.
 
 k-means cuts a large cluster into two before it finds a small one. Many small clusters cut nothing that
-matters, and the edges between them tell which belong together. On the host, in float64.
+matters, and the edges between them tell which belong together. How many small ones are best differs from
+data to data, so several numbers are tried, and the graph says which to take. On the host, in float64.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-SMALL_CLUSTERS = 50
-"""Small clusters to begin with, at least; five for every anchor where that is more."""
+SMALL_CLUSTERS = (50, 100, 200, 300)
+"""Numbers of small clusters to begin with, each at least five for every anchor."""
 FEWEST_EXAMPLES = 5
 """Examples of a small cluster, on the mean, at least."""
-CLEARLY = 0.01
-"""By how much the modularity of merged clusters has to be above that of others to be taken."""
+CLEARLY = 0.015
+"""By how much the modularity of merged clusters has to be above that of others to be taken, as a share of the most
+that it can be for so many clusters."""
 
 
-def num_small_clusters(num_examples: int, num_clusters: int) -> int:
-    """Number of clusters to begin with, not below that of the clusters to find."""
-    wanted = max(SMALL_CLUSTERS, 5 * num_clusters)
-    return max(min(wanted, num_examples // FEWEST_EXAMPLES), num_clusters)
+def small_cluster_numbers(num_examples: int, num_clusters: int) -> list[int]:
+    """Numbers of small clusters to try, none below that of the clusters to find.
+
+    Example:
+      >>> small_cluster_numbers(1000, 30)
+      [150, 200]
+    """
+    most = num_examples // FEWEST_EXAMPLES
+    wanted = (max(number, 5 * num_clusters) for number in SMALL_CLUSTERS)
+    return sorted({max(min(number, most), num_clusters) for number in wanted})
 
 
 def cluster_links(assignment: np.ndarray, neighbors: np.ndarray, count: int) -> np.ndarray:
@@ -102,13 +111,39 @@ def cohesion(links: np.ndarray) -> Cohesion:
     return Cohesion(modularity, modularity / max(1.0 - chance, np.finfo(np.float64).tiny))
 
 
+def code_length(links: np.ndarray) -> float:
+    """Bits a step that tell where a walk along the edges is, without what is the same for all clusters: the map equation.
+
+    With v_i the share of edge ends in cluster i and `q_i = v_i − w_ii` that of edges which leave it,
+    `L = q log q − 2 Σ q_i log q_i + Σ (q_i + v_i) log(q_i + v_i)` with `q = Σ q_i`. Of two ways to cluster the
+    nodes of one graph, the one with the shorter code tells more of its edges.
+
+    Args:
+      links: `[K, K]`, as of `cluster_links`.
+
+    Returns:
+      L less the entropy of the nodes' own visits, in bits; below 0 where clusters are told.
+
+    Reference: Rosvall, Axelsson and Bergstrom, "The map equation", Eur. Phys. J. Special Topics 2009, equation 4.
+    """
+    visits = links.sum(axis=1)
+    leaves = np.maximum(visits - np.diag(links), 0.0)
+    return float(
+        _x_log_x(leaves.sum()) - 2.0 * _x_log_x(leaves).sum() + _x_log_x(leaves + visits).sum()
+    )
+
+
+def _x_log_x(x: np.ndarray) -> np.ndarray:
+    return x * np.log2(np.where(x > 0, x, 1.0))
+
+
 def better_merged(
-    small: np.ndarray, other: np.ndarray, neighbors: np.ndarray, num_clusters: int
+    smalls: Iterable[np.ndarray], other: np.ndarray, neighbors: np.ndarray, num_clusters: int
 ) -> tuple[np.ndarray | None, tuple[Cohesion, Cohesion]]:
     """Merged clusters, if they keep clearly more edges together than others, by both measures.
 
     Args:
-      small: int `[N]`, small clusters to merge.
+      smalls: int `[N]` each, small clusters to merge; of the results that with the shortest code is meant.
       other: int `[N]`, the clusters to compare with, from 0 to K − 1.
       neighbors: int `[N, k]`.
       num_clusters: K.
@@ -116,8 +151,12 @@ def better_merged(
     Returns:
       (int32 `[N]` or None; cohesion of the merged and of the other ones).
     """
-    links = cluster_links(small, neighbors, int(small.max()) + 1)
-    merged = merge_linked(links, num_clusters)[small].astype(np.int32)
+    tried = []
+    for small in smalls:
+        links = cluster_links(small, neighbors, int(small.max()) + 1)
+        tried.append(merge_linked(links, num_clusters)[small].astype(np.int32))
+    merged = min(tried, key=lambda c: code_length(cluster_links(c, neighbors, num_clusters)))
     one, two = (cohesion(cluster_links(c, neighbors, num_clusters)) for c in (merged, other))
-    better = one.modularity > two.modularity + CLEARLY and one.purity > two.purity
+    clearly = CLEARLY * (1.0 - 1.0 / num_clusters)
+    better = one.modularity > two.modularity + clearly and one.purity > two.purity
     return (merged if better else None), (one, two)

@@ -11,10 +11,13 @@ from nvc_jax.data import IterableSource, Source, subset
 from nvc_jax.data.base.source import random_ids
 from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.model.guidance import UNKNOWN, Guidance, guided_centers, place_guided
-from nvc_jax.model.merging import better_merged, num_small_clusters
+from nvc_jax.model.merging import better_merged, small_cluster_numbers
 from nvc_jax.model.nebulae import measure_nebulae
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.state import TrainState, replace_anchors
+
+STARTS = 3
+"""Of k-means, for each number of small clusters."""
 
 
 class Placed(NamedTuple):
@@ -127,21 +130,31 @@ def _merged(
     config: ml_collections.ConfigDict,
 ) -> np.ndarray | None:
     """Merged clusters of the encoded examples, int32 `[n]`, where they are better than k-means."""
-    num_anchors, seed = config.model.num_anchors, config.seed
-    order = np.random.default_rng(seed).permutation(len(codes))
+    num_anchors = config.model.num_anchors
+    order = np.random.default_rng(config.seed).permutation(len(codes))
     some = codes[order[: config.anchors.max_examples]]
-    centers = anchor_lib.kmeans(
-        some, num_small_clusters(len(some), num_anchors), seed, num_restarts=1
+    smalls = (
+        _small_clusters(codes, some, number, config.seed + start, ids, len(cluster))
+        for number in small_cluster_numbers(len(some), num_anchors)
+        for start in range(STARTS)
     )
-    small = np.zeros(len(cluster), np.int32)
-    small[ids] = np.asarray(anchor_lib.assign(codes, centers))
-    merged, found = better_merged(small, cluster, neighbors, num_anchors)
+    merged, found = better_merged(smalls, cluster, neighbors, num_anchors)
     logger.info(
         "Merged clusters keep %.3f (modularity) and %.3f (purity) of the edges to neighbors together, "
         "those of k-means %.3f and %.3f: %s are taken.",
         *found[0], *found[1], "the latter" if merged is None else "merged ones",
     )  # fmt: skip
     return None if merged is None else merged[ids]
+
+
+def _small_clusters(
+    codes: np.ndarray, some: np.ndarray, number: int, seed: int, ids: np.ndarray, num_examples: int
+) -> np.ndarray:
+    """Nearest of so many centers of some codes, int `[N]`; 0 for examples without a code."""
+    centers = anchor_lib.kmeans(some, number, seed, num_restarts=1)
+    small = np.zeros(num_examples, np.int32)
+    small[ids] = np.asarray(anchor_lib.assign(codes, centers))
+    return small
 
 
 def set_anchors(state: TrainState, placed: Placed, experiment: Experiment) -> TrainState:

@@ -10,9 +10,10 @@ from nvc_jax.model.anchors import assign, kmeans
 from nvc_jax.model.merging import (
     better_merged,
     cluster_links,
+    code_length,
     cohesion,
     merge_linked,
-    num_small_clusters,
+    small_cluster_numbers,
 )
 
 
@@ -53,13 +54,50 @@ def test_purity_is_one_where_no_edge_leaves_and_zero_for_one_cluster():
     assert cohesion(np.ones((1, 1))) == pytest.approx((0.0, 0.0))
 
 
-def test_number_of_small_clusters_fits_the_examples():
-    assert [num_small_clusters(*of) for of in ((1000, 10), (1000, 30), (60, 3), (4, 3))] == [
-        50,
-        150,
-        12,
-        3,
-    ]
+def test_code_length_is_that_of_its_definition():
+    """`q·H(Q) + Σ p_i·H(P_i)`: names of clusters where one is entered, names of nodes and exits within."""
+    rng = np.random.default_rng(0)
+    cluster, neighbors = rng.integers(3, size=30), rng.integers(30, size=(30, 4))
+    walks = np.zeros((30, 30))
+    np.add.at(walks, (np.repeat(np.arange(30), 4), neighbors.ravel()), 1.0)
+    walks = (walks + walks.T) / (2 * walks.sum())
+    visits = walks.sum(axis=1)
+
+    def bits(shares):
+        shares = shares[shares > 0] / shares.sum()
+        return -(shares * np.log2(shares)).sum()
+
+    leaves = np.array([walks[cluster == c][:, cluster != c].sum() for c in range(3)])
+    within = [np.append(visits[cluster == c], leaves[c]) for c in range(3)]
+    length = leaves.sum() * bits(leaves) + sum(w.sum() * bits(w) for w in within)
+    links = cluster_links(cluster, neighbors, 3)
+    entropy_of_nodes = bits(visits)
+    assert code_length(links) + entropy_of_nodes == pytest.approx(length)
+
+
+def test_code_length_of_clusters_apart_and_of_one():
+    """Four clusters of a quarter that no edge leaves tell two bits of every node; one cluster tells none."""
+    assert code_length(np.eye(4) / 4) == pytest.approx(-2.0)
+    assert code_length(np.ones((1, 1))) == pytest.approx(0.0)
+
+
+def test_numbers_of_small_clusters_fit_the_examples():
+    assert small_cluster_numbers(10_000, 10) == [50, 100, 200, 300]
+    assert small_cluster_numbers(1000, 30) == [150, 200]
+    assert small_cluster_numbers(60, 3) == [12]
+    assert small_cluster_numbers(4, 3) == [3]
+
+
+def test_of_several_beginnings_the_one_with_the_shortest_code_is_taken():
+    """Small clusters at random tell nothing, whichever place they have in the order."""
+    x, y = make_moons(400, noise=0.05, random_state=0)
+    x = x.astype(np.float32)
+    good = np.asarray(assign(x, kmeans(x, 40, 0, num_restarts=1)))
+    bad = np.random.default_rng(0).integers(40, size=400)
+    halves = np.asarray(assign(x, kmeans(x, 2, 0)))
+    for smalls in ((good, bad), (bad, good)):
+        merged, _ = better_merged(smalls, halves, neighbor_ids(x, 10), 2)
+        assert merged is not None and adjusted_rand_score(y, merged) > 0.95
 
 
 def test_merged_clusters_are_taken_where_k_means_cuts_and_left_where_it_does_not():
@@ -71,7 +109,7 @@ def test_merged_clusters_are_taken_where_k_means_cuts_and_left_where_it_does_not
         x = x.astype(np.float32)
         by_kmeans = np.asarray(assign(x, kmeans(x, 2, 0)))
         small = np.asarray(assign(x, kmeans(x, 40, 0, num_restarts=1)))
-        merged, (one, two) = better_merged(small, by_kmeans, neighbor_ids(x, 10), 2)
+        merged, (one, two) = better_merged([small], by_kmeans, neighbor_ids(x, 10), 2)
         assert (merged is not None) == cuts
         if merged is not None:
             assert one.modularity > two.modularity
