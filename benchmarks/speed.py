@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -30,6 +30,7 @@ import numpy as np
 
 from benchmarks.grid import ONE_ANCHOR
 from benchmarks.print import ROOT, line_of, rows_file
+from benchmarks.real_size import MIB, Lines, seconds, time_recipes
 from benchmarks.table import Rows, key_of
 from nvc_jax import Latent, nvc_loss
 from nvc_jax.config import changed, load_config, make_config
@@ -48,20 +49,10 @@ from nvc_jax.training.experiment import init_state, make_experiment
 from nvc_jax.training.loop import train
 from nvc_jax.training.step import train_step
 
-MIB = 2**20
 SHAPE = (28, 28, 1)
 LOOP_STEPS = 1000
 
 Sizes = tuple[int, ...]
-Lines = Iterator[tuple[str, dict[str, Any]]]
-"""Name and cells of every row."""
-
-
-def seconds(function: Callable[[], object]) -> float:
-    """The wall-clock seconds of one call, its results included."""
-    start = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - start
 
 
 def median_seconds(functions: Sequence[Callable[[], object]], num_rounds: int) -> list[float]:
@@ -558,6 +549,13 @@ PROGRAMS = {
         5,
     ),
     "startup": Program(time_startup, ("off", "cold", "warm", "warm_share"), num_rounds=3),
+    "real-size": Program(
+        time_recipes,
+        ("parameters", "state_mib", "mib", "gflop", "first_step", "ms"),
+        "EXAMPLES",
+        ("2",),
+        0,
+    ),
     "decoding": Program(
         time_translation,
         ("ms", "per_second", "gflops", "of_products_rate"),

@@ -19,7 +19,14 @@ from nvc_jax.data.planes.frames import PlaneExamples
 from nvc_jax.geometry.cameras import rays_of
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.geometry.plane_segmentation import Planes, planes_of_map
-from nvc_jax.geometry.planes import MAX_PLANES, NON_PLANAR, assumed_camera, pixel_rays
+from nvc_jax.geometry.planes import (
+    MAX_PLANES,
+    NON_PLANAR,
+    assumed_camera,
+    pixel_rays,
+    segmented_depth,
+)
+from nvc_jax.geometry.upright import stand_upright
 from nvc_jax.metrics import planes as plane_metrics
 from nvc_jax.model.anchors import assign
 from nvc_jax.model.autoencoder import SkipModel, content_keys, draw_positions, make_bottleneck
@@ -33,6 +40,9 @@ PLANE_WEIGHT = 3.0
 
 LEAST_INVERSE_DEPTH = 0.02
 """In 1/m: predicted depths end at 50 m."""
+
+MOST_CHANGE = 2.0
+"""The depth of a pixel is that of the plane that it was found on, where that is at most so many times as large or as small."""
 
 FIELDS = {
     "image": ("[H, W, 3]", "uint8"),
@@ -126,6 +136,12 @@ class PlanarReconstructionTask(Task):
             "augment.color",
             0.0,
             "gains of channels, between 1 / (1 + this) and 1 + this",
+            at_least=0,
+        ),
+        Option(
+            "eval.camera_height",
+            0.0,
+            "of the camera above the floor, m, where it is known: planes are made to fit it; 0: unknown",
             at_least=0,
         ),
     )
@@ -259,11 +275,19 @@ class PlanarReconstructionTask(Task):
     def _find(
         self, plane: np.ndarray, planar: np.ndarray, camera: np.ndarray
     ) -> tuple[Planes, np.ndarray]:
-        """Planes of one image, and the depth of every pixel by its own plane, float32 `[H, W]`."""
+        """Planes of one image, and the depth of every pixel by its own plane, float32 `[H, W]`.
+
+        Where the camera's height is known, both are made to fit it; see nvc_jax/geometry/upright.py.
+        """
         rays = pixel_rays(camera, *self.size)
         found = planes_of_map(plane, planar > 0, rays)
         inverse_depth = np.einsum("hwc,hwc->hw", plane, rays)
         depth = 1 / np.maximum(inverse_depth, LEAST_INVERSE_DEPTH)
+        if self.config.eval.camera_height:
+            found = stand_upright(found, inverse_depth, rays, self.config.eval.camera_height)
+            of_planes = segmented_depth(found.planes, found.segmentation, rays)
+            near = np.abs(np.log(np.maximum(of_planes, 1e-6) / depth)) < np.log(MOST_CHANGE)
+            depth = np.where(near, of_planes, depth)
         return found, depth.astype(np.float32)
 
     def postprocess(self, output: Any) -> np.ndarray:
