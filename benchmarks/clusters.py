@@ -74,7 +74,6 @@ SETS: dict[str, Set] = {
     **{
         name: Set("images" if "images" in name else "table", partial(_known, name=name))
         for name in DATA
-        if name != "circles"
     },
     "usps": Set("images", partial(_npz, name="usps")),
     **{

@@ -70,18 +70,23 @@ def merge_linked(links: np.ndarray, num_clusters: int) -> np.ndarray:
       [0, 1, 0]
     """
     links = np.array(links, np.float64)
-    merged, alive = np.arange(len(links)), np.ones(len(links), bool)
+    volume, merged = links.sum(axis=1), np.arange(len(links))
+    weight = links / np.maximum(np.outer(volume, volume), _TINY)
+    np.fill_diagonal(weight, -1.0)
     for _ in range(len(links) - num_clusters):
-        volume = links.sum(axis=1)
-        weight = links / np.maximum(np.outer(volume, volume), np.finfo(np.float64).tiny)
-        weight[~alive], weight[:, ~alive] = -1.0, -1.0
-        np.fill_diagonal(weight, -1.0)
         i, j = sorted(np.unravel_index(weight.argmax(), weight.shape))
         links[i] += links[j]
         links[:, i] += links[:, j]
-        links[j], links[:, j] = 0.0, 0.0
-        merged[merged == j], alive[j] = i, False
+        volume[i] += volume[j]
+        merged[merged == j] = i
+        row = links[i] / np.maximum(volume[i] * volume, _TINY)
+        gone = (merged != np.arange(len(links))) | (np.arange(len(links)) == i)
+        row[gone] = -1.0
+        weight[i], weight[:, i], weight[j], weight[:, j] = row, row, -1.0, -1.0
     return np.unique(merged, return_inverse=True)[1]
+
+
+_TINY = np.finfo(np.float64).tiny
 
 
 class Cohesion(NamedTuple):
@@ -108,7 +113,7 @@ def cohesion(links: np.ndarray) -> Cohesion:
     """
     chance = float(np.square(links.sum(axis=1)).sum())
     modularity = float(np.trace(links)) - chance
-    return Cohesion(modularity, modularity / max(1.0 - chance, np.finfo(np.float64).tiny))
+    return Cohesion(modularity, modularity / max(1.0 - chance, _TINY))
 
 
 def code_length(links: np.ndarray) -> float:

@@ -151,7 +151,7 @@ def _small_clusters(
     codes: np.ndarray, some: np.ndarray, number: int, seed: int, ids: np.ndarray, num_examples: int
 ) -> np.ndarray:
     """Nearest of so many centers of some codes, int `[N]`; 0 for examples without a code."""
-    centers = anchor_lib.kmeans(some, number, seed, num_restarts=1)
+    centers = anchor_lib.kmeans(some, number, seed, num_restarts=1, num_trials=1)
     small = np.zeros(num_examples, np.int32)
     small[ids] = np.asarray(anchor_lib.assign(codes, centers))
     return small
