@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nvc_jax.core.options import Option
 from nvc_jax.data.base.examples import NOTHING, Learned, Spec
 from nvc_jax.data.base.source import Source, point_class_names_of
 from nvc_jax.data.shapes.examples import VoxelScenes
+from nvc_jax.geometry.parts import connected_parts, mean_over_parts
 from nvc_jax.metrics import volumes
 from nvc_jax.tasks import labels
 from nvc_jax.tasks.base import Outputs
@@ -20,7 +22,13 @@ from nvc_jax.tasks.voxel_completion import VolumeTask
 class SemanticCompletionTask(VolumeTask):
     """Class of every voxel by weighted cross-entropy, summed over known voxels."""
 
-    options = (*VolumeTask.options, *labels.CLASS_OPTIONS)
+    options = (
+        *VolumeTask.options,
+        *labels.CLASS_OPTIONS,
+        Option(
+            "eval.one_class_a_part", False, "voxels that are connected get one class, by a vote"
+        ),
+    )
     examples = VoxelScenes
 
     def __init__(self, config: ml_collections.ConfigDict, spec: Spec, learned: Learned = NOTHING):
@@ -51,12 +59,23 @@ class SemanticCompletionTask(VolumeTask):
         return {"intersection": intersection, "union": union, "geometry": geometry}
 
     def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
-        """The logits; with `eval.keep_observed` what was seen cannot be empty."""
-        logits = outputs.output
-        if not self.config.eval.keep_observed:
+        """The logits; with `eval.keep_observed` what was seen cannot be empty.
+
+        With `eval.one_class_a_part` those of classes are log-probabilities, averaged over connected parts of
+        what is not empty.
+        """
+        logits, options = outputs.output, self.config.eval
+        if options.keep_observed:
+            empty = jnp.where(batch["partial"] > 0, -jnp.inf, logits[..., 0])
+            logits = logits.at[..., 0].set(empty)
+        if not options.one_class_a_part:
             return logits
-        empty = jnp.where(batch["partial"] > 0, -jnp.inf, logits[..., 0])
-        return logits.at[..., 0].set(empty)
+        occupied = jnp.argmax(logits, axis=-1) > 0
+        votes = jax.nn.log_softmax(logits[..., 1:], axis=-1)
+        voted = mean_over_parts(votes, connected_parts(occupied))
+        nothing = jnp.full_like(voted[..., :1], -jnp.inf)
+        voted = jnp.concatenate([nothing, voted], axis=-1)
+        return jnp.where(occupied[..., None], voted, logits)
 
     def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
         """`miou` over all classes but the empty one, `iou_geometric`, and the IoU of every class.

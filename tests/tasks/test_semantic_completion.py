@@ -61,6 +61,20 @@ def measured(names=("box",), **changes):
     return found, task.summary({**found, "label": np.full(2, -1, np.int32)}, source)
 
 
+def test_what_is_connected_gets_one_class_by_a_vote():
+    task = task_of(spec_of((6, 1, 1)), eval__one_class_a_part=True, eval__keep_observed=False)
+    # Three voxels of which two are of class 1, and one surely of class 2; a gap; one of class 2.
+    logits = np.array(
+        [[0, 3, 2], [0, 3, 2], [0, 1, 9], [9, 0, 0], [0, 1, 2], [9, 0, 1]], np.float32
+    )
+    batch = {"partial": jnp.zeros((2, 6, 1, 1))}
+    voted = task.with_known(outputs_of(np.stack([logits] * 2)[:, :, None, None]), batch)
+    assert jnp.argmax(voted, -1)[0, :, 0, 0].tolist() == [2, 2, 2, 0, 2, 0]
+    logits[2, 2] = 2.5  # less sure
+    voted = task.with_known(outputs_of(np.stack([logits] * 2)[:, :, None, None]), batch)
+    assert jnp.argmax(voted, -1)[0, :, 0, 0].tolist() == [1, 1, 1, 0, 2, 0]
+
+
 def test_measures_by_hand():
     found, summary = measured(eval__keep_observed=False)
     # 0, 1, 1, 2 against 1, 1, 2, 0; and 1, 0, 0, 0 against 1, 0, 0, 1.
