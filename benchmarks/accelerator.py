@@ -4,7 +4,7 @@
     scripts/gpu_check.sh --tiny                                  everything as small as it gets, on a CPU
 
 Rows: the matrix products of the device; a step of VAE and NVC of configs/mnist.py, and of three recipes for published data
-sets in bfloat16 on made-up examples, with the share of the device's peak by XLA's count of operations and the memory a
+sets in bfloat16 on made-up examples, with the share of the device's peak in bfloat16 by XLA's count of operations and the memory a
 step takes beside its inputs; a first step with an empty and with a filled cache of compiled functions; MNIST to its final
 accuracy. A part that fails is told in its row, and one that would begin too late is left out: the others count.
 """
@@ -38,7 +38,7 @@ from nvc_jax.tasks import Learned
 from nvc_jax.training.loop import train
 
 TIMED = ("published:shapenet", "published:scannet", "translation:iwslt14")
-COLUMNS = ("what", "ms", "TFLOP/s", "share of peak", "memory, MiB", "first step, s")
+COLUMNS = ("what", "ms", "TFLOP/s", "share of bfloat16 peak", "memory, MiB", "first step, s")
 PEAKS = {
     "H200": 989.0,
     "H100": 989.0,
@@ -134,7 +134,7 @@ class Check:
             "what": what,
             "ms": f"{1e3 * taken:.3g}",
             "TFLOP/s": f"{rate:.3g}",
-            "share of peak": share,
+            "share of bfloat16 peak": share,
         }
 
     def _startup(self) -> Iterator[Cells]:

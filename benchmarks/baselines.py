@@ -23,6 +23,7 @@ from nvc_jax.geometry.plane_segmentation import Planes
 from nvc_jax.geometry.planes import MAX_PLANES
 from nvc_jax.metrics.chamfer import chamfer_distance
 from nvc_jax.networks.points import DecodedPoints
+from nvc_jax.networks.pose import Poses
 from nvc_jax.tasks import Outputs, Task, make_task, open_examples
 from nvc_jax.tasks.base import histograms
 from nvc_jax.tasks.hand_pose import UNIT
@@ -336,8 +337,10 @@ def hand_baselines(config: ml_collections.ConfigDict) -> Rows:
     nearest = nearest_images(asked["image"], known["image"])
     mean = np.repeat(poses.mean(axis=0, keepdims=True), len(test), axis=0)
     return {
-        "mean pose": score(task, test, lambda ids: mean[ids]),
-        "nearest training image": score(task, test, lambda ids: poses[nearest[ids]]),
+        "mean pose": score(task, test, lambda ids: Poses(mean[ids], mean[ids])),
+        "nearest training image": score(
+            task, test, lambda ids: Poses(poses[nearest[ids]], poses[nearest[ids]])
+        ),
     }
 
 
@@ -390,10 +393,7 @@ def translation_baselines(config: ml_collections.ConfigDict) -> Rows:
     answers: dict[str, Sequence[str]] = {"source itself": queries}
     for name, stored in (
         ("translation memory", training),
-        (
-            "translation memory, twins left out",
-            without_twins(training, open_split),
-        ),
+        ("translation memory, twins left out", without_twins(training, open_split)),
     ):
         known, translations = zip(*iterate_pairs(stored), strict=True)
         answers[name] = [translations[i] for i in nearest_sentences(queries, known)]

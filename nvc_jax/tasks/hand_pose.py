@@ -17,7 +17,7 @@ from nvc_jax.geometry.cameras import rays_of
 from nvc_jax.geometry.joints import NUM_JOINTS, WRIST
 from nvc_jax.metrics import pose as pose_metrics
 from nvc_jax.model.autoencoder import LatentModel, make_bottleneck
-from nvc_jax.networks.pose import POSE_NETWORKS, make_pose_network
+from nvc_jax.networks.pose import POSE_NETWORKS, Poses, make_pose_network
 from nvc_jax.tasks.augment import ASSIGN_FROM, ROTATION, SCALE, affine
 from nvc_jax.tasks.base import Outputs, Task, unit_pixels
 
@@ -84,8 +84,24 @@ def turn_hands(
     return {**batch, **changed}, warped
 
 
+class PoseModel(LatentModel):
+    """A model whose output is `Poses`, and whose decoder sees the features that the code is made of."""
+
+    def features(self, batch: Mapping[str, jax.Array], train: bool) -> tuple[jax.Array, Any]:
+        """See `LatentModel`."""
+        features = self.encoder(batch[self.field], train)
+        return features, features
+
+    def output(
+        self, code: jax.Array, context: Any, train: bool, example_index: jax.Array | None
+    ) -> Any:
+        """See `LatentModel`."""
+        del example_index
+        return self.decoder(code, train, context)
+
+
 class HandPoseTask(Task):
-    """Joints about the wrist, and the wrist about the crop's `center`, from the code alone."""
+    """Joints about the wrist, and the wrist about the crop's `center`: from the code, or from the features beside it."""
 
     options = (ROTATION, SCALE, ASSIGN_FROM)
     networks = POSE_NETWORKS
@@ -114,7 +130,7 @@ class HandPoseTask(Task):
     def make_model(self, axis_name: str | None) -> nn.Module:
         """See `Task`."""
         encoder, head = make_pose_network(self.config.model, self.side, axis_name)
-        return LatentModel(encoder, make_bottleneck(self.config), head, field="view")
+        return PoseModel(encoder, make_bottleneck(self.config), head, field="view")
 
     def prepare(
         self, batch: dict[str, jax.Array], keys: jax.Array | None = None
@@ -150,9 +166,18 @@ class HandPoseTask(Task):
 
         The wrist counts about `center`, every other joint about its hand's wrist; where the true wrist is
         not known, the predicted one takes its place. s is 1 mm. Distances, which the measures are means
-        of too, were 1 mm better than their squares on validation hands.
+        of too, were 1 mm better than their squares on validation hands. Where joints are made of the
+        features, the pose that the code alone gives has an error of its own, times `loss.code_pose`: so that
+        an anchor stands for a pose.
         """
-        predicted, center = outputs.output * (UNIT / ERROR_UNIT), batch["center"][:, None]
+        poses = outputs.output
+        error = self._error(poses.joints, batch)
+        weight = self.config.loss.get("code_pose", 0.0)
+        return error + weight * self._error(poses.of_code, batch) if weight else error
+
+    def _error(self, joints: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """See `reconstruction`."""
+        predicted, center = joints * (UNIT / ERROR_UNIT), batch["center"][:, None]
         truth = (batch["target"] - center) / ERROR_UNIT
         visible = batch["visible"]
         root = jnp.where(visible[:, WRIST, None], truth[:, WRIST], predicted[:, WRIST])
@@ -162,13 +187,17 @@ class HandPoseTask(Task):
         error = jnp.sqrt(square + smooth**2) - smooth
         return jnp.sum(jnp.where(visible, error, 0.0), axis=1)
 
-    def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def with_known(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> Poses:
         """The output, with the wrist about the camera."""
-        return outputs.output.at[:, WRIST].add(batch["center"] / UNIT)
+
+        def about_camera(joints: jax.Array) -> jax.Array:
+            return joints.at[:, WRIST].add(batch["center"] / UNIT)
+
+        return jax.tree.map(about_camera, outputs.output)
 
     def metrics(self, outputs: Outputs, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """The joints themselves, which `summary` measures."""
-        joints = _absolute(self.with_known(outputs, batch))
+        joints = self.finish(self.with_known(outputs, batch))
         return {"predicted": joints, "joints": batch["target"], "visible": batch["visible"]}
 
     def summary(self, encoded: Mapping[str, np.ndarray], source: Source) -> dict[str, float]:
@@ -179,15 +208,10 @@ class HandPoseTask(Task):
 
     def finish(self, output: Any) -> jax.Array:
         """Joints float32 `[N, 21, 3]` in camera axes, mm; about `center` where no image is given."""
-        return _absolute(output)
+        root = output.joints[:, WRIST : WRIST + 1]
+        is_wrist = np.arange(NUM_JOINTS)[None, :, None] == WRIST
+        return UNIT * jnp.where(is_wrist, root, output.joints + root)
 
     def features(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """The pixels, from 0 to 1."""
         return unit_pixels(batch)
-
-
-def _absolute(output: jax.Array) -> jax.Array:
-    """Joints in mm of wrists and joints about them, in the unit of the network's output."""
-    root = output[:, WRIST : WRIST + 1]
-    is_wrist = np.arange(output.shape[1])[None, :, None] == WRIST
-    return UNIT * jnp.where(is_wrist, root, output + root)

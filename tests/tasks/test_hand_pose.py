@@ -20,6 +20,7 @@ from nvc_jax.data.hands.synthetic import (
 )
 from nvc_jax.evaluation import evaluate, load
 from nvc_jax.geometry.planes import pixel_rays
+from nvc_jax.networks.pose import Poses
 from nvc_jax.tasks import Outputs, make_task
 from nvc_jax.tasks.hand_pose import turn_hands
 from nvc_jax.training.loop import train
@@ -62,7 +63,7 @@ def test_error_by_hand():
 
     @jax.jit
     def compute(output, prepared):
-        return task.reconstruction(Outputs(output=output, latent=None), prepared)
+        return task.reconstruction(Outputs(Poses(output, output), latent=None), prepared)
 
     def error(output, **changes):
         return np.asarray(compute(jnp.asarray(output, jnp.float32), prepared | changes))
@@ -81,19 +82,33 @@ def test_error_by_hand():
     np.testing.assert_allclose(error(wrong, visible=hidden), [0, 20 * near, 0], atol=1e-3)
 
 
+def test_the_code_has_an_error_of_its_own_where_joints_pass_by_it():
+    batch = batch_of()
+    exact = jnp.asarray(output_of(batch["joints"], batch["center"]), jnp.float32)
+    wrong = exact.at[0, 7].add(jnp.array([0.3, 0.4, 0.0])).at[1, 3].add(9.0)
+    hidden = np.ones((3, 21), bool)
+    hidden[1, 3] = False  # a joint that is not annotated counts in neither
+    far = (np.hypot(50, 1) - 1) / 5
+    for weight, expected in ((0.5, 0.5 * far), (0.0, 0.0)):
+        task = task_of(model__network="direct2d", loss__code_pose=weight)
+        prepared = task.prepare(batch) | {"visible": hidden}
+        error = task.reconstruction(Outputs(Poses(exact, wrong), latent=None), prepared)
+        np.testing.assert_allclose(error, [expected, 0, 0], atol=1e-3)
+
+
 def test_what_is_presented_and_measured():
     task, batch = task_of(), batch_of()
     output = np.asarray(output_of(batch["joints"], batch["center"]), np.float32)
 
     @jax.jit
     def compute(output):
-        outputs, prepared = Outputs(output=output, latent=None), task.prepare(batch)
+        outputs, prepared = Outputs(Poses(output, output), latent=None), task.prepare(batch)
         return task.with_known(outputs, prepared), task.metrics(outputs, prepared)
 
     shown = task.postprocess(jax.device_get(compute(output)[0]))
     np.testing.assert_allclose(shown, batch["joints"], atol=1e-3)
     about_center = batch["joints"] - batch["center"][:, None]
-    np.testing.assert_allclose(task.postprocess(output), about_center, atol=1e-3)
+    np.testing.assert_allclose(task.postprocess(Poses(output, output)), about_center, atol=1e-3)
     output[:, 0, 2] += 0.15
     values = task.summary(jax.device_get(compute(output)[1]), None)
     assert values["mpjpe_abs"] == pytest.approx(15, abs=1e-3)
@@ -195,8 +210,10 @@ def test_what_does_not_fit_is_one_sentence():
         task.examples.from_arrays(np.zeros((2, SIDE, SIDE, 1)), task.batch_spec)
 
 
-def test_a_whole_run(tmp_path, figures_of_the_task_alone):
+@pytest.mark.parametrize("network", ["patch2d", "direct2d"])
+def test_a_whole_run(tmp_path, figures_of_the_task_alone, network):
     config = config_of(
+        model__network=network,
         train__num_steps=12,
         train__batch_size=8,
         train__eval_every=6,
