@@ -105,6 +105,11 @@ CORE = (
         at_least=0,
         time=True,
     ),
+    Option(
+        "anchors.merge_inputs",
+        False,
+        "for init=merge: clusters of the inputs are looked at beside those of the codes",
+    ),
     Option("anchors.train", True, "anchors are parameters; otherwise they stay where they begin"),
     Option("optimizer.name", "adam", "direction of the steps", ("adam", "adamw", "sgd")),
     Option("optimizer.learning_rate", 1e-3, "its peak", above=0),

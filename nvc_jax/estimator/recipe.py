@@ -233,9 +233,8 @@ def config_of(
         }
         return make_config({**settings, "task": "counts", **counts})
     if table:
-        return make_config(
-            {**settings, "task": "table", "augment.swap": min(SWAPPED * strength, 1.0)}
-        )
+        rows = {"augment.swap": min(SWAPPED * strength, 1.0), "anchors.merge_inputs": True}
+        return make_config({**settings, "task": "table", **rows})
     warps = {
         "augment.shift": 0.08 * strength * min(shape[:2]),
         "augment.rotation": 0.3 * strength,

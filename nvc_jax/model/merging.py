@@ -143,12 +143,18 @@ def _x_log_x(x: np.ndarray) -> np.ndarray:
 
 
 def better_merged(
-    smalls: Iterable[np.ndarray], other: np.ndarray, neighbors: np.ndarray, num_clusters: int
+    spaces: Iterable[Iterable[np.ndarray]],
+    other: np.ndarray,
+    neighbors: np.ndarray,
+    num_clusters: int,
 ) -> tuple[np.ndarray | None, tuple[Cohesion, Cohesion]]:
     """Merged clusters, if they keep clearly more edges together than others, by both measures.
 
+    Of the clusters of one space those with the shortest code are meant, and of several spaces the purest: lengths of
+    codes tell clusters of like sizes apart, and differ with the sizes.
+
     Args:
-      smalls: int `[N]` each, small clusters to merge; of the results that with the shortest code is meant.
+      spaces: of each space small clusters to merge, int `[N]` each, K of them at least.
       other: int `[N]`, the clusters to compare with, from 0 to K − 1.
       neighbors: int `[N, k]`.
       num_clusters: K.
@@ -156,12 +162,19 @@ def better_merged(
     Returns:
       (int32 `[N]` or None; cohesion of the merged and of the other ones).
     """
-    tried = []
-    for small in smalls:
+
+    def links_of(clusters: np.ndarray) -> np.ndarray:
+        return cluster_links(clusters, neighbors, num_clusters)
+
+    def merged_of(small: np.ndarray) -> np.ndarray:
         links = cluster_links(small, neighbors, int(small.max()) + 1)
-        tried.append(merge_linked(links, num_clusters)[small].astype(np.int32))
-    merged = min(tried, key=lambda c: code_length(cluster_links(c, neighbors, num_clusters)))
-    one, two = (cohesion(cluster_links(c, neighbors, num_clusters)) for c in (merged, other))
+        return merge_linked(links, num_clusters)[small].astype(np.int32)
+
+    best = [
+        min(map(merged_of, smalls), key=lambda c: code_length(links_of(c))) for smalls in spaces
+    ]
+    merged = max(best, key=lambda c: cohesion(links_of(c)).purity)
+    one, two = (cohesion(links_of(c)) for c in (merged, other))
     clearly = CLEARLY * (1.0 - 1.0 / num_clusters)
     better = one.modularity > two.modularity + clearly and one.purity > two.purity
     return (merged if better else None), (one, two)

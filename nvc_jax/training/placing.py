@@ -1,5 +1,6 @@
 """Where anchors are set once the warm-up is over, and which examples are given to which from then on."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -71,6 +72,7 @@ def place_anchors(
     config: ml_collections.ConfigDict,
     *,
     neighbors: np.ndarray | None = None,
+    inputs: np.ndarray | None = None,
     guidance: Guidance | None = None,
 ) -> Placed:
     """Anchors for encoded examples by `anchors.init`, and by what is known of them; logs what was done.
@@ -81,6 +83,7 @@ def place_anchors(
       num_examples: N, of the training examples.
       config: the config of the run.
       neighbors: int `[N, k]`, for `anchors.init=merge`, which needs all examples: n = N.
+      inputs: float `[n, F]`, what was encoded, for `anchors.merge_inputs`.
       guidance: what is known.
 
     Raises:
@@ -108,7 +111,8 @@ def place_anchors(
     if neighbors is not None and options.init == "merge":
         clusters = np.zeros(num_examples, np.int32)
         clusters[ids] = cluster
-        merged = _merged(codes, clusters, ids, neighbors, config)
+        spaces = [codes] if inputs is None else [codes, inputs[finite]]
+        merged = _merged(spaces, clusters, ids, neighbors, config)
         if merged is not None:
             cluster = held[ids] = merged
             centers = measure_nebulae(codes, cluster, centers).centers
@@ -123,7 +127,7 @@ def place_anchors(
 
 
 def _merged(
-    codes: np.ndarray,
+    spaces: list[np.ndarray],
     cluster: np.ndarray,
     ids: np.ndarray,
     neighbors: np.ndarray,
@@ -131,30 +135,29 @@ def _merged(
 ) -> np.ndarray | None:
     """Merged clusters of the encoded examples, int32 `[n]`, where they are better than k-means."""
     num_anchors = config.model.num_anchors
-    order = np.random.default_rng(config.seed).permutation(len(codes))
-    some = codes[order[: config.anchors.max_examples]]
-    smalls = (
-        _small_clusters(codes, some, number, config.seed + start, ids, len(cluster))
-        for number in small_cluster_numbers(len(some), num_anchors)
-        for start in range(STARTS)
-    )
-    merged, found = better_merged(smalls, cluster, neighbors, num_anchors)
+    order = np.random.default_rng(config.seed).permutation(len(ids))
+    some = order[: config.anchors.max_examples]
+
+    def clusters(rows: np.ndarray, number: int, start: int, **how: int) -> np.ndarray:
+        """Nearest of so many centers of some rows, int `[N]`; 0 for examples without a row."""
+        centers = anchor_lib.kmeans(rows[some], number, config.seed + start, **how)
+        found = np.zeros(len(cluster), np.int32)
+        found[ids] = np.asarray(anchor_lib.assign(rows, centers))
+        return found
+
+    def smalls(rows: np.ndarray) -> Iterator[np.ndarray]:
+        yield clusters(rows, num_anchors, 0, num_restarts=config.anchors.restarts)
+        for number in small_cluster_numbers(len(some), num_anchors):
+            for start in range(STARTS):
+                yield clusters(rows, number, start, num_restarts=1, num_trials=1)
+
+    merged, found = better_merged(map(smalls, spaces), cluster, neighbors, num_anchors)
     logger.info(
         "Merged clusters keep %.3f (modularity) and %.3f (purity) of the edges to neighbors together, "
         "those of k-means %.3f and %.3f: %s are taken.",
         *found[0], *found[1], "the latter" if merged is None else "merged ones",
     )  # fmt: skip
     return None if merged is None else merged[ids]
-
-
-def _small_clusters(
-    codes: np.ndarray, some: np.ndarray, number: int, seed: int, ids: np.ndarray, num_examples: int
-) -> np.ndarray:
-    """Nearest of so many centers of some codes, int `[N]`; 0 for examples without a code."""
-    centers = anchor_lib.kmeans(some, number, seed, num_restarts=1, num_trials=1)
-    small = np.zeros(num_examples, np.int32)
-    small[ids] = np.asarray(anchor_lib.assign(codes, centers))
-    return small
 
 
 def set_anchors(state: TrainState, placed: Placed, experiment: Experiment) -> TrainState:

@@ -15,7 +15,7 @@ from nvc_jax.core.errors import DivergedError, UserError
 from nvc_jax.core.logs import logger
 from nvc_jax.core.options import steps_of
 from nvc_jax.data import Hints, IterableSource, Source, train_batches
-from nvc_jax.data.base.neighbors import neighbor_ids
+from nvc_jax.data.base.neighbors import leading_components, neighbor_ids
 from nvc_jax.data.base.source import BatchSource
 from nvc_jax.model.guidance import UNKNOWN, Guidance
 from nvc_jax.model.nebulae import Nebulae, measure_nebulae
@@ -181,11 +181,15 @@ class Trainer:
         )
         encoded, state, nothing = self.encode(source), self.host_state(), self._no_hints()
         codes = encoded.get("relative", encoded["mean"])
+        inputs = None
+        if merging and self.config.anchors.merge_inputs:
+            features = self.experiment.task.features(source.gather(np.arange(len(source))))
+            inputs = leading_components(features, self.config.seed)
         anchors = np.asarray(find_anchors(state.params))
         placed = self.devices.on_first_process(
             lambda: place_anchors(
                 codes, ids, len(nothing.known), self.config,
-                neighbors=self.neighbors, guidance=self.guidance,
+                neighbors=self.neighbors, inputs=inputs, guidance=self.guidance,
             ),
             Placed(anchors, np.asarray(state.shares), nothing.known, nothing.held),
         )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from sklearn.base import clone
-from sklearn.datasets import make_blobs
+from sklearn.datasets import make_blobs, make_circles
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -446,6 +446,14 @@ def test_a_large_cluster_stays_whole():
     x = rng.normal(size=(600, 10)) + 12 * rng.normal(size=(5, 10))[label]
     found = NebulaClustering(5, random_state=0, max_iter=400, hidden=(32,)).fit_predict(x)
     assert metrics.ari(label, found) > 0.99
+
+
+def test_a_ring_around_a_disc_is_a_cluster():
+    """Neither is k-means' nor the codes': the graph of neighbors tells them."""
+    x, label = make_circles(300, noise=0.05, factor=0.3, random_state=0)
+    x = np.column_stack([x, np.zeros(300)])  # of the shape of the blobs: nothing is compiled anew
+    found = small(2, max_iter=300).fit_predict(x)
+    assert metrics.ari(label, found) > 0.95
 
 
 def test_labels_of_one_example_each_give_clusters_their_numbers(blobs):

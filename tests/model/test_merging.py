@@ -96,7 +96,19 @@ def test_of_several_beginnings_the_one_with_the_shortest_code_is_taken():
     bad = np.random.default_rng(0).integers(40, size=400)
     halves = np.asarray(assign(x, kmeans(x, 2, 0)))
     for smalls in ((good, bad), (bad, good)):
-        merged, _ = better_merged(smalls, halves, neighbor_ids(x, 10), 2)
+        merged, _ = better_merged([smalls], halves, neighbor_ids(x, 10), 2)
+        assert merged is not None and adjusted_rand_score(y, merged) > 0.95
+
+
+def test_of_several_spaces_the_one_with_the_purest_clusters_is_taken():
+    """Moons in the plane, and a space in which they cannot be told; in either order."""
+    x, y = make_moons(400, noise=0.05, random_state=0)
+    x = x.astype(np.float32)
+    halves = np.asarray(assign(x, kmeans(x, 2, 0)))
+    plane = np.asarray(assign(x, kmeans(x, 40, 0, num_restarts=1)))
+    line = np.asarray(assign(x[:, :1], kmeans(x[:, :1], 40, 0, num_restarts=1)))
+    for spaces in ([[plane], [line]], [[line], [plane]]):
+        merged, _ = better_merged(spaces, halves, neighbor_ids(x, 10), 2)
         assert merged is not None and adjusted_rand_score(y, merged) > 0.95
 
 
@@ -109,7 +121,7 @@ def test_merged_clusters_are_taken_where_k_means_cuts_and_left_where_it_does_not
         x = x.astype(np.float32)
         by_kmeans = np.asarray(assign(x, kmeans(x, 2, 0)))
         small = np.asarray(assign(x, kmeans(x, 40, 0, num_restarts=1)))
-        merged, (one, two) = better_merged([small], by_kmeans, neighbor_ids(x, 10), 2)
+        merged, (one, two) = better_merged([[small]], by_kmeans, neighbor_ids(x, 10), 2)
         assert (merged is not None) == cuts
         if merged is not None:
             assert one.modularity > two.modularity

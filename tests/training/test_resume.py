@@ -99,9 +99,9 @@ def test_stopped_and_resumed_in_a_relative_directory(config, data, whole, tmp_pa
     assert record["learning_rate"] == pytest.approx(0.75e-3)  # of step 3 after the restart
 
 
-def merged_anyway(smalls, other, neighbors, num_clusters):
+def merged_anyway(spaces, other, neighbors, num_clusters):
     """`better_merged` that always takes the merged clusters."""
-    small = next(iter(smalls))
+    *_, small = next(iter(spaces))
     links = cluster_links(small, neighbors, int(small.max()) + 1)
     merged = merge_linked(links, num_clusters)[small].astype(np.int32)
     found = cohesion(cluster_links(merged, neighbors, num_clusters))

@@ -8,6 +8,23 @@ MAX_DIMENSIONS = 50
 """Principal components that distances are taken in: further ones of many features are noise."""
 
 
+def leading_components(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Features as they are, and of more than 50 their first 50 principal components: float32 `[N, min(F, 50)]`.
+
+    Args:
+      features: float `[N, F]`, finite.
+      seed: of the randomized solver.
+
+    Reference: `sklearn.decomposition.PCA`.
+    """
+    from sklearn.decomposition import PCA  # slow to import, needed once a run
+
+    features = np.asarray(features, np.float32)
+    if features.shape[1] > MAX_DIMENSIONS and len(features) > MAX_DIMENSIONS:
+        return PCA(MAX_DIMENSIONS, random_state=seed).fit_transform(features)
+    return features
+
+
 def neighbor_ids(features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Numbers of the nearest other examples, exact.
 
@@ -30,8 +47,7 @@ def neighbor_ids(features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 
     Reference: `sklearn.neighbors.NearestNeighbors`.
     """
-    from sklearn.decomposition import PCA  # slow to import, needed once a run
-    from sklearn.neighbors import NearestNeighbors
+    from sklearn.neighbors import NearestNeighbors  # slow to import, needed once a run
 
     features = np.asarray(features, np.float32)
     if not 0 < count < len(features):
@@ -44,7 +60,5 @@ def neighbor_ids(features: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
             "Neighbors cannot be found among values that are not finite: check the data for NaN, or "
             "set anchors.neighbors=0."
         )
-    if features.shape[1] > MAX_DIMENSIONS and len(features) > MAX_DIMENSIONS:
-        features = PCA(MAX_DIMENSIONS, random_state=seed).fit_transform(features)
-    found = NearestNeighbors(n_neighbors=count, n_jobs=-1).fit(features)
+    found = NearestNeighbors(n_neighbors=count, n_jobs=-1).fit(leading_components(features, seed))
     return found.kneighbors(return_distance=False).astype(np.int32)

@@ -5,7 +5,7 @@ import pytest
 
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import NEIGHBOR, ArraySource, train_batches
-from nvc_jax.data.base.neighbors import neighbor_ids
+from nvc_jax.data.base.neighbors import leading_components, neighbor_ids
 from tests.numeric import normal, numpy_distances
 
 
@@ -69,3 +69,14 @@ def test_draws_are_those_of_the_step_on_any_number_of_processes():
     for batch, *shares in zip(whole, *parts, strict=True):
         for name in batch:
             np.testing.assert_array_equal(np.concatenate([s[name] for s in shares]), batch[name])
+
+
+def test_leading_components_keep_distances_and_few_features_stay_as_they_are():
+    """60 features of rank 3."""
+    x = (normal(0, 80, 3) @ normal(1, 3, 60)).astype(np.float32)
+    reduced = leading_components(x)
+    assert reduced.shape == (80, 50) and reduced.dtype == np.float32
+    np.testing.assert_allclose(
+        numpy_distances(reduced, reduced), numpy_distances(x, x), rtol=1e-3, atol=1e-3
+    )
+    np.testing.assert_array_equal(leading_components(x[:, :50]), x[:, :50])
