@@ -150,8 +150,8 @@ def better_merged(
 ) -> tuple[np.ndarray | None, tuple[Cohesion, Cohesion]]:
     """Merged clusters, if they keep clearly more edges together than others, by both measures.
 
-    Of the clusters of one space those with the shortest code are meant, and of several spaces the purest: lengths of
-    codes tell clusters of like sizes apart, and differ with the sizes.
+    Of the clusters of one space those with the shortest code are meant. Between spaces, whose clusters differ more in
+    size, the shortest code is often that of the most even sizes, and the purest are meant.
 
     Args:
       spaces: of each space small clusters to merge, int `[N]` each, K of them at least.

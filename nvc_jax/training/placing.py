@@ -134,6 +134,8 @@ def _merged(
     config: ml_collections.ConfigDict,
 ) -> np.ndarray | None:
     """Merged clusters of the encoded examples, int32 `[n]`, where they are better than k-means."""
+    from sklearn.metrics import pairwise_distances_argmin  # slow to import, needed once a run
+
     num_anchors = config.model.num_anchors
     order = np.random.default_rng(config.seed).permutation(len(ids))
     some = order[: config.anchors.max_examples]
@@ -142,7 +144,7 @@ def _merged(
         """Nearest of so many centers of some rows, int `[N]`; 0 for examples without a row."""
         centers = anchor_lib.kmeans(rows[some], number, config.seed + start, **how)
         found = np.zeros(len(cluster), np.int32)
-        found[ids] = np.asarray(anchor_lib.assign(rows, centers))
+        found[ids] = pairwise_distances_argmin(rows, centers)
         return found
 
     def smalls(rows: np.ndarray) -> Iterator[np.ndarray]:
