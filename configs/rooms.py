@@ -70,6 +70,5 @@ def get_config(variant: str = "") -> dict[str, Any]:
         "optimizer.schedule": "cosine",
         "optimizer.restart": False,
         "train.batch_size": 16,
-        "eval.camera_height": 1.5,
         **VARIANTS[variant],
     }
