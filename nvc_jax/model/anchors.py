@@ -185,14 +185,7 @@ def _separate(centers: np.ndarray, data: np.ndarray, num_anchors: int, seed: int
     return centers.astype(np.float32)
 
 
-def kmeans(
-    data: np.ndarray,
-    num_anchors: int,
-    seed: int,
-    *,
-    num_restarts: int = 10,
-    num_trials: int | None = None,
-) -> np.ndarray:
+def kmeans(data: np.ndarray, num_anchors: int, seed: int, *, num_restarts: int = 10) -> np.ndarray:
     """Anchors from k-means on encoded data (host side).
 
     Args:
@@ -200,7 +193,6 @@ def kmeans(
       num_anchors: `K`.
       seed: of the restarts.
       num_restarts: the best of so many starts is taken.
-      num_trials: of k-means++ for each center; None: `2 + ⌊log K⌋`. One is many times faster for hundreds of centers.
 
     Returns:
       float32 `[K, D]`; no two coincide, also where the data has fewer than K distinct rows.
@@ -210,17 +202,13 @@ def kmeans(
 
     Reference: `sklearn.cluster.KMeans`.
     """
-    from sklearn.cluster import KMeans, kmeans_plusplus  # slow to import, needed once a run
+    from sklearn.cluster import KMeans  # slow to import, needed once a run
     from threadpoolctl import threadpool_limits
 
     data = _check_data(data)
     distinct = min(num_anchors, len(np.unique(data, axis=0)))
-
-    def start(data: np.ndarray, count: int, random_state: np.random.RandomState) -> np.ndarray:
-        return kmeans_plusplus(data, count, random_state=random_state, n_local_trials=num_trials)[0]
-
     with threadpool_limits(1, user_api="openmp"):  # the order of sums depends on threads
-        fitted = KMeans(distinct, init=start, n_init=num_restarts, random_state=seed).fit(data)
+        fitted = KMeans(distinct, n_init=num_restarts, random_state=seed).fit(data)
     return _separate(fitted.cluster_centers_, data, num_anchors, seed)
 
 

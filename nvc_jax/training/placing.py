@@ -140,18 +140,18 @@ def _merged(
     order = np.random.default_rng(config.seed).permutation(len(ids))
     some = order[: config.anchors.max_examples]
 
-    def clusters(rows: np.ndarray, number: int, start: int, **how: int) -> np.ndarray:
+    def clusters(rows: np.ndarray, number: int, start: int, restarts: int) -> np.ndarray:
         """Nearest of so many centers of some rows, int `[N]`; 0 for examples without a row."""
-        centers = anchor_lib.kmeans(rows[some], number, config.seed + start, **how)
+        centers = anchor_lib.kmeans(rows[some], number, config.seed + start, num_restarts=restarts)
         found = np.zeros(len(cluster), np.int32)
         found[ids] = pairwise_distances_argmin(rows, centers)
         return found
 
     def smalls(rows: np.ndarray) -> Iterator[np.ndarray]:
-        yield clusters(rows, num_anchors, 0, num_restarts=config.anchors.restarts)
+        yield clusters(rows, num_anchors, 0, config.anchors.restarts)
         for number in small_cluster_numbers(len(some), num_anchors):
             for start in range(STARTS):
-                yield clusters(rows, number, start, num_restarts=1, num_trials=1)
+                yield clusters(rows, number, start, 1)
 
     merged, found = better_merged(map(smalls, spaces), cluster, neighbors, num_anchors)
     logger.info(
