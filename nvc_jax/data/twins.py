@@ -36,14 +36,14 @@ def warn_of_twins(train: Source, options: Any) -> None:
       options: `config.data` that it was opened with.
     """
     reader = SOURCES.get(options.source)
-    if reader is None or not reader.needs_dir or not _is_small(train):
+    name = next((name for name in INPUTS if name in train.spec), "")
+    if reader is None or not reader.needs_dir or not name or not _is_small(train):
         return
     try:
         test = open_source(options, "test")
     except UserError:  # whoever tests is told
         return
-    name = next((name for name in INPUTS if name in train.spec), "")
-    if not name or train.spec[name] != test.spec.get(name) or not _is_small(test):
+    if train.spec[name] != test.spec.get(name) or not _is_small(test):
         return
     twins = twins_in(test, train, name)
     if twins.any():

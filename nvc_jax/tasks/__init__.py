@@ -39,15 +39,14 @@ TASKS: dict[str, type[Task]] = {
 
 
 def open_training(
-    config: ml_collections.ConfigDict, learned: Learned | None = None
+    config: ml_collections.ConfigDict, learned: Learned | None = None, *, warns: bool = True
 ) -> tuple[Source, Learned]:
     """Opens the training split once: to learn from it, see `Examples.learn`, and as examples.
-
-    Warns where test examples have twins in it, see `nvc_jax.data.twins`.
 
     Args:
       config: the whole config.
       learned: what an earlier start of the run learned; None or nothing: to be learned now.
+      warns: whether it looks for twins of test examples, see `warn_of_twins`: one process of a run does.
 
     Returns:
       (examples of the task, what was learned).
@@ -56,7 +55,8 @@ def open_training(
       UserError: as `open_examples`, and for what the task cannot learn from.
     """
     examples, stored = _task_class(config).examples, _open_stored(config, "train")
-    warn_of_twins(stored, config.data)
+    if warns:
+        warn_of_twins(stored, config.data)
     learned = learned or examples.learn(stored, config)
     return examples.make(stored, config, "train", learned), learned
 

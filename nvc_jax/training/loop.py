@@ -100,7 +100,7 @@ def train(
             resumes = bool(Checkpoints(path).steps()) and not overwrite
             learned: Learned = workdir.read_learned(path) if resumes else {}
             if train_data is None:
-                source, learned = open_training(config, learned)
+                source, learned = open_training(config, learned, warns=first)
             else:
                 source = _as_source(train_data)
             validation = validation_data
