@@ -1,10 +1,13 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
 
 from nvc_jax.core.errors import UserError
 
@@ -29,6 +32,20 @@ def replace_file(path: Path, content: bytes, *, make_folders: bool = False) -> N
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def replace_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], *, make_folders: bool = False
+) -> None:
+    """Writes arrays to a compressed npz file, in one piece as `replace_file`, and without pickled objects.
+
+    Raises:
+      UserError: if the system refuses.
+    """
+    content = io.BytesIO()
+    fields: dict[str, Any] = {**arrays}  # Any: NumPy's types take every keyword for `allow_pickle`
+    np.savez_compressed(content, allow_pickle=False, **fields)
+    replace_file(path, content.getvalue(), make_folders=make_folders)
 
 
 def open_new(path: Path) -> BinaryIO:

@@ -1,6 +1,5 @@
 """The file of a fitted estimator: one npz archive of arrays, and JSON for the rest."""
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.core.files import replace_file
+from nvc_jax.core.files import replace_arrays
 from nvc_jax.core.json_files import parse_json
 from nvc_jax.data.base.files import read_fields
 from nvc_jax.training.state import TrainState
@@ -33,15 +32,8 @@ def write_estimator(
       UserError: if the system refuses.
     """
     text = json.dumps(facts, default=lambda value: value.item())
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        allow_pickle=False,
-        **{FACTS: np.frombuffer(text.encode(), np.uint8)},
-        **arrays,
-        **{name: np.asarray(leaf) for name, leaf in _named(state).items()},
-    )
-    replace_file(path, content.getvalue())
+    own = {FACTS: np.frombuffer(text.encode(), np.uint8), **arrays}
+    replace_arrays(path, own | {name: np.asarray(leaf) for name, leaf in _named(state).items()})
 
 
 def read_estimator(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import io
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ import numpy as np
 
 from nvc_jax import config as config_lib
 from nvc_jax.core.errors import UserError
-from nvc_jax.core.files import refuse_links, replace_file
+from nvc_jax.core.files import refuse_links, replace_arrays, replace_file
 from nvc_jax.core.json_files import read_json
 from nvc_jax.core.options import leaves
 from nvc_jax.data import Hints
@@ -293,9 +292,7 @@ def read_learned(workdir: Path) -> dict[str, bytes]:
 
 def write_hints(workdir: Path, hints: Hints) -> None:
     """Saves which examples were given to which anchors when these were set."""
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **hints._asdict())
-    replace_file(workdir / HINTS_FILE, content.getvalue())
+    replace_arrays(workdir / HINTS_FILE, hints._asdict())
 
 
 def read_hints(workdir: Path, like: Hints) -> Hints:

@@ -1,6 +1,5 @@
 """Shapes and completion pairs in npz files: volumes and point clouds."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.core.files import replace_file
+from nvc_jax.core.files import replace_arrays
 from nvc_jax.core.options import Option
 from nvc_jax.data.base import options as shared
 from nvc_jax.data.base.files import labels_of_splits, read_fields
@@ -126,8 +125,7 @@ def write_shapes(
     if class_names:
         stored[_NAMES] = np.array(class_names, str)
     source = _shapes(stored, None if label is None else np.asarray(label), str(path))
-    # Any: NumPy's types take every keyword for its flag `allow_pickle`.
-    fields: dict[str, Any] = source.gather(np.arange(len(source)))
+    fields = source.gather(np.arange(len(source)))
     if label is None:
         del fields["label"]
     if "voxels" in fields and len(set(fields["voxels"].shape[1:])) == 1:
@@ -138,9 +136,7 @@ def write_shapes(
         fields[_NAMES] = stored[_NAMES]
     if name is not None:
         fields["name"] = np.array(name, str)
-    content = io.BytesIO()
-    np.savez_compressed(content, **fields)
-    replace_file(path, content.getvalue(), make_folders=True)
+    replace_arrays(path, fields, make_folders=True)
 
 
 def write_groups(src: Path, out: Path, threshold: float, every: int) -> str:
@@ -166,9 +162,7 @@ def write_groups(src: Path, out: Path, threshold: float, every: int) -> str:
         )
     group = groups_of_twins(voxels, threshold)
     split = split_of_groups(group, every)
-    content = io.BytesIO()
-    np.savez_compressed(content, group=group, split=split)
-    replace_file(out, content.getvalue())
+    replace_arrays(out, {"group": group, "split": split})
     sizes = np.bincount(group)
     return (
         f"{(sizes[group] > 1).sum()} of {len(group)} shapes have a twin (IoU above {threshold:g}); the largest of "
