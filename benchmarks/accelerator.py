@@ -10,14 +10,12 @@ accuracy. A part that fails is told in its row, and one that would begin too lat
 """
 
 import os
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +25,7 @@ import numpy as np
 from benchmarks import real_size
 from benchmarks.grid import HUNGARIAN, METHODS
 from benchmarks.print import line_of
-from benchmarks.real_size import seconds
-from benchmarks.speed import random_images, start
+from benchmarks.speed import median_seconds, random_images, start
 from nvc_jax.config import changed, load_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import Source
@@ -62,14 +59,8 @@ def time_product(side: int, dtype: str, rounds: int) -> tuple[float, float]:
     """Seconds of a product of two square matrices, and its rate in TFLOP/s."""
     x = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a, b: a @ b)
-    taken = _median(partial(product, x, x), rounds)
+    (taken,) = median_seconds([partial(product, x, x)], rounds)
     return taken, 2 * side**3 / taken / 1e12
-
-
-def _median(function: Callable[[], Any], rounds: int) -> float:
-    """Median seconds of calls, after one that is not counted."""
-    seconds(function)
-    return statistics.median(seconds(function) for _ in range(rounds))
 
 
 class Check:
@@ -124,7 +115,8 @@ class Check:
         self, what: str, config: ml_collections.ConfigDict, source: Source, learned: Learned
     ) -> Cells:
         step = real_size.first_step(config, source, learned)
-        row = self._row(what, _median(step.take, self._rounds), step.flops)
+        (taken,) = median_seconds([step.take], self._rounds)
+        row = self._row(what, taken, step.flops)
         return {**row, "memory, MiB": f"{step.mib:,.0f}", "first step, s": f"{step.seconds:.1f}"}
 
     def _row(self, what: str, taken: float, flops: float) -> Cells:

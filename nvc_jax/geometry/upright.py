@@ -10,14 +10,14 @@ import numpy as np
 from nvc_jax.geometry.plane_segmentation import Planes
 from nvc_jax.geometry.planes import NON_PLANAR, split_planes
 
-_UPRIGHT = np.cos(
-    np.radians(20.0)
-)  # of horizontal planes: their normal lies so near to the vertical
-_ACROSS = np.sin(np.radians(20.0))  # of upright ones: theirs lies so near to the horizontal
-_FEWEST = 4  # columns in which a plane meets the floor
-_TRUSTED = (
-    1.5  # a distance by the floor is at most this many times as large or as small as that of before
-)
+_UPRIGHT = np.cos(np.radians(20.0))
+"""Of horizontal planes: their normal lies so near to the vertical."""
+_ACROSS = np.sin(np.radians(20.0))
+"""Of upright ones: theirs lies so near to the horizontal."""
+_FEWEST = 4
+"""Columns in which a plane meets the floor."""
+_TRUSTED = 1.5
+"""A distance by the floor is at most so many times as large or as small as that of before."""
 _ROUNDS = 3
 
 
@@ -70,10 +70,8 @@ def stand_upright(
 def _vertical(normal: np.ndarray, size: np.ndarray) -> np.ndarray:
     """The direction up, float64 `[3]`: against y of the camera, more or less."""
     up = np.array([0.0, -1.0, 0.0])
-    reach = (
-        np.cos(np.radians(40.0)),
-        np.sin(np.radians(40.0)),
-    )  # the camera looks up to so far down
+    down = np.radians(40.0)  # that the camera looks at most
+    reach = (np.cos(down), np.sin(down))
     for _ in range(_ROUNDS):
         along = np.abs(normal @ up)
         weight = size * ((along > reach[0]).astype(float) - (along < reach[1]))
@@ -134,10 +132,8 @@ def _spread_from(
                 points = ray[meets][ahead] * (distance[other] / toward[ahead])[:, None]
                 told.append(points @ normal[row])
             values = np.concatenate(told) if told else np.zeros(0)
-            before, after = (
-                distance[row],
-                float(np.median(values)) if len(values) >= _FEWEST else 0.0,
-            )
+            before = distance[row]
+            after = float(np.median(values)) if len(values) >= _FEWEST else 0.0
             if before / _TRUSTED < after < before * _TRUSTED:
                 distance[row] = after
                 known.add(row)

@@ -142,6 +142,13 @@ def _x_log_x(x: np.ndarray) -> np.ndarray:
     return x * np.log2(np.where(x > 0, x, 1.0))
 
 
+class _Linked(NamedTuple):
+    """Clusters of all examples, int `[N]`, and the links between them."""
+
+    clusters: np.ndarray
+    links: np.ndarray
+
+
 def better_merged(
     spaces: Iterable[Iterable[np.ndarray]],
     other: np.ndarray,
@@ -163,18 +170,16 @@ def better_merged(
       (int32 `[N]` or None; cohesion of the merged and of the other ones).
     """
 
-    def links_of(clusters: np.ndarray) -> np.ndarray:
-        return cluster_links(clusters, neighbors, num_clusters)
+    def linked(clusters: np.ndarray) -> _Linked:
+        return _Linked(clusters, cluster_links(clusters, neighbors, num_clusters))
 
-    def merged_of(small: np.ndarray) -> np.ndarray:
+    def merged_of(small: np.ndarray) -> _Linked:
         links = cluster_links(small, neighbors, int(small.max()) + 1)
-        return merge_linked(links, num_clusters)[small].astype(np.int32)
+        return linked(merge_linked(links, num_clusters)[small].astype(np.int32))
 
-    best = [
-        min(map(merged_of, smalls), key=lambda c: code_length(links_of(c))) for smalls in spaces
-    ]
-    merged = max(best, key=lambda c: cohesion(links_of(c)).purity)
-    one, two = (cohesion(links_of(c)) for c in (merged, other))
+    best = [min(map(merged_of, smalls), key=lambda c: code_length(c.links)) for smalls in spaces]
+    merged, links = max(best, key=lambda c: cohesion(c.links).purity)
+    one, two = cohesion(links), cohesion(linked(other).links)
     clearly = CLEARLY * (1.0 - 1.0 / num_clusters)
     better = one.modularity > two.modularity + clearly and one.purity > two.purity
     return (merged if better else None), (one, two)

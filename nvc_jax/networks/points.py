@@ -181,7 +181,7 @@ class PCNEncoder(Network):
 def at_even_steps(points: jax.Array, count: int) -> jax.Array:
     """At most `count` of the points `[B, N, ...]`, at even steps of their order."""
     kept = min(count, points.shape[1])
-    return points[:, np.arange(kept) * points.shape[1] // kept]
+    return points[:, np.arange(kept) * points.shape[1] // max(kept, 1)]
 
 
 @flax.struct.dataclass
@@ -285,10 +285,10 @@ class SeedDecoder(Network):
         self, coarse: jax.Array, points: jax.Array, local: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """All seeds, and what is told of each beside the code: `[B, S, 3]`, `[B, S, ...]`."""
-        images = at_even_steps(points, self.num_mirrored) if self.num_mirrored else points[:, :0]
+        images = at_even_steps(points, self.num_mirrored)
         images = images.astype(jnp.float32) * jnp.asarray([[[-1.0, 1.0, 1.0]]])
         seeds = jnp.concatenate([coarse, images], axis=1)
-        own = at_even_steps(local, self.num_mirrored) if self.num_mirrored else local[:, :0]
+        own = at_even_steps(local, self.num_mirrored)
         own = jnp.pad(own, ((0, 0), (self.num_coarse, 0), (0, 0)))
         nearest = jax.vmap(_nearest)(jax.lax.stop_gradient(seeds), points)
         place = jnp.take_along_axis(points, nearest[..., None], axis=1)

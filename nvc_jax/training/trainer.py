@@ -181,18 +181,21 @@ class Trainer:
         )
         encoded, state, nothing = self.encode(source), self.host_state(), self._no_hints()
         codes = encoded.get("relative", encoded["mean"])
-        inputs = None
-        if merging and self.config.anchors.merge_inputs:
-            features = self.experiment.task.features(source.gather(np.arange(len(source))))
-            inputs = leading_components(features, self.config.seed)
         anchors = np.asarray(find_anchors(state.params))
-        placed = self.devices.on_first_process(
-            lambda: place_anchors(
+
+        def place() -> Placed:
+            inputs = None
+            if merging and self.config.anchors.merge_inputs:
+                features = features_of(source, self.experiment)
+                inputs = leading_components(features, self.config.seed)
+            return place_anchors(
                 codes, ids, len(nothing.known), self.config,
                 neighbors=self.neighbors, inputs=inputs, guidance=self.guidance,
-            ),
-            Placed(anchors, np.asarray(state.shares), nothing.known, nothing.held),
-        )  # fmt: skip
+            )  # fmt: skip
+
+        placed = self.devices.on_first_process(
+            place, Placed(anchors, np.asarray(state.shares), nothing.known, nothing.held)
+        )
         if self.hints is not None:
             hold = steps_of(self.config.anchors.hold, self.config.train.num_steps)
             self.hints = Hints(placed.known, placed.held, self.step + hold)
@@ -266,6 +269,11 @@ class Trainer:
         )
 
 
+def features_of(source: Source, experiment: Experiment) -> np.ndarray:
+    """What the task gives as features of the inputs, of every example, `[N, F]`."""
+    return experiment.task.features(source.gather(np.arange(len(source))))
+
+
 def find_neighbors(
     source: Source | IterableSource,
     experiment: Experiment,
@@ -293,7 +301,6 @@ def find_neighbors(
         return None
 
     def find() -> np.ndarray:
-        features = experiment.task.features(source.gather(np.arange(len(source))))
-        return neighbor_ids(features, count, config.seed)
+        return neighbor_ids(features_of(source, experiment), count, config.seed)
 
     return devices.on_first_process(find, np.zeros((len(source), count), np.int32))

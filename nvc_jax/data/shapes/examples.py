@@ -14,8 +14,7 @@ from nvc_jax.data.shapes.scenes import (
     SCENE_OPTIONS,
     SceneClouds,
     SceneVolumes,
-    models_of_scenes,
-    scene_options,
+    scene_parts,
 )
 from nvc_jax.data.shapes.stretch import STRETCH_OPTIONS, with_stretched_copies
 from nvc_jax.data.shapes.views import (
@@ -87,10 +86,7 @@ class VoxelScenes(_VolumeExamples):
 
     @classmethod
     def _made(cls, shapes: Source, data: Any, split: str) -> Source:
-        models = models_of_scenes(shapes, data)
-        options = scene_options(models, data, split)
-        models = with_stretched_copies(models, data, split)
-        return SceneVolumes(models, size=tuple(data.scene_size), **options)
+        return SceneVolumes(size=tuple(data.scene_size), **scene_parts(shapes, data, split))
 
 
 class PointViews(_MadeOfShapes):
@@ -136,10 +132,7 @@ class LabeledClouds(_MadeOfShapes):
 
     @classmethod
     def _made(cls, shapes: Source, data: Any, split: str) -> Source:
-        models = models_of_scenes(shapes, data)
-        options = scene_options(models, data, split)
-        models = with_stretched_copies(models, data, split)
-        return SceneClouds(models, num_points=data.num_points, **options)
+        return SceneClouds(num_points=data.num_points, **scene_parts(shapes, data, split))
 
     @classmethod
     def from_arrays(cls, inputs: Any, spec: Spec, learned: Learned = NOTHING) -> Source:

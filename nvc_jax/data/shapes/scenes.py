@@ -18,11 +18,12 @@ from nvc_jax.data.base.source import (
     DrawnSource,
     FieldSpec,
     Source,
+    select,
     stack_examples,
     subset,
 )
 from nvc_jax.data.shapes.clouds import resample
-from nvc_jax.data.shapes.stretch import crop, resize
+from nvc_jax.data.shapes.stretch import crop, resize, with_stretched_copies
 from nvc_jax.data.shapes.views import (
     ELEVATION,
     camera,
@@ -49,7 +50,7 @@ SCENE_OPTIONS = (
         at_most=1,
     ),
 )
-"""Of `scene_options`."""
+"""Of `scene_parts`, beside those of stretched copies."""
 
 
 VOLUME_SIDE = (10, 14)
@@ -250,17 +251,22 @@ class SceneClouds(_Scenes):
         return {"points": scene[drawn].astype(np.float32), "point_label": classes[drawn]}
 
 
-def scene_options(models: Source, options: Any, split: str) -> dict[str, Any]:
-    """What scenes of every kind take from `config.data`, as keywords of their sources.
+def scene_parts(shapes: Source, options: Any, split: str) -> dict[str, Any]:
+    """What scenes of every kind are made of, by `config.data`, as keywords of their sources.
 
     Args:
-      models: without stretched copies.
+      shapes: stored ones.
       options: `config.data`.
       split: of the data.
+
+    Raises:
+      UserError: if no shape has a class, and one is asked for.
     """
+    models = models_of_scenes(shapes, options)
     train = split == "train"
     balance = options.class_balance if train else 0.0
     return {
+        "source": with_stretched_copies(models, options, split),
         "num_scenes": options.num_scenes if train else options.num_heldout_scenes,
         "models_per_scene": tuple(options.models_per_scene),
         "seed": options.view_seed,
@@ -306,7 +312,7 @@ def class_shares(label: np.ndarray, balance: float) -> np.ndarray:
 
 def _labels(source: Source) -> np.ndarray:
     """The label of every model, int32 `[N]`."""
-    return source.gather(np.arange(len(source)))["label"]
+    return select(source, ("label",)).gather(np.arange(len(source)))["label"]
 
 
 def _place(
