@@ -1,10 +1,15 @@
 """A page in a headless Chromium, driven over the pipe of its debugging protocol."""
 
+import base64
+import io
 import json
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -95,11 +100,48 @@ class Page:
 
     def press(self, key: str) -> None:
         """Presses a key, such as `Tab` or `ArrowRight`."""
-        codes = {"Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
+        codes = {
+            "Tab": 9,
+            "Escape": 27,
+            "Home": 36,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowRight": 39,
+            "+": 187,
+        }
         for kind in ("rawKeyDown", "keyUp"):
             self.call(
                 "Input.dispatchKeyEvent",
                 type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
+            )  # fmt: skip
+
+    def picture(self, x: float, y: float, side: int) -> np.ndarray:
+        """What is seen in a square around a place of the window, float `[side, side, 3]` from 0 to 255."""
+        left, top = self.evaluate("[scrollX, scrollY]")
+        clip = {
+            "x": left + x - side / 2,
+            "y": top + y - side / 2,
+            "width": side,
+            "height": side,
+            "scale": 1,
+        }
+        taken = self.call("Page.captureScreenshot", format="png", clip=clip)["data"]
+        with Image.open(io.BytesIO(base64.b64decode(taken))) as image:
+            return np.asarray(image.convert("RGB"), np.float32)
+
+    def drag(self, place: list[float], by: tuple[float, float]) -> None:
+        """Presses the mouse at a place (x, y) of the window, moves it, and lets go."""
+        x, y = place
+        steps = [
+            ("mousePressed", 0.0),
+            ("mouseMoved", 0.5),
+            ("mouseMoved", 1.0),
+            ("mouseReleased", 1.0),
+        ]
+        for kind, share in steps:
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=kind, x=x + share * by[0], y=y + share * by[1], button="left", buttons=1, clickCount=1,
             )  # fmt: skip
 
     def _call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:

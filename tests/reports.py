@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from nvc_jax.plots.solids import Solid, solid_cloud, solid_volume
 from nvc_jax.report import Report, Table
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;" onload="alert(3)'
@@ -11,6 +12,22 @@ EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;" onl
 
 def images(number: int, side: int = 6, channels: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (number, side, side, channels), np.uint8)
+
+
+def scenes() -> dict[str, dict[str, Solid]]:
+    """An L of four voxels and its corner, and a cloud with a line that is nowhere."""
+    volume = np.zeros((3, 3, 3), np.uint8)
+    volume[0, :, 1], volume[2, 0, 1] = 1, 2
+    points = np.array([[0, 0, 0], [1, 2, 4], [np.nan, 0, 0]])
+    bones = Solid(kind="bones", points=points[:2], colors=np.zeros((2, 3)))
+    return {
+        "example 0": {"input": solid_volume(volume > 1), "truth": solid_volume(volume)},
+        "a cloud": {
+            "points": solid_cloud(points, [0, 1, 255]),
+            "line": bones,
+            "nothing": solid_cloud(points[2:]),
+        },
+    }
 
 
 def small(**changes: Any) -> Report:
@@ -40,6 +57,7 @@ def full(**changes: Any) -> Report:
         "decoded": images(3, seed=1) / 255.0,
         "samples": images(6, seed=2).reshape(3, 2, 6, 6, 1),
         "examples": {"input": image[:2], "reconstruction": image[2:4]},
+        "scenes": scenes(),
         "figures": {"a drawing": images(1, 40, 3)[0]},
         "metrics": {"nmi": 0.123456, "ari": None},
         "reasons": {"ari": "there are no labels"},
@@ -75,6 +93,6 @@ def evil() -> Report:
         title=EVIL, class_names=(EVIL,) * 6, split=[EVIL] * 6 + ["train"] * 3,
         texts=lambda ids: [EVIL] * len(ids), metrics={EVIL: 1.0, "no": None},
         reasons={"no": EVIL}, notes={EVIL: EVIL}, config={EVIL: {"key": EVIL}}, facts={EVIL: EVIL},
-        figures={EVIL: images(1, 40, 3)[0]}, examples={EVIL: [EVIL, EVIL]},
+        scenes={EVIL: {EVIL: solid_cloud(np.zeros((1, 3)))}}, figures={EVIL: images(1, 40, 3)[0]}, examples={EVIL: [EVIL, EVIL]},
         records=[{"step": 1, EVIL: 1.0, f"{EVIL}/{EVIL}": 2.0}],
     )  # fmt: skip

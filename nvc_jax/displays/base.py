@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nvc_jax.data.base.source import Source
 from nvc_jax.tasks.base import Task
+
+if TYPE_CHECKING:
+    from nvc_jax.plots.solids import Solid
 
 
 class Display:
@@ -50,6 +53,31 @@ class Display:
           `[..., H, W, C]` from 0 to 1; None: the task has none, and decoded anchors are not drawn.
         """
         return None
+
+    def solids(self, outputs: np.ndarray) -> list["Solid"]:
+        """What `Task.postprocess` gives as things to turn by hand.
+
+        Args:
+          outputs: `[n, *shape of an output]`.
+
+        Returns:
+          n of them; none: the task has none, and decoded anchors cannot be turned.
+        """
+        return []
+
+    def turned(
+        self, batch: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, list["Solid"]]:
+        """A few examples with what the model makes of them, to be turned by hand side by side.
+
+        Args:
+          batch: stored examples `[n, ...]`.
+          outputs: their decoded means, as `Task.postprocess` gives them, `[n, ...]`.
+
+        Returns:
+          By name, such as `input`, `completion` and `truth`: n solids in the same axes; empty: the task has none.
+        """
+        return {}
 
     def export(self, output: np.ndarray, stem: Path) -> Path | None:
         """Writes one output, as `Task.postprocess` gives it, to a file for other programs.

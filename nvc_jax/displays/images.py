@@ -13,7 +13,14 @@ from nvc_jax.geometry.planes import NON_PLANAR, pixel_rays, points_of_depth
 from nvc_jax.metrics.planes import plane_overlaps
 from nvc_jax.plots import hands
 from nvc_jax.plots.export import export_points
-from nvc_jax.plots.planes import plane_colors, plane_grid, recall_curves, render_layout
+from nvc_jax.plots.planes import (
+    match_colors,
+    plane_colors,
+    plane_grid,
+    recall_curves,
+    render_layout,
+)
+from nvc_jax.plots.solids import Solid, solid_cloud
 
 
 class ImageDisplay(Display):
@@ -76,6 +83,16 @@ class HandDisplay(Display):
         """See `Display`; skeletons."""
         return hands.render_skeletons(outputs)
 
+    def solids(self, outputs: np.ndarray) -> list[Solid]:
+        """See `Display`; skeletons, each about its middle."""
+        return [hands.solid_skeleton(joints) for joints in outputs]
+
+    def turned(
+        self, batch: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, list[Solid]]:
+        """See `Display`."""
+        return {"prediction": self.solids(outputs), "truth": self.solids(batch["joints"])}
+
     def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
         """`poses` and, of the examples shown, `pck`."""
         rows = {
@@ -100,6 +117,25 @@ class PlaneDisplay(Display):
         """See `Display`."""
         return render_layout(outputs)
 
+    def solids(self, outputs: np.ndarray) -> list[Solid]:
+        """See `Display`; the pixels that lie on planes, in the color of their plane."""
+        segmentations = outputs["segmentation"]
+        return _rooms(outputs["depth"], segmentations, outputs["camera"], segmentations)
+
+    def turned(
+        self, batch: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, list[Solid]]:
+        """See `Display`; a plane that was found has the color of the true one that it matches best."""
+        pairs = zip(batch["segmentation"], outputs["segmentation"], strict=True)
+        matched = [match_colors(*pair) for pair in pairs]
+        true = batch["segmentation"]
+        return {
+            "prediction": _rooms(
+                outputs["depth"], outputs["segmentation"], outputs["camera"], matched
+            ),
+            "truth": _rooms(batch["depth"], true, batch["camera"], true),
+        }
+
     def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
         """`planes` and `recall`, of the examples shown."""
         pairs = zip(batch["planes"], batch["segmentation"], strict=True)
@@ -120,3 +156,22 @@ class PlaneDisplay(Display):
         points = points_of_depth(output["depth"], rays)[planar]
         colors = plane_colors(output["segmentation"][planar])
         return export_points(stem.with_suffix(".ply"), points, colors)
+
+
+def _rooms(
+    depth: np.ndarray, segmentation: np.ndarray, camera: np.ndarray, colored: Any
+) -> list[Solid]:
+    """The pixels of each image that lie on planes, as points of known depth.
+
+    Args:
+      depth: `[n, H, W]`, m, 0 unknown.
+      segmentation: uint8 `[n, H, W]`.
+      camera: `[n, 4]`.
+      colored: uint8 `[n, H, W]`, the planes by the numbers that their colors have.
+    """
+    rooms = []
+    for far, planes, lens, numbers in zip(depth, segmentation, camera, colored, strict=True):
+        shown = (planes < NON_PLANAR) & (far > 0)
+        points = points_of_depth(far, pixel_rays(lens, *far.shape))[shown] * [1, -1, -1]
+        rooms.append(solid_cloud(points, colors=plane_colors(numbers[shown])))
+    return rooms

@@ -10,6 +10,7 @@ from nvc_jax import plots
 from nvc_jax.displays.base import Display
 from nvc_jax.plots.export import export_points, export_voxels
 from nvc_jax.plots.shapes import class_colors, render_points, render_volumes
+from nvc_jax.plots.solids import Solid, solid_cloud, solid_volume
 
 
 class VolumeDisplay(Display):
@@ -22,6 +23,21 @@ class VolumeDisplay(Display):
     def render(self, outputs: np.ndarray) -> np.ndarray:
         """See `Display`."""
         return render_volumes(outputs)
+
+    def solids(self, outputs: np.ndarray) -> list[Solid]:
+        """See `Display`."""
+        return [solid_volume(volume) for volume in outputs]
+
+    def turned(
+        self, batch: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, list[Solid]]:
+        """See `Display`."""
+        known = {name: [solid_volume(v) for v in batch[name]] for name in ("partial", "complete")}
+        return {
+            "input": known["partial"],
+            "completion": self.solids(outputs),
+            "truth": known["complete"],
+        }
 
     def export(self, output: np.ndarray, stem: Path) -> Path | None:
         """See `Display`; the centers of occupied voxels in the color of their class, as PLY."""
@@ -47,6 +63,10 @@ class OccupancyDisplay(VolumeDisplay):
     def render(self, outputs: np.ndarray) -> np.ndarray:
         """See `Display`."""
         return render_volumes(outputs >= self.task.config.eval.threshold)
+
+    def solids(self, outputs: np.ndarray) -> list[Solid]:
+        """See `Display`."""
+        return super().solids(outputs >= self.task.config.eval.threshold)
 
     def export(self, output: np.ndarray, stem: Path) -> Path | None:
         """See `Display`; the surface, as PLY."""
@@ -75,6 +95,17 @@ class CloudDisplay(Display):
     def render(self, outputs: np.ndarray) -> np.ndarray:
         """See `Display`."""
         return render_points(outputs)
+
+    def solids(self, outputs: np.ndarray) -> list[Solid]:
+        """See `Display`."""
+        return [solid_cloud(cloud) for cloud in outputs]
+
+    def turned(
+        self, batch: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, list[Solid]]:
+        """See `Display`."""
+        clouds = {"input": batch["partial"], "completion": outputs, "truth": batch["complete"]}
+        return {name: self.solids(cloud) for name, cloud in clouds.items()}
 
     def export(self, output: np.ndarray, stem: Path) -> Path | None:
         """See `Display`; the points, as PLY."""
@@ -108,6 +139,16 @@ class LabeledCloudDisplay(Display):
     def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """See `Display`."""
         return render_points(batch["points"], batch["point_label"])
+
+    def turned(
+        self, batch: Mapping[str, np.ndarray], outputs: np.ndarray
+    ) -> dict[str, list[Solid]]:
+        """See `Display`."""
+        labels = {"prediction": outputs, "truth": batch["point_label"]}
+        return {
+            name: [solid_cloud(*pair) for pair in zip(batch["points"], label, strict=True)]
+            for name, label in labels.items()
+        }
 
     def figures(self, batch: Mapping[str, np.ndarray], outputs: np.ndarray) -> dict[str, Any]:
         """`segmentations`."""

@@ -11,8 +11,12 @@ from nvc_jax.core.logs import logger
 from nvc_jax.data import Source, subset
 from nvc_jax.data.base.source import DerivedSource, class_names_of
 from nvc_jax.evaluation.trained import TrainedModel
+from nvc_jax.plots.solids import Solid
 from nvc_jax.report import Report
 from nvc_jax.training.logging import METRICS_FILE, read_metrics
+
+NUM_TURNED, ANCHORS_A_SCENE = 6, 3
+"""Examples, and decoded anchors side by side, that can be turned by hand where they have three dimensions."""
 
 PAIRED_FIGURE = "reconstructions"
 """The figure that the pairs of inputs and outputs replace."""
@@ -46,7 +50,12 @@ def run_page(
     )
     shown = np.arange(min(len(test), config.eval.shown_examples))
     decoded, samples = _tried(_around_anchors, (None, None), model)
-    examples, figures = _tried(_outputs, ({}, {}), model, test, shown) if len(shown) else ({}, {})
+    predicted = _tried(model.predict, None, subset(test, shown)) if len(shown) else None
+    examples, figures, scenes = {}, {}, {}
+    if predicted is not None:
+        examples, figures = _tried(_outputs, ({}, {}), model, test, shown, predicted)
+        scenes = _tried(_examples_to_turn, {}, model, test, shown[:NUM_TURNED], predicted)
+    scenes |= _tried(_anchors_to_turn, {}, model)
     counts = results["counts"]
     return Report(
         error=joined.pop("reconstruction"),
@@ -59,6 +68,7 @@ def run_page(
         decoded=decoded,
         samples=samples,
         examples=examples,
+        scenes=scenes,
         figures=figures,
         metrics=results["metrics"],
         reasons=results["reasons"],
@@ -98,11 +108,32 @@ def _around_anchors(model: TrainedModel) -> tuple[np.ndarray | None, np.ndarray 
     return model.display.render(decoded), model.display.render(model.samples())
 
 
+def _examples_to_turn(
+    model: TrainedModel, test: Source, shown: np.ndarray, predicted: np.ndarray
+) -> dict[str, dict[str, Solid]]:
+    """Scenes of a few examples beside what the model makes of them."""
+    solids = model.display.turned(test.gather(shown), predicted[: len(shown)])
+    return {
+        f"example {k}": {name: row[place] for name, row in solids.items()}
+        for place, k in enumerate(shown if solids else ())
+    }
+
+
+def _anchors_to_turn(model: TrainedModel) -> dict[str, dict[str, Solid]]:
+    """Scenes of a few decoded anchors each."""
+    decoded = model.display.solids(model.decode(model.anchors)) if model.task.decodes_codes else []
+    scenes = {}
+    for start in range(0, len(decoded), ANCHORS_A_SCENE):
+        part = {f"anchor {start + k}": s for k, s in enumerate(decoded[start:][:ANCHORS_A_SCENE])}
+        scenes[f"anchors {start} to {start + len(part) - 1}, decoded"] = part
+    return scenes
+
+
 def _outputs(
-    model: TrainedModel, test: Source, shown: np.ndarray
+    model: TrainedModel, test: Source, shown: np.ndarray, predicted: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A few examples beside what the model makes of them, and the task's own figures of them."""
-    predicted, batch = model.predict(subset(test, shown)), test.gather(shown)
+    batch = test.gather(shown)
     figures = model.display.figures(batch, predicted)
     lines = model.display.describe(test, shown)
     if lines is not None:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from nvc_jax.geometry.joints import FINGERS, NUM_JOINTS, PARENTS, WRIST
 from nvc_jax.metrics import pose as pose_metrics
 from nvc_jax.plots import drawing as draw
+from nvc_jax.plots.solids import Solid
 
 SIZE = 96
 """Side of pictures of skeletons, and least side of enlarged images, in pixels."""
@@ -36,6 +37,24 @@ def render_skeletons(joints: ArrayLike) -> NDArray[np.float32]:
     for picture, hand, pale in zip(pictures, flat, paleness.reshape(-1, NUM_JOINTS), strict=True):
         _draw_bones(picture, hand, pale)
     return pictures.reshape(*hands.shape[:-2], SIZE, SIZE, 3)
+
+
+def solid_skeleton(joints: ArrayLike) -> Solid:
+    """The bones of a hand, to be turned; they have the colors of `render_skeletons`.
+
+    Args:
+      joints: floats `[21, 3]` in camera axes, mm; the hand's middle becomes 0.
+    """
+    hand = np.asarray(joints, np.float64)
+    about = (hand - hand.mean(axis=0)) * [1, -1, -1]  # y up, z toward the viewer
+    ends = np.array([[PARENTS[joint], joint] for joint in _BONES]).reshape(-1)
+    fingers = [(joint - 1) // 4 % len(FINGERS) for joint in _BONES]
+    return Solid(
+        kind="bones",
+        points=about[ends],
+        colors=_COLORS[np.repeat(fingers, 2)],
+        text=f"{len(_BONES)} bones",
+    )
 
 
 def enlarge(image: ArrayLike) -> NDArray[np.float32]:

@@ -54,6 +54,12 @@ def class_colors(classes: ArrayLike) -> NDArray[np.float64]:
     return draw.PALETTE[(np.asarray(classes).astype(int) - 1) % 20]
 
 
+def point_colors(labels: ArrayLike) -> NDArray[np.float64]:
+    """Colors `[..., 3]` in [0, 1] of the labels of points, from 0 on: 20 colors, in turn; gray for 255, unknown."""
+    numbers = np.asarray(labels).astype(int)
+    return np.where(numbers[..., None] == UNKNOWN, _UNKNOWN_COLOR, draw.PALETTE[numbers % 20])
+
+
 def render_volumes(volumes: ArrayLike) -> NDArray[np.float32]:
     """Draw the occupied voxels of volumes as shaded cubes, colored by class.
 
@@ -108,8 +114,7 @@ def render_points(
             "Expected points [..., P, 3], labels [..., P] and frame [..., Q, 3], got the shapes "
             f"{points.shape}, {labels.shape} and {frame.shape}."
         )
-    colors = np.where(labels[..., None] == UNKNOWN, _UNKNOWN_COLOR, draw.PALETTE[labels % 20])
-    arrays = (_flat(array, 2) for array in (points[..., :3], colors, frame[..., :3]))
+    arrays = (_flat(array, 2) for array in (points[..., :3], point_colors(labels), frame[..., :3]))
     pictures = [_draw_dots(*cloud) for cloud in zip(*arrays, strict=True)]
     return _stack(pictures, outer)
 

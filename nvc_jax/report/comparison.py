@@ -10,6 +10,7 @@ from nvc_jax.core.options import flatten
 from nvc_jax.report.html import Section, page_html
 from nvc_jax.report.palette import PALETTES
 from nvc_jax.report.points import curves_of
+from nvc_jax.report.solids import scenes_data
 
 MISSING = "-"
 
@@ -47,7 +48,7 @@ def comparison_html(runs: Sequence[Run], title: str = "Runs side by side") -> st
         raise UserError(f"A comparison is of two or more runs of different names, got {names}.")
     curves = _curves(runs)
     data = {
-        "points": None, "views": [], "curves": curves, "constant": {}, "events": {}, "palettes": PALETTES,
+        "points": None, "views": [], "curves": curves, "constant": {}, "events": {}, "turned": scenes_data({}), "palettes": PALETTES,
     }  # fmt: skip
     configs = [
         {key: json.dumps(value, default=str) for key, value in flatten(run.config)} for run in runs

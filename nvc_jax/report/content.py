@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from nvc_jax.plots.solids import Solid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,8 @@ class Report:
       samples: pictures of samples drawn around each anchor, `[K, S, H, W, C]`.
       examples: what is shown side by side of a few examples, by its name, such as `input` and
         `reconstruction`: pictures `[n, H, W, C]`, or n lines of text.
+      scenes: what can be turned by hand, by the scene's name, such as `example 0`: solids that are seen side by side, by
+        theirs, such as `input` and `truth`.
       figures: pictures `[H, W, C]` with the text that stands for each.
       metrics: name → value, None where it is undefined.
       reasons: why a metric is undefined, by name.
@@ -83,6 +88,7 @@ class Report:
     decoded: np.ndarray | None = None
     samples: np.ndarray | None = None
     examples: Mapping[str, np.ndarray | Sequence[str]] = dataclasses.field(default_factory=dict)
+    scenes: Mapping[str, Mapping[str, "Solid"]] = dataclasses.field(default_factory=dict)
     figures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)

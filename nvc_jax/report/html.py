@@ -21,6 +21,7 @@ from nvc_jax.report.points import page_data
 from nvc_jax.report.summary import summary
 
 PAGE = Path(__file__).with_name("page")
+SCRIPTS = ("common.js", "curves.js", "latent.js", "solids.js", "page.js")
 EXAMPLE_SIDE, FIGURE_SIDE = 128, 1400
 EXAMPLE_BUDGET, FIGURE_BUDGET = 200_000, 300_000
 """Characters of pictures: with Plotly, points and anchors, the page stays below 10 MB."""
@@ -58,7 +59,7 @@ def page_html(
       data: what the page's script reads, see `page_data`.
     """
     shown = [section for section in sections if section.content]
-    library, script = plotly_script(), _page("page.js")
+    library, script = plotly_script(), _script()
     return Template(_page("page.html")).substitute(
         title=escape(title),
         policy=_policy(library, script),
@@ -84,6 +85,12 @@ def plotly_script() -> str:
       UserError: if it is not installed.
     """
     return require("plotly.offline", extra="report", what="The page of a report").get_plotlyjs()
+
+
+def _script() -> str:
+    """The page's own script, whose parts see each other and nobody else sees them."""
+    parts = "\n".join(_page(name) for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _page(name: str) -> str:
@@ -114,6 +121,7 @@ def _sections(report: Report, data: Mapping[str, Any]) -> Iterator[Section]:
     yield Section("confusion", "Anchors and labels", confusion_table(report))
     yield Section("anchors", "Anchors", anchor_cards(report))
     yield Section("examples", "Inputs and outputs", _examples(report))
+    yield Section("turned", "In three dimensions", _turned(data))
     yield Section("figures", "Figures", _figures(report.figures))
     yield Section("curves", "Training", _curves(data))
     yield Section("metrics", "Metrics", _metrics(report))
@@ -186,6 +194,16 @@ def _pairs_of_pictures(rows: Mapping[str, Any]) -> list[str]:
         )
         for k, example in enumerate(zip(*[addresses] * len(rows), strict=False))
     ]
+
+
+def _turned(data: Mapping[str, Any]) -> str:
+    """Places for solids that are turned together, with a list of scenes to choose from."""
+    names = [scene["name"] for scene in data["turned"]["scenes"]]
+    if not names:
+        return ""
+    return Template(_page("turned.html")).substitute(
+        scene=_select("scene", "Show", enumerate(names))
+    )
 
 
 def _figures(figures: Mapping[str, np.ndarray]) -> str:

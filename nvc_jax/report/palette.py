@@ -7,6 +7,9 @@ the first 70 groups are alike.
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 GROUNDS = {"light": "#ffffff", "dark": "#15181d"}
 PALETTES = {
     "light": {
@@ -33,6 +36,9 @@ PALETTES = {
     },
 }  # fmt: skip
 """By ground: colors of anchors, of labels and other groups, and of what has no label."""
+
+CONTRAST = 3.0
+"""The least of what is drawn against its ground."""
 
 MARKERS = (
     ("circle", "●", "○"),
@@ -74,3 +80,33 @@ def look_of(index: int, palette: str) -> Look:
     if palette == "anchor":
         return Look(palette, color, name, filled)
     return Look(palette, color, f"{name}-open", hollow)
+
+
+def readable(color: ArrayLike, ground: str) -> str:
+    """The color, mixed with as little black or white as gives it `CONTRAST` with its ground.
+
+    Args:
+      color: red, green and blue, `[3]` from 0 to 1.
+      ground: a name of `GROUNDS`.
+
+    Returns:
+      `#rrggbb`.
+
+    Example:
+      >>> readable([0, 0, 1], "light"), readable([1, 1, 0], "light"), readable([0, 0, 0], "dark")
+      ('#0000ff', '#999900', '#666666')
+    """
+    behind = np.array([int(GROUNDS[ground][k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    far = 0.0 if ground == "light" else 1.0
+    shares = np.linspace(0, 1, 101)[:, None]
+    mixed = np.round(255 * (np.clip(color, 0, 1) * (1 - shares) + far * shares)) / 255
+    own, other = _luminance(mixed), _luminance(behind)
+    contrast = (np.maximum(own, other) + 0.05) / (np.minimum(own, other) + 0.05)
+    red, green, blue = np.rint(255 * mixed[np.argmax(contrast >= CONTRAST)]).astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _luminance(color: np.ndarray) -> np.ndarray:
+    """Relative luminance of sRGB `[..., 3]` from 0 to 1, as WCAG 2 defines it."""
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])

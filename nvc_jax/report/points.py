@@ -10,6 +10,7 @@ from nvc_jax.report import pictures
 from nvc_jax.report.content import Report
 from nvc_jax.report.features import difference_of
 from nvc_jax.report.palette import PALETTES, look_of
+from nvc_jax.report.solids import scenes_data
 
 MOST_POINTS = 10_000
 MOST_STEPS = 300
@@ -26,7 +27,7 @@ def page_data(report: Report) -> dict[str, Any]:
 
     Returns:
       `points` (None where there are none) and `views` of the latent space, `curves` with the `events`
-      marked in them, names of what stays `constant`, and `palettes` by ground.
+      marked in them, names of what stays `constant`, what can be `turned`, and `palettes` by ground.
     """
     points, views = _latent(report)
     curves, constant = curves_of(report.records)
@@ -36,6 +37,7 @@ def page_data(report: Report) -> dict[str, Any]:
         "curves": curves,
         "constant": constant,
         "events": dict(report.events),
+        "turned": scenes_data(report.scenes),
         "palettes": PALETTES,
     }
 

@@ -7,8 +7,10 @@ import pytest
 
 from nvc_jax.config import make_config
 from nvc_jax.data.base.source import FieldSource
+from nvc_jax.displays import Display
 from nvc_jax.evaluation import page as page_module
 from nvc_jax.evaluation.page import run_page
+from nvc_jax.plots.solids import solid_cloud
 
 RESULTS = {
     "metrics": {"nmi": 0.5}, "reasons": {}, "notes": {}, "config": {"task": "own"},
@@ -16,19 +18,16 @@ RESULTS = {
 }  # fmt: skip
 
 
-class Lines:
+class Lines(Display):
     """Examples are numbers, shown as words; a code alone cannot be decoded."""
 
     decodes_codes = False
 
-    def figures(self, batch, predicted):
-        return {}
+    def __init__(self):
+        super().__init__(None)
 
     def describe(self, source, ids):
         return [f"number {k}" for k in source.gather(ids)["value"]]
-
-    def pictures(self, batch):
-        return None
 
 
 class Dots(Lines):
@@ -44,6 +43,12 @@ class Dots(Lines):
 
     def render(self, outputs):
         return np.asarray(outputs)[..., None, None, None]
+
+    def solids(self, outputs):
+        return [solid_cloud(np.full((1, 3), k)) for k in outputs]
+
+    def turned(self, batch, predicted):
+        return {"input": self.solids(batch["value"]), "output": self.solids(predicted)}
 
     def figures(self, batch, predicted):
         from nvc_jax import plots
@@ -96,6 +101,7 @@ def test_texts_of_both_splits_are_found(gathered):
         "number 3",
     ]
     np.testing.assert_array_equal(report.mean[:, 0], [1, 2, 3, 10, 20])
+    assert report.scenes == {}
     assert report.examples == {"input": ["number 1", "number 2"], "output": ["2", "3"]}
     assert report.pictures is None and report.decoded is None and report.samples is None
     assert list(report.records) == [{"step": 1, "loss": 2.0}]
@@ -111,6 +117,15 @@ def test_pictures_of_both_splits_are_found(gathered):
     np.testing.assert_allclose(report.decoded.ravel(), [0, 2])
     np.testing.assert_allclose(report.samples[..., 0, 0, 0], [[0, 0], [1, 1]])
     assert report.texts is None
+    scenes = {
+        scene: {name: solid.points[0, 0] for name, solid in panes.items()}
+        for scene, panes in report.scenes.items()
+    }
+    assert scenes == {
+        "example 0": {"input": 1, "output": 2},
+        "example 1": {"input": 2, "output": 3},
+        "anchors 0 to 1, decoded": {"anchor 0": 0, "anchor 1": 2},
+    }
     np.testing.assert_allclose(255 * report.examples["input"].ravel(), [1, 2])
     np.testing.assert_allclose(report.examples["reconstruction"].ravel(), [2, 3])
     assert list(report.figures) == ["covariance"]

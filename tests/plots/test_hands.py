@@ -61,3 +61,14 @@ def test_curve_of_correct_keypoints():
     assert np.all(about_wrist.get_ydata() == 1)
     np.testing.assert_array_equal(absolute.get_ydata(), np.arange(61) >= 30)
     assert plots.render(figure)[:4] == b"\x89PNG"
+
+
+def test_skeletons_to_turn_have_their_wrist_below_and_near_things_near():
+    joints = np.zeros((21, 3))
+    joints[0] = [0, 50, 400]  # below the others for the camera, and farther away
+    solid = plots_hands.solid_skeleton(joints)
+    assert solid.kind == "bones" and solid.points.shape == (2 * 20, 3)
+    np.testing.assert_allclose(solid.points[0] - solid.points[1], [0, -50, -400])
+    np.testing.assert_allclose(solid.points[2:8], np.broadcast_to(solid.points[1], (6, 3)))
+    fingers = np.unique(solid.colors, axis=0, return_counts=True)[1]
+    assert fingers.tolist() == [8] * 5

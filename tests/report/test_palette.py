@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
-from nvc_jax.report.palette import GROUNDS, MARKERS, PALETTES, look_of
+from nvc_jax.report.palette import GROUNDS, MARKERS, PALETTES, look_of, readable
 
 # What is seen without one of the three kinds of cones: Machado, Oliveira and Fernandes,
 # "A Physiologically-based Model for Simulation of Color Vision Deficiency", 2009, severity 1, linear RGB.
@@ -59,11 +59,19 @@ def test_black_and_white_are_far_apart():
     assert np.linalg.norm(seen("white", "all") - seen("black", "all")) == pytest.approx(1, abs=0.01)
 
 
+def contrast(color, ground):
+    light, dark = sorted([luminance(color), luminance(GROUNDS[ground])], reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
 @pytest.mark.parametrize("ground", GROUNDS)
 def test_contrast(ground):
     for color in itertools.chain(*PALETTES[ground].values()):
-        light, dark = sorted([luminance(color), luminance(GROUNDS[ground])], reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 3, color
+        assert contrast(color, ground) >= 3, color
+    for given in itertools.product((0, 0.5, 1), repeat=3):
+        mixed, unchanged = readable(given, ground), to_hex(given)
+        assert contrast(mixed, ground) >= 3, given
+        assert mixed == unchanged or contrast(unchanged, ground) < 3.01
 
 
 @pytest.mark.parametrize("by", SEEN)

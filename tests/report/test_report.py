@@ -9,14 +9,29 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
+from nvc_jax.plots.shapes import class_colors
+from nvc_jax.plots.solids import solid_cloud, solid_volume
 from nvc_jax.report import Report, pictures, points, to_html, write_report
+from nvc_jax.report.palette import readable
+from nvc_jax.report.solids import scenes_data
 from tests.refusals import refused
 from tests.reports import EVIL, evil, full, images, small
 
 VOID = {"meta", "link", "img", "br", "input"}
-SECTIONS = ["latent", "confusion", "anchors", "examples", "figures", "curves", "metrics", "config"]
+SECTIONS = [
+    "latent",
+    "confusion",
+    "anchors",
+    "examples",
+    "turned",
+    "figures",
+    "curves",
+    "metrics",
+    "config",
+]
 
 
 class Reader(HTMLParser):
@@ -185,6 +200,7 @@ def test_every_point_has_its_own_picture(channels):
 def test_ten_thousand_points_with_pictures_stay_below_10_mb():
     """Noise is what compresses worst."""
     rng = np.random.default_rng(0)
+    noise = solid_volume(rng.random((20, 20, 20)) > 0.7)
     image, number, anchors = images(2000, 20, 3), 11_000, rng.normal(size=(30, 8))
     report = Report(
         mean=rng.normal(size=(number, 8)), assignment=rng.integers(0, 30, number),
@@ -192,7 +208,7 @@ def test_ten_thousand_points_with_pictures_stay_below_10_mb():
         pictures=lambda ids: image[ids % 2000], texts=lambda ids: ["Ein Satz, ö" * 50] * len(ids),
         samples=images(240, 20, 3).reshape(30, 8, 20, 20, 3), decoded=images(30, 20, 3),
         examples={"input": images(24, 20, 3), "output": images(24, 20, 3)},
-        figures={"drawing": images(1, 1000, 3)[0]},
+        figures={"drawing": images(1, 1000, 3)[0]}, scenes={str(k): {"truth": noise} for k in range(50)},
         records=[{"step": s, **{f"term{k}": 1.0 + k * s for k in range(40)}} for s in range(900)],
     )  # fmt: skip
     page = to_html(report)
@@ -200,7 +216,51 @@ def test_ten_thousand_points_with_pictures_stay_below_10_mb():
     found = Reader(page).data
     assert found["points"]["count"] == 10_000 == len(found["points"]["texts"])
     assert found["points"]["pictures"]["count"] > 5_000
+    assert 5 < len(found["turned"]["scenes"]) < 50
     assert "10,000 of 11,000 examples" in page
+
+
+def numbers(text, kind):
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def test_solids_keep_their_places_and_colors(page):
+    """A scene's cube is that around all of its solids."""
+    read = Reader(page)
+    volumes, cloud = read.data["turned"]["scenes"]
+    assert volumes["name"] == "example 0" and [p["name"] for p in volumes["panes"]] == [
+        "input",
+        "truth",
+    ]
+    whole = volumes["panes"][1]
+    places = numbers(whole["points"], "<u2").reshape(-1, 3) / 65535
+    # x and y from 0 to 3, z from −1 to 2 about its only layer.
+    expected = [[0.5, 0.5, 1.5], [0.5, 1.5, 1.5], [0.5, 2.5, 1.5], [2.5, 0.5, 1.5]]
+    np.testing.assert_allclose(places, np.array(expected) / 3, atol=1e-5)
+    assert whole["side"] == pytest.approx(65535 / 3) and whole["text"] == "4 voxels"
+    assert numbers(whole["faces"], "u1").tolist() == [63 - 8, 63 - 12, 63 - 4, 63]
+    corner = numbers(volumes["panes"][0]["points"], "<u2") / 65535
+    np.testing.assert_allclose(corner, places[3], atol=1e-9)
+    one, _, _, other = numbers(whole["colors"], "u1").tolist()
+    for ground, colors in read.data["turned"]["colors"].items():
+        assert colors[one] != colors[other] and colors[one] == readable(class_colors(1), ground)
+    points, line, nothing = cloud["panes"]
+    assert (points["kind"], line["kind"]) == ("dots", "bones")
+    assert len(numbers(points["points"], "<u2")) == 2 * 3  # the third is nowhere
+    assert not nothing["points"] and nothing["text"] == "1 point"
+
+
+def test_too_many_colors_are_rounded():
+    colors = np.random.default_rng(0).random((1000, 3))
+    cloud = solid_cloud(colors, colors=colors)
+    data = scenes_data({"one": {"all": cloud}, "two": {}})
+    assert [len(scene["panes"]) for scene in data["scenes"]] == [1]
+    assert len(data["colors"]["light"]) <= 216
+    place = numbers(data["scenes"][0]["panes"][0]["colors"], "u1")
+    dark = np.array([to_rgb(data["colors"]["dark"][k]) for k in place])
+    bright = colors[:, 1] > 0.7  # and so unchanged on dark ground
+    assert np.abs(dark - colors)[bright].max() < 0.11
+    assert scenes_data({})["scenes"] == []
 
 
 def test_curves_keep_their_last_value_and_leave_gaps():

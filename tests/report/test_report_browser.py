@@ -3,6 +3,7 @@
 import time
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from nvc_jax.report import write_report
@@ -95,6 +96,84 @@ def test_pointing_shows_an_example(browser):
         browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0] + offset, y=place[1])
         time.sleep(0.2)
     browser.wait(f"{CARD}.includes('distance')")
+
+
+def eyes(browser):
+    return browser.evaluate(
+        "[...document.querySelectorAll('.solid')].map((pane) => pane.layout.scene.camera.eye)"
+    )
+
+
+@pytest.fixture
+def solids(browser):
+    """The solids in sight, drawn, and seen from where they are at first."""
+    browser.evaluate("document.getElementById('solids').scrollIntoView()")
+    browser.wait("document.getElementById('solids').dataset.ready === 'true'")
+    browser.evaluate("document.getElementById('solids').focus({ preventScroll: true })")
+    browser.press("Home")
+    browser.wait(f"{TURN} === 'Seen from 32° around and 24° above'")
+    return browser
+
+
+TURN = "document.getElementById('turn').textContent"
+LAST_EYE = "[...document.querySelectorAll('.solid')].at(-1).layout.scene.camera.eye"
+
+
+def test_keys_turn_all_solids_together(solids):
+    before = eyes(solids)
+    assert len(before) == 2 and before[0] == before[1]
+    solids.press("ArrowRight")
+    solids.press("ArrowUp")
+    assert solids.evaluate(TURN) == "Seen from 22° around and 14° above"
+    solids.wait(f"{LAST_EYE}.z < {before[0]['z']}")
+    after = eyes(solids)
+    assert after[0] == after[1]
+    # To the right of the front by 22 degrees, above it by 14, as far away as before.
+    around, up = np.radians([22, 14])
+    far = np.linalg.norm(list(before[0].values()))
+    expected = far * np.array(
+        [np.cos(up) * np.sin(around), -np.cos(up) * np.cos(around), np.sin(up)]
+    )
+    np.testing.assert_allclose([after[0][axis] for axis in "xyz"], expected, rtol=1e-6)
+    solids.press("+")
+    solids.wait(f"Math.hypot(...Object.values({LAST_EYE})) < {0.95 * far}")
+
+
+def test_dragging_turns_what_is_drawn(solids):
+    place = solids.evaluate(
+        "(() => { const box = document.querySelector('.solid').getBoundingClientRect();"
+        " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+    )
+    before, picture = eyes(solids)[0], solids.picture(*place, 200)
+    assert (picture.std(axis=-1) > 20).sum() > 100, "something that is not gray"
+    solids.drag(place, (60, 20))
+    assert solids.evaluate(TURN) == "Seen from 2° around and 34° above"
+    solids.wait(f"{LAST_EYE}.z > {before['z']}")
+    solids.evaluate("new Promise((done) => setTimeout(done, 500))")
+    changed = np.abs(solids.picture(*place, 200) - picture).max(axis=-1) > 50
+    assert changed.sum() > 100
+
+
+def test_solids_are_what_the_data_say(solids):
+    names = solids.evaluate(
+        "[...document.querySelectorAll('.solid')].map((pane) => pane.getAttribute('aria-label'))"
+    )
+    assert names == ["input of example 0: 1 voxel", "truth of example 0: 4 voxels"]
+    trace = "document.querySelectorAll('.solid')[1].data[0]"
+    assert solids.evaluate(f"{trace}.x.length") == 4 * (6 + 5 + 4 + 5)
+    assert solids.evaluate(f"new Set({trace}.facecolor).size") == 2 * 3
+    # The L lies in x from −1/2 to 1/2; its corner on the right is low, and y of the data is up: Plotly's z.
+    corners = solids.evaluate(
+        f"[...{trace}.x.keys()].filter((k) => {trace}.x[k] > 0.49).map((k) => {trace}.z[k])"
+    )
+    assert len(corners) and max(corners) == pytest.approx(-1 / 6, abs=1e-3)
+    solids.evaluate(
+        "(() => { const field = document.getElementById('scenes').elements.scene; field.value = '1';"
+        " field.dispatchEvent(new Event('change', { bubbles: true })); })()"
+    )
+    solids.wait(f"document.querySelectorAll('.solid').length === 3 && {LAST_EYE} !== undefined")
+    kinds = "[...document.querySelectorAll('.solid')].map((pane) => [pane.data[0].mode, pane.data[0].x.length])"
+    assert solids.evaluate(kinds) == [["markers", 2], ["lines", 3], ["markers", 0]]
 
 
 def test_phone_needs_no_sideways_scrolling(browser):
