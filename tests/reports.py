@@ -89,7 +89,7 @@ def table(**changes: Any) -> Report:
 
 def evil() -> Report:
     return full(
-        events={EVIL: 1},
+        anchors=np.zeros((3, 2), np.float32), events={EVIL: 1},
         title=EVIL, class_names=(EVIL,) * 6, split=[EVIL] * 6 + ["train"] * 3,
         texts=lambda ids: [EVIL] * len(ids), metrics={EVIL: 1.0, "no": None},
         reasons={"no": EVIL}, notes={EVIL: EVIL}, config={EVIL: {"key": EVIL}}, facts={EVIL: EVIL},

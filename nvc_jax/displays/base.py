@@ -32,6 +32,14 @@ class Display:
         """
         return None
 
+    def references(self, batch: Mapping[str, np.ndarray]) -> list[str] | None:
+        """What outputs should be, as lines of text; None: the task's outputs are no text.
+
+        Args:
+          batch: stored examples `[n, ...]`.
+        """
+        return None
+
     def pictures(self, batch: Mapping[str, np.ndarray]) -> np.ndarray | None:
         """Stored examples as pictures that show what they are.
 

@@ -1,5 +1,7 @@
 """How sentences are shown."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,3 +25,7 @@ class SentenceDisplay(Display):
         ]
         decoded = [decode(part) for part in parts]
         return [f"{before} [{token}] {after}".strip() for before, token, after in decoded]
+
+    def references(self, batch: Mapping[str, np.ndarray]) -> list[str]:
+        """See `Display`; the translations of the data."""
+        return self.task.vocabulary.decode(batch["target"])

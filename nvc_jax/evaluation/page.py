@@ -15,7 +15,7 @@ from nvc_jax.plots.solids import Solid
 from nvc_jax.report import Report
 from nvc_jax.training.logging import METRICS_FILE, read_metrics
 
-NUM_TURNED, ANCHORS_A_SCENE = 6, 3
+NUM_TURNED, ANCHORS_A_SCENE = 4, 3
 """Examples, and decoded anchors side by side, that can be turned by hand where they have three dimensions."""
 
 PAIRED_FIGURE = "reconstructions"
@@ -138,6 +138,8 @@ def _outputs(
     lines = model.display.describe(test, shown)
     if lines is not None:
         pairs: dict[str, Any] = {"input": lines, "output": [str(text) for text in predicted]}
+        references = model.display.references(batch)
+        pairs |= {} if references is None else {"reference": references}
     elif PAIRED_FIGURE in figures:
         del figures[PAIRED_FIGURE]
         pairs = {

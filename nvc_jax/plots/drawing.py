@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from numbers import Real
 from typing import Any, Literal
 
@@ -41,6 +42,8 @@ PALETTE = colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])[:, :3]
 MARKERS = ("o", "^", "s", "D", "P", "v", "X")
 HATCHES = ("", "///", "...", "xxx", "---", "++", "oo")
 UNLABELED = -1
+KINDS = ("validation/", "weighted/")
+"""How names in a log begin that say of what data a number is, or that it is weighted."""
 WARNING_COLOR = "#bd1f01"
 FONT_SIZE = 10
 LEGEND_ROWS, LEGEND_COLUMNS = 18, 3
@@ -249,6 +252,8 @@ def mosaic(
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=FONT_SIZE)
     axes.spines[:].set_visible(False)
+    # Else the layout moves it after the names of its rows got their room, and cuts them off.
+    axes.set_anchor("W")
     return top + (height - 1) / 2, left + (width - 1) / 2
 
 
@@ -277,16 +282,36 @@ def perplexity(counts: NDArray) -> float:
 def panels_of(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict[int, float]]]:
     """Return value by step by name by panel of the numbers in a log; `loss` is the first panel.
 
-    Names that differ in a prefix alone share a panel, and so do the weights. Of two records of a step
-    the later one counts.
+    A term or measure has one panel for its value, also weighted or on validation data; those of one folder, such
+    as weights or `recall/0.1` and `recall/0.2`, share one. Of two records of a step the later one counts.
     """
     panels: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for record in records:
         for key, value in record.items():
             if key != "step" and isinstance(value, Real) and "step" in record:
-                name = "weight" if key.startswith("weight/") else key.rsplit("/", 1)[-1]
-                panels[name][key][int(record["step"])] = float(value)
+                panels[_panel_of(key)][key][int(record["step"])] = float(value)
     return {name: panels[name] for name in sorted(panels, key=lambda name: name != "loss")}
+
+
+def _panel_of(key: str) -> str:
+    """The panel of a number in a log."""
+    for prefix in KINDS:
+        key = key.removeprefix(prefix)
+    folder, _, name = key.rpartition("/")
+    return folder or name
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Names of the lines of a panel: without the folders that all of several are in.
+
+    Example:
+      >>> short_names(["validation/pck/10", "validation/pck/20"])
+      {'validation/pck/10': '10', 'validation/pck/20': '20'}
+    """
+    parts = {key: key.split("/") for key in keys}
+    levels = zip(*(part[:-1] for part in parts.values()), strict=False) if len(parts) > 1 else ()
+    shared = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
+    return {key: "/".join(part[shared:]) for key, part in parts.items()}
 
 
 def spans_decades(values: NDArray) -> bool:
@@ -300,7 +325,7 @@ def spans_decades(values: NDArray) -> bool:
 
 def draw_curves(axes: Axes, name: str, curves: Mapping[str, Mapping[int, float]]) -> None:
     """Draw one panel of the training curves."""
-    drawn = []
+    drawn, names = [], short_names(curves)
     for index, (key, curve) in enumerate(sorted(curves.items())):
         steps = sorted(curve)
         values = np.array([curve[step] for step in steps])
@@ -311,7 +336,7 @@ def draw_curves(axes: Axes, name: str, curves: Mapping[str, Mapping[int, float]]
             color=COLORS[index % len(COLORS)],
             linestyle=("-", "--", ":", "-.")[index % 4],
             marker="." if len(steps) <= 20 else None,
-            label=plain(key.removeprefix(f"{name}/")),
+            label=plain(names[key]),
         )
         drawn.append(values[np.isfinite(values)])
     axes.set_yscale("log" if spans_decades(np.concatenate(drawn)) else "linear")

@@ -14,7 +14,8 @@ SIZE = 96
 """Side of pictures of skeletons, and least side of enlarged images, in pixels."""
 
 _EXTENT = 220.0  # mm that a picture of a skeleton shows
-_COLORS = np.array([to_rgb(draw.COLORS[i]) for i in (2, 1, 9, 0, 3)])  # of the fingers
+_COLORS = np.array([to_rgb(c) for c in ("#fa4c17", "#ab310c", "#1fa17a", "#056392", "#9544e5")])
+"""Of the fingers: seen on white as well as on the black of depth images (3:1), and told apart by the color-blind."""
 _BONES = [joint for joint in range(NUM_JOINTS) if PARENTS[joint] >= 0]
 _THICK = 1.1  # half a bone's width, pixels
 
@@ -31,7 +32,7 @@ def render_skeletons(joints: ArrayLike) -> NDArray[np.float32]:
     hands = np.asarray(joints, np.float64)
     about = hands - hands.mean(axis=-2, keepdims=True)
     places = about[..., :2] * (SIZE / _EXTENT) + (SIZE - 1) / 2
-    paleness = np.clip(about[..., 2] / _EXTENT + 0.3, 0.0, 0.75)
+    paleness = np.clip(about[..., 2] / _EXTENT + 0.1, 0.0, 0.5)
     flat = places.reshape(-1, NUM_JOINTS, 2)
     pictures = np.ones((len(flat), SIZE, SIZE, 3), np.float32)
     for picture, hand, pale in zip(pictures, flat, paleness.reshape(-1, NUM_JOINTS), strict=True):

@@ -13,7 +13,7 @@ from nvc_jax.core.errors import UserError
 from nvc_jax.geometry.labels import UNKNOWN
 from nvc_jax.plots.shapes import class_colors, point_colors
 
-MOST_VOXELS, MOST_DOTS = 5000, 3000
+MOST_VOXELS, MOST_DOTS = 5000, 2048
 """That are drawn of one volume or cloud."""
 
 

@@ -26,7 +26,7 @@ def confusion_table(report: Report) -> str:
     order = np.lexsort((-sizes.counts, commonest, sizes.table.sum(axis=1) == 0))
     rows = "\n".join(_row(sizes, int(anchor), names, bool(shown)) for anchor in order)
     note = (
-        "Labeled examples by anchor and label; the darker, the more of the anchor's examples. Purity is the share of the "
+        "Labeled examples by anchor and label; the stronger the color, the more of the anchor's examples. Purity is the share of the "
         "commonest label."
     )
     return (

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nvc_jax.report.content import Report, Table
+from nvc_jax.report.markup import breakable
 
 SHOWN = 8
 """Features of a cluster that are seen at first."""
@@ -151,7 +152,7 @@ def _lines(
             more += list(table.samples[anchor, :MOST_SAMPLES, k])
         effect = f"{found.effect[k]:+.1f} sd"
         picture = _distribution(values[:, k], member, effect) if place < DRAWN else ""
-        text = f'<th scope="row">{escape(table.columns[k])}</th>'
+        text = f'<th scope="row">{breakable(str(table.columns[k]))}</th>'
         text += f'<td class="number">{effect}</td><td>{picture}</td>'
         text += "".join(f'<td class="number">{_number(x)}</td>' for x in [*numbers, *more])
         yield f"<tr>{text}</tr>"

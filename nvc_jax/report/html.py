@@ -17,6 +17,7 @@ from nvc_jax.report import pictures
 from nvc_jax.report.confusion import confusion_table
 from nvc_jax.report.content import Report
 from nvc_jax.report.gallery import anchor_cards
+from nvc_jax.report.markup import breakable
 from nvc_jax.report.points import page_data
 from nvc_jax.report.summary import summary
 
@@ -141,9 +142,13 @@ def _latent(report: Report, data: Mapping[str, Any]) -> str:
     for name, group in points["groups"].items():
         options = zip(group["ids"], group["names"], strict=True)
         controls.append(_select(name, f"Show {name}", [("", "all"), *options]))
-    limits = {f"{view['name']} of": len(view["x"]) for view in data["views"]}
-    limits |= {"pictures of": (points["pictures"] or {"count": points["count"]})["count"]}
-    notes = [f"{what} {n:,}" for what, n in limits.items() if n < points["count"]]
+    limits = {view["name"]: len(view["x"]) for view in data["views"]}
+    limits |= {"pictures": (points["pictures"] or {"count": points["count"]})["count"]}
+    notes = [
+        f"{what} of {n:,} of {points['count']:,} examples"
+        for what, n in limits.items()
+        if n < points["count"]
+    ]
     if points["count"] < len(report.mean):
         notes.insert(0, f"{points['count']:,} of {len(report.mean):,} examples, drawn at random")
     note = f'<p class="note">{"; ".join(notes)}.</p>' if notes else ""
@@ -201,21 +206,25 @@ def _turned(data: Mapping[str, Any]) -> str:
     names = [scene["name"] for scene in data["turned"]["scenes"]]
     if not names:
         return ""
-    return Template(_page("turned.html")).substitute(
-        scene=_select("scene", "Show", enumerate(names))
-    )
+    left_out = data["turned"]["left_out"]
+    note = f'<p class="note">For {left_out:,} more there was no room.</p>' if left_out else ""
+    scene = _select("scene", "Show", enumerate(names))
+    return Template(_page("turned.html")).substitute(scene=scene, note=note)
 
 
 def _figures(figures: Mapping[str, np.ndarray]) -> str:
-    """Figures that were drawn elsewhere; wider than a phone, they scroll by themselves."""
+    """Figures that were drawn elsewhere, in their size; wider than a phone, they scroll by themselves."""
     pixels = [pictures.to_pixels(image)[None] for image in figures.values()]
     small = [pictures.shrink(image, FIGURE_SIDE)[0] for image in pixels]
     addresses = pictures.encode_all(small, FIGURE_BUDGET)
-    return "".join(
-        f'<div class="wide" tabindex="0" role="group" aria-label="{escape(name)}">'
-        f"{pictures.figure(address, name, name)}</div>"
-        for name, address in zip(figures, addresses, strict=False)
-    )
+    shown = []
+    for name, address, image in zip(figures, addresses, pixels, strict=False):
+        size = f'style="--width: {image.shape[2]}px"'
+        shown.append(
+            f'<div class="wide" tabindex="0" role="group" aria-label="{escape(name)}">'
+            f"{pictures.figure(address, name, name, size)}</div>"
+        )
+    return "".join(shown)
 
 
 def _curves(data: Mapping[str, Any]) -> str:
@@ -234,7 +243,7 @@ def _curves(data: Mapping[str, Any]) -> str:
     notes = [f"{name} at step {step:,} (dotted line)" for name, step in data["events"].items()]
     if data["constant"]:
         listed = ", ".join(f"{name} {value:.5g}" for name, value in data["constant"].items())
-        notes.append(f"the same at every step: {listed}")
+        notes.append(f"measured once, or the same at every step: {listed}")
     if not places:
         return ""
     note = f'<p class="note">{escape("; ".join(notes)).capitalize()}.</p>' if notes else ""
@@ -273,7 +282,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     lines = []
     for name, value, *rest in rows:
-        cells = f'<th scope="row">{escape(name)}</th><td class="number">{escape(value)}</td>'
+        cells = f'<th scope="row">{breakable(name)}</th><td class="number">{escape(value)}</td>'
         cells += "".join(f"<td>{escape(text)}</td>" for text in rest)
         lines.append(f"<tr>{cells}</tr>")
     body = "\n".join(lines)

@@ -202,24 +202,30 @@ def curves_of(
     """The training log as panels of lines, grouped and scaled as `plots.training_curves` does.
 
     Returns:
-      (panels with the lines that change, the value of every name that does not).
+      (panels with the lines that change, the value of every name that does not, or was measured once alone).
     """
     from nvc_jax.plots import drawing as draw  # matplotlib is slow to import
 
     curves, constant = [], {}
     for name, panel in draw.panels_of(records).items():
-        lines = []
-        for key, curve in sorted(panel.items()):
-            steps = sorted(step for step, value in curve.items() if np.isfinite(value))
+        lines, names = [], draw.short_names(panel)
+        finite = {
+            key: sorted(step for step, value in curve.items() if np.isfinite(value))
+            for key, curve in sorted(panel.items())
+        }
+        # One value is a dot: beside a line it tells something, alone it does not.
+        charted = any(len(steps) > 1 for steps in finite.values())
+        for key, steps in finite.items():
+            curve = panel[key]
             if not steps:
                 continue
-            if len(steps) > 1 and len({curve[step] for step in steps}) == 1:
+            if len({curve[step] for step in steps}) == 1 and (len(steps) > 1 or not charted):
                 constant[key] = float(curve[steps[0]])
                 continue
             # Thinned from the end, so that the last value is there.
             kept = steps[:: -max(1, -(-len(steps) // MOST_STEPS))][::-1]
             values = [float(f"{curve[step]:.5g}") for step in kept]
-            lines.append({"name": key.removeprefix(f"{name}/"), "key": key, "x": kept, "y": values})
+            lines.append({"name": names[key], "key": key, "x": kept, "y": values})
         if lines:
             logarithmic = draw.spans_decades(np.concatenate([line["y"] for line in lines]))
             curves.append({"name": name, "logarithmic": logarithmic, "lines": lines})

@@ -29,7 +29,11 @@ def test_a_task_without_a_display_shows_nothing(tmp_path):
     assert type(display) is Display
     assert display.pictures({"features": rows}) is None and display.render(rows) is None
     assert display.describe(None, np.arange(2)) is None and display.figures({}, rows) == {}
-    assert display.solids(rows) == [] and display.turned({}, rows) == {}
+    assert (
+        display.references({}) is None
+        and display.solids(rows) == []
+        and display.turned({}, rows) == {}
+    )
     assert display.export(rows[0], tmp_path / "row") is None and not list(tmp_path.iterdir())
 
 

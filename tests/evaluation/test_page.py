@@ -29,6 +29,9 @@ class Lines(Display):
     def describe(self, source, ids):
         return [f"number {k}" for k in source.gather(ids)["value"]]
 
+    def references(self, batch):
+        return [f"{k} and 1" for k in batch["value"]]
+
 
 class Dots(Lines):
     """Examples are numbers, shown as gray dots."""
@@ -102,7 +105,11 @@ def test_texts_of_both_splits_are_found(gathered):
     ]
     np.testing.assert_array_equal(report.mean[:, 0], [1, 2, 3, 10, 20])
     assert report.scenes == {}
-    assert report.examples == {"input": ["number 1", "number 2"], "output": ["2", "3"]}
+    assert report.examples == {
+        "input": ["number 1", "number 2"],
+        "output": ["2", "3"],
+        "reference": ["1 and 1", "2 and 1"],
+    }
     assert report.pictures is None and report.decoded is None and report.samples is None
     assert list(report.records) == [{"step": 1, "loss": 2.0}]
     assert report.facts["test examples"] == 3 and report.metrics == {"nmi": 0.5}

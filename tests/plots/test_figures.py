@@ -262,6 +262,28 @@ def test_curves_group_prefixes_and_take_the_later_record_of_a_step():
     assert "note" not in texts(figure)
 
 
+@pytest.mark.parametrize("number", [3, 24])
+def test_names_of_rows_are_not_cut_off(number):
+    images = RNG.random((number, 8, 8, 1))
+    figure = plots.example_grid({"input": images, "reconstruction": images})
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert all(text.get_window_extent().x0 >= 0 for text in axes.get_yticklabels())
+
+
+def test_measures_of_one_folder_share_a_panel():
+    keys = ["validation/pck/10", "validation/pck/20", "validation/accuracy", "validation/within/10"]
+    figure = plots.training_curves({"step": s, **dict.fromkeys(keys, 1.0)} for s in (1, 2))
+    curves = {
+        axes.get_title(): [str(line.get_label()) for line in axes.lines] for axes in figure.axes
+    }
+    assert curves == {
+        "pck": ["10", "20"],
+        "accuracy": ["validation/accuracy"],
+        "within": ["validation/within/10"],
+    }
+
+
 def test_curves_over_decades_are_logarithmic():
     steps = range(20)
     figure = plots.training_curves({"step": s, "a": 10.0**s, "b": 1.0 + s, "c": -s} for s in steps)

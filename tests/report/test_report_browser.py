@@ -13,6 +13,7 @@ from tests.reports import EVIL, evil, full, table
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 STATUS = "document.getElementById('status').textContent"
+ANCHOR_TEXTS = "document.getElementById('scatter').data[1].text"
 CARD = "document.getElementById('card').innerText"
 
 
@@ -28,6 +29,7 @@ def test_filters_come_from_the_address(browser):
     assert browser.evaluate(STATUS) == "3 of 9 examples shown"
     assert browser.evaluate("document.getElementById('controls').elements.color.value") == "label"
     assert browser.evaluate("document.getElementById('scatter').data[0].x.length") == 3
+    assert browser.evaluate(ANCHOR_TEXTS) == ["0", "1", "2"]
     buttons = browser.evaluate(
         "[...document.querySelectorAll('#legend button')].map(b => b.innerText)"
     )
@@ -199,5 +201,6 @@ def test_evil_text_stays_text(browser, tmp_path):
     browser.open(write_report(tmp_path / "report.html", evil()), "color=label&example=0")
     assert EVIL in browser.evaluate(CARD)
     assert browser.evaluate("document.querySelectorAll('script').length") == 3
+    assert browser.evaluate(ANCHOR_TEXTS) == ["0, 1, 2", "", ""], "all are in one place"
     assert browser.evaluate("document.querySelectorAll('img[src=x], a[href^=http]').length") == 0
     assert browser.problems == []

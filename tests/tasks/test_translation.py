@@ -138,7 +138,9 @@ def test_latents_of_tokens_are_the_same_on_any_number_of_devices(config, opened,
     wider = {name: np.pad(batch[name], ((0, 0), (0, 3))) for name in ("source", "target")}
     np.testing.assert_array_equal(prepare(wider)["position"], fixed)
     assert fixed.shape == (24, 1) and len(np.unique(fixed)) > 2
-    words = make_display(alone.task).describe(source, np.arange(3))
+    display = make_display(alone.task)
+    assert display.references(source.gather(np.arange(3))) == ENGLISH[:3]
+    words = display.describe(source, np.arange(3))
     for text, sentence in zip(words, GERMAN, strict=False):
         assert text.replace("[", "").replace("]", "").replace(" ", "") == sentence.replace(" ", "")
         assert text.count("[") == 1

@@ -9,7 +9,7 @@ function drawCurves() {
     Plotly.react(`curve-${index}`, lines, {
       ...look(), margin: { l: 52, r: 12, t: 34, b: 34 }, title: { text: plain(panel.name), font: { size: 14 } },
       xaxis: { ...axis(), title: { text: "" }, nticks: 5 },
-      yaxis: { ...axis(), type: panel.logarithmic ? "log" : "linear" },
+      yaxis: { ...axis(), exponentformat: "e", minexponent: 5, type: panel.logarithmic ? "log" : "linear" },
       shapes: events.map(([, step]) => ({
         type: "line", xref: "x", yref: "paper", x0: step, x1: step, y0: 0, y1: 1,
         line: { color: ink("--soft"), width: 1.5, dash: "dot" },

@@ -32,6 +32,21 @@ function latent() {
     return palette()[name][place];
   };
 
+  // Anchors in one place have one text.
+  function anchorTexts({ anchors, range }) {
+    const near = (one, other) => [0.025, 0.035].every((share, axis) =>
+      Math.abs(anchors[one][axis] - anchors[other][axis]) < share * (range[axis][1] - range[axis][0]));
+    const places = [];
+    anchors.forEach((_, k) => {
+      const place = places.find((members) => near(members[0], k));
+      if (place) place.push(k);
+      else places.push([k]);
+    });
+    const texts = anchors.map(() => "");
+    places.forEach((members) => { texts[members[0]] = members.join(", "); });
+    return texts;
+  }
+
   function draw() {
     const { x, y, axes, anchors, range, units } = view();
     const group = points.groups[colored()];
@@ -46,7 +61,7 @@ function latent() {
       },
     }, {
       type: kind, mode: "markers+text", hoverinfo: "skip",
-      x: anchors.map((a) => a[0]), y: anchors.map((a) => a[1]), text: anchors.map((_, k) => String(k)),
+      x: anchors.map((a) => a[0]), y: anchors.map((a) => a[1]), text: anchorTexts(view()),
       textposition: "top right", cliponaxis: false, textfont: { size: 15, weight: "bold", color: front, shadow: [1, 2, 3, 4].map((width) => `0 0 ${width}px ${back}`).join() },
       marker: { size: 14, symbol: "star", color: front, line: { color: back, width: 1 } },
     }, {

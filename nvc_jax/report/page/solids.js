@@ -20,11 +20,11 @@ function turned() {
     at: numbers(pane.points, Uint16Array), of: numbers(pane.colors, Uint8Array), faces: numbers(pane.faces, Uint8Array),
   });
 
-  function dots(pane) {
+  function dots(pane, size) {
     const { at, of } = arrays(pane);
     const every = (axis, sign) => Array.from(of, (_, index) => sign * unit(at[3 * index + axis]));
     return { type: "scatter3d", mode: "markers", x: every(0, 1), y: every(2, -1), z: every(1, 1),
-      marker: { size: 3, color: Array.from(of, (color) => ground()[color]), line: { width: 1, color: ink("--ground") } } };
+      marker: { size, color: Array.from(of, (color) => ground()[color]), line: { width: 1, color: ink("--ground") } } };
   }
 
   // Every pair of points is a line; a gap ends it.
@@ -78,8 +78,12 @@ function turned() {
   function draw() {
     const axes = { visible: false, range: [-0.55, 0.55], autorange: false };
     const made = { voxels, dots, bones };
-    return Promise.all(scenes[Number(select.value)].panes.map((pane, index) => {
-      const trace = { ...made[pane.kind](pane), hoverinfo: "skip" };
+    const shown = scenes[Number(select.value)].panes;
+    // One size of dots for all that are side by side: the more, the smaller.
+    const most = Math.max(...shown.map((pane) => 0.75 * pane.colors.length), 1);
+    const size = Math.min(Math.max(110 / Math.sqrt(most), 1.8), 4);
+    return Promise.all(shown.map((pane, index) => {
+      const trace = { ...made[pane.kind](pane, size), hoverinfo: "skip" };
       return Plotly.react(panes[index], [trace], {
         ...look(), margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: false,
         scene: { xaxis: axes, yaxis: axes, zaxis: axes, aspectmode: "cube", camera: eye(), dragmode: false },
