@@ -115,6 +115,11 @@ class Page:
                 type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key],
             )  # fmt: skip
 
+    def show_curve(self) -> None:
+        """Brings a report's first curve in sight, where it is drawn."""
+        self.evaluate("document.getElementById('curve-0').scrollIntoView()")
+        self.wait("document.getElementById('curve-0').data !== undefined")
+
     def picture(self, x: float, y: float, side: int) -> np.ndarray:
         """What is seen in a square around a place of the window, float `[side, side, 3]` from 0 to 255."""
         left, top = self.evaluate("[scrollX, scrollY]")

@@ -94,5 +94,5 @@ def evil() -> Report:
         texts=lambda ids: [EVIL] * len(ids), metrics={EVIL: 1.0, "no": None},
         reasons={"no": EVIL}, notes={EVIL: EVIL}, config={EVIL: {"key": EVIL}}, facts={EVIL: EVIL},
         scenes={EVIL: {EVIL: solid_cloud(np.zeros((1, 3)))}}, figures={EVIL: images(1, 40, 3)[0]}, examples={EVIL: [EVIL, EVIL]},
-        records=[{"step": 1, EVIL: 1.0, f"{EVIL}/{EVIL}": 2.0}],
+        records=[{"step": s, EVIL: 1.0 * s, f"{EVIL}/{EVIL}": 2.0 * s} for s in (1, 2)],
     )  # fmt: skip

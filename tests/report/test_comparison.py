@@ -67,6 +67,7 @@ def test_in_a_browser(tmp_path):
     path = tmp_path / "runs.html"
     path.write_text(comparison_html(pair(EVIL)))
     with closing(Page(path, tmp_path / "profile")) as page:
+        page.show_curve()
         assert page.evaluate("document.getElementById('curve-0').data.length") == 2
         assert EVIL in page.evaluate("document.querySelector('.runs thead').innerText")
         assert page.evaluate("document.querySelectorAll('img[src=x]').length") == 0

@@ -52,6 +52,7 @@ def test_form_controls_filter(browser):
 def test_dark_mode_recolors_plot_and_curves(browser):
     color = "document.getElementById('scatter').data[0].marker.color[0]"
     curve = "document.getElementById('curve-0').layout"
+    browser.show_curve()
     light = browser.evaluate(color)
     for scheme, other in (("dark", False), ("light", True)):
         browser.call(
@@ -65,6 +66,7 @@ def test_dark_mode_recolors_plot_and_curves(browser):
 
 def test_curves_mark_what_happened(browser):
     layout = "document.getElementById('curve-0').layout"
+    browser.show_curve()
     assert browser.evaluate(f"{layout}.shapes.map((line) => line.x0)") == [2]
     assert browser.evaluate(f"{layout}.annotations[0].text") == "anchors set"
 
@@ -201,6 +203,8 @@ def test_evil_text_stays_text(browser, tmp_path):
     browser.open(write_report(tmp_path / "report.html", evil()), "color=label&example=0")
     assert EVIL in browser.evaluate(CARD)
     assert browser.evaluate("document.querySelectorAll('script').length") == 3
+    browser.show_curve()
+    assert EVIL in browser.evaluate("document.getElementById('curve-0').textContent")
     assert browser.evaluate(ANCHOR_TEXTS) == ["0, 1, 2", "", ""], "all are in one place"
     assert browser.evaluate("document.querySelectorAll('img[src=x], a[href^=http]').length") == 0
     assert browser.problems == []

@@ -28,3 +28,17 @@ function webgl() {
     return false;
   }
 }
+
+// Acts once, when a place is nearly in sight or printed: what stands first is seen sooner.
+function whenNear(place, act) {
+  const once = () => {
+    watcher.disconnect();
+    removeEventListener("beforeprint", once);
+    act();
+  };
+  const watcher = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) once();
+  }, { rootMargin: "300px" });
+  watcher.observe(place);
+  addEventListener("beforeprint", once);
+}

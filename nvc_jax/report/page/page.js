@@ -1,7 +1,7 @@
 const drawn = data.points ? latent() : Promise.resolve();
 drawn.then(() => setTimeout(() => {
-  drawCurves();
-  dark.addEventListener("change", drawCurves);
+  performance.mark("plot drawn");
+  curves();
   if (data.turned.scenes.length) turned();
   document.body.dataset.ready = "true";
 }));

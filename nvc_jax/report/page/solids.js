@@ -151,18 +151,15 @@ function turned() {
     element(name).addEventListener("click", act);
   }
   element("scenes").addEventListener("submit", (event) => event.preventDefault());
-  select.addEventListener("change", build);
   tell();
 
-  if (!webgl()) {
-    place.textContent = "This needs WebGL, which the browser does not have.";
-    return;
-  }
-  // Drawn when it is nearly in sight: what stands first is seen sooner.
-  new IntersectionObserver((entries, observer) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
+  whenNear(place, () => {
+    if (!webgl()) {
+      place.textContent = "This needs WebGL, which the browser does not have.";
+      return;
+    }
     build().then(() => { place.dataset.ready = "true"; });
+    select.addEventListener("change", build);
     dark.addEventListener("change", draw);
-  }, { rootMargin: "300px" }).observe(place);
+  });
 }
