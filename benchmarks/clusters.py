@@ -4,32 +4,32 @@
     python -m benchmarks.clusters --data=FOLDER --methods "iris: KMeans" "iris: NebulaClustering"
 
 The folder has files of clusters (`x`, `y` in `*.npz`, `text` and `label` in `*.jsonl.gz`); sets that come with scikit-learn
-need none. Leiden and UMAP need the packages umap-learn, igraph and leidenalg. No method gets a label; all get the number
-of classes, but for those that find it: HDBSCAN, Leiden, and `NebulaClustering` where its row says so. Others than
-`NebulaClustering` get vectors: pixels as they are, features of a table at standard deviation 1, counts divided by their sum,
-log(1 + x), standardized; of more than 100 features the first 50 principal components; of words 100 components of TF-IDF.
+need none, see benchmarks/cluster_sets.py. Leiden and UMAP need the packages umap-learn, igraph and leidenalg. No method gets a
+label; all get the number of classes, but for those that find it: HDBSCAN, Leiden, and `NebulaClustering` where its row says so.
+Others than `NebulaClustering` get vectors: pixels as they are, tables scaled as the estimator scales them inside, counts divided
+by their sum, log(1 + x), standardized; of more than 100 features the first 50 principal components; of words 100 components of
+TF-IDF.
 """
 
-import gzip
-import json
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.estimator import DATA, Data
+from benchmarks.cluster_sets import SETS
 from benchmarks.table import Changes, Row
 from nvc_jax import NebulaClustering, metrics
 from nvc_jax.core.errors import UserError
+from nvc_jax.estimator.recipe import scaling_of
 
 MOST_FEATURES, COMPONENTS, TEXT_COMPONENTS = 100, 50, 100
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -41,53 +41,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """The estimator's parameters for a kind of data; all others are the defaults."""
 
 
-class Set(NamedTuple):
-    """A data set: its kind, of `OPTIONS`, and what reads it from the folder."""
-
-    kind: str
-    read: Callable[[Path], Data]
-
-
-def _npz(folder: Path, name: str) -> Data:
-    """`x` and `y` of an archive."""
-    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-        return file["x"].astype(np.float32), file["y"]
-
-
-def _texts(folder: Path, name: str) -> Data:
-    """How often the 2,000 most frequent words are in each text, of those in 5 texts and a tenth at most."""
-    with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    words = CountVectorizer(min_df=5, max_df=0.1, max_features=2000, stop_words="english")
-    x = words.fit_transform([row["text"] for row in rows]).toarray()
-    y = np.unique([row["label"] for row in rows], return_inverse=True)[1]
-    return x.astype(np.float32), y
-
-
-def _known(folder: Path, name: str) -> Data:
-    """A set of `benchmarks.estimator`, which needs no folder."""
-    del folder
-    return DATA[name]()
-
-
-SETS: dict[str, Set] = {
-    **{
-        name: Set("images" if "images" in name else "table", partial(_known, name=name))
-        for name in DATA
-    },
-    "usps": Set("images", partial(_npz, name="usps")),
-    **{
-        f"cells_{name}": Set("counts", partial(_npz, name=f"cells_{name}"))
-        for name in ("pbmc", "worm", "kidney")
-    },
-    **{
-        f"table_{name}": Set("table", partial(_npz, name=f"table_{name}"))
-        for name in ("satellite", "vowel", "shuttle", "letter")
-    },
-    "text_packages": Set("words", partial(_texts, name="text_packages")),
-}
-
-
 def vectors(x: np.ndarray, kind: str) -> np.ndarray:
     """What methods without a network of their own get, float64 `[N, F]`."""
     rows = x.reshape(len(x), -1).astype(np.float64)
@@ -97,19 +50,17 @@ def vectors(x: np.ndarray, kind: str) -> np.ndarray:
     if kind == "counts":
         size = rows.sum(axis=1, keepdims=True)
         rows = np.log1p(rows / np.maximum(size, 1) * np.median(size))
-    if kind in ("counts", "table"):
         rows = StandardScaler().fit_transform(rows)
+    if kind == "table":
+        rows = scaling_of(rows, "auto").apply(rows).astype(np.float64)
     if rows.shape[1] > MOST_FEATURES:
         rows = PCA(COMPONENTS, random_state=0).fit_transform(rows)
     return rows
 
 
-def _nebula(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
-    return NebulaClustering(count, random_state=seed, **OPTIONS[kind]).fit_predict(x)
-
-
-def _number_found(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
-    return NebulaClustering("auto", random_state=seed, **OPTIONS[kind]).fit_predict(x)
+def _nebula(x: np.ndarray, kind: str, count: int, seed: int, **options: Any) -> np.ndarray:
+    options = {"n_clusters": count, **OPTIONS[kind], **options}
+    return NebulaClustering(random_state=seed, **options).fit_predict(x)
 
 
 def _kmeans(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
@@ -169,8 +120,14 @@ METHODS: dict[str, Callable[[np.ndarray, str, int, int], np.ndarray]] = {
     "Leiden": _leiden,
     "UMAP, GaussianMixture": _umap,
     "NebulaClustering": _nebula,
-    "NebulaClustering, number found": _number_found,
+    "NebulaClustering, number found": partial(_nebula, n_clusters="auto"),
+    "NebulaClustering, equal shares": partial(_nebula, shares="equal"),
+    "NebulaClustering, free shares": partial(_nebula, shares="free"),
 }
+VARIANTS: dict[str, Changes] = {
+    f"{data}: {method}": {"data": data, "method": method} for data in SETS for method in METHODS
+}
+"""Every method on every data set, `DATA: METHOD`."""
 
 
 def measure(config: Changes, directory: Path | None = None, *, folder: Path = Path()) -> Row:

@@ -3,7 +3,7 @@
     python -m benchmarks.grid mnist --data=FOLDER_WITH_THE_FOUR_FILES
     python -m benchmarks.grid terms --data=FOLDER_WITH_THE_FOUR_FILES
     python -m benchmarks.grid voxels --data=FILE.npz
-    python -m benchmarks.grid estimator --methods "iris: KMeans" "iris: GaussianMixture"
+    python -m benchmarks.grid clusters --data=FOLDER --methods "iris: KMeans" "iris: GaussianMixture"
 
 Methods differ in loss weights and anchors alone: network, data, warm-up, learning rate and number of steps are those of
 the recipe. Studies change one thing at a time, in runs shorter than the recipe's, images on `--examples` of the training
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import baselines, clusters, estimator, hypotheses, measures
+from benchmarks import baselines, clusters, hypotheses, measures
 from benchmarks.print import STUDIES, TABLES, layouts, provenance, render, whole
 from benchmarks.table import Changes, Grid, Measure, Rows, train_and_evaluate
 from nvc_jax.config import changed, load_config
@@ -156,7 +156,6 @@ HUNGARIAN, MAJORITY = "cluster_accuracy_hungarian", "cluster_accuracy_majority"
 KMEANS = "kmeans_accuracy_hungarian"
 CLUSTERING = (HUNGARIAN, MAJORITY, "nmi", KMEANS, "anchors_used", "reconstruction")
 IMAGES, SHAPES, TEXT = "folder of images", "npz file of shapes", "folder of parallel text"
-CLUSTERS = "folder of data with clusters"
 EXAMPLES = 10_000
 """Training images of studies."""
 
@@ -336,17 +335,11 @@ GRIDS: dict[str, Grid] = {
         seeds=(0, 1),
         data=TEXT,
     ),
-    "estimator": Grid(
-        ("ari", "accuracy"),
-        estimator.variants(estimator.DATA, estimator.METHODS),
-        estimator.measure,
-    ),
     "clusters": Grid(
         ("ari", "nmi", "accuracy", "found"),
-        estimator.variants(clusters.SETS, clusters.METHODS),
+        clusters.VARIANTS,
         clusters.measure,
         seeds=(0, 1, 2, 3, 4),
-        data=CLUSTERS,
     ),
 }
 
@@ -456,8 +449,8 @@ def main(arguments: list[str]) -> int:
     of_docs = flags.steps is None and flags.examples == EXAMPLES
     beside = STUDIES if grid.question else TABLES
     path = (flags.rows or (beside if of_docs else flags.workdir)) / f"{stem}.csv"
-    if grid.data == CLUSTERS:  # a row does not depend on where the data lie
-        grid = grid._replace(measure=partial(clusters.measure, folder=flags.data))
+    if flags.name == "clusters":  # a row does not depend on where the data lie
+        grid = grid._replace(measure=partial(clusters.measure, folder=flags.data or Path()))
     rows = Rows(path, grid.columns)
     grid.run(
         rows,

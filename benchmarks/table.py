@@ -34,7 +34,14 @@ NAMES = (*IDENTITY, *KEY, "source", "note", "seconds")
 LOOKING = {"displays", "plots", "programs", "report"}
 """Rooms of the library that no row depends on."""
 
-COMPUTING = ("baselines.py", "deep_clustering.py", "hypotheses.py", "measures.py")
+COMPUTING = (
+    "baselines.py",
+    "cluster_sets.py",
+    "clusters.py",
+    "deep_clustering.py",
+    "hypotheses.py",
+    "measures.py",
+)
 """Files beside this one that rows depend on, too."""
 
 Changes = Mapping[str, Any]

@@ -110,8 +110,9 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
     standard deviations become 1 one by one (`features`), or in the root mean square over all that are
     not constant (`global`). `auto` takes the latter where no feature's range is more than `ALIKE` times
     the (lower) median range: then they share a unit, as pixels and lengths do, or were scaled already, and how
-    much each varies tells something. All of it is measured `within_fences`, so that a few rows far out change
-    nothing for the others.
+    much each varies tells something. One by one, a feature of two values, such as yes and no or one of several
+    categories, is divided by the distance between them: at standard deviation 1 a rare category would be farther off
+    than any number. All of it is measured `within_fences`, so that a few rows far out change nothing for the others.
 
     Args:
       x: finite floats, `[N, F]` or images `[N, H, W, C]`.
@@ -137,7 +138,14 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
         alike = extent.max() <= ALIKE * middle
         if kind == "global" or (kind == "auto" and alike):
             scale = np.full(scale.shape, np.sqrt(np.mean(np.square(scale[varying]))))
+        else:
+            scale = np.where(_has_two_values(x), extent, scale)
     return Scaling(x.mean(axis=0), np.where(varying & (scale > 0), scale, 1.0), np.asarray(FAR))
+
+
+def _has_two_values(x: np.ndarray) -> np.ndarray:
+    """Which features `[N, F]` have no value but their smallest and largest one, bool `[F]`."""
+    return np.all((x == x.min(axis=0)) | (x == x.max(axis=0)), axis=0)
 
 
 NOWHERE = np.asarray(np.inf)

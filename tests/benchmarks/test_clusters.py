@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import clusters
+from benchmarks.cluster_sets import Set
 from tests.refusals import refused
 
 
@@ -18,12 +19,19 @@ def folder(tmp_path_factory):
     np.savez(
         path / "cells_pbmc.npz", x=rng.poisson(np.where(y[:, None] == np.arange(4) % 2, 40, 2)), y=y
     )
-    words = (["apple pear plum"] * 10, ["bolt nut screw"] * 10)
     with gzip.open(path / "text_packages.jsonl.gz", "wt") as file:
-        for label, texts in enumerate(words):
-            for i, text in enumerate(texts):
-                file.write(json.dumps({"text": f"{text} {i % 2}", "label": str(label)}) + "\n")
+        for i in range(
+            100
+        ):  # of ten labels, each with a word of its own, and one that is in all texts
+            line = {"text": f"everywhere topic{i % 10}", "label": f"of {i % 10}"}
+            file.write(json.dumps(line) + "\n")
     return path
+
+
+def test_words_of_few_texts_are_counted(folder):
+    x, y = clusters.SETS["text_packages"].read(folder)
+    np.testing.assert_array_equal(x.sum(axis=0), [10.0] * 10)
+    np.testing.assert_array_equal(x.argmax(axis=1), y)
 
 
 @pytest.mark.parametrize("method", ["KMeans", "GaussianMixture"])
@@ -51,5 +59,22 @@ def test_counts_of_any_size_are_the_same_to_others(folder):
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-9)
 
 
-def test_every_kind_has_options():
+@pytest.mark.parametrize("method", ["KMeans", "GaussianMixture"])
+def test_others_get_scaled_features(method, monkeypatch):
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 50)
+    x = np.stack([label + 0.1 * rng.normal(size=100), 1000 * rng.normal(size=100)], axis=1)
+    monkeypatch.setitem(clusters.SETS, "two", Set("table", lambda _: (x, label)))
+    row = clusters.measure({"data": "two", "method": method, "seed": 0})
+    assert row["ari"] == row["accuracy"] == 1.0 and row["seconds"] > 0
+
+
+def test_sets_have_a_kind_and_a_label_for_every_example(folder):
     assert {chosen.kind for chosen in clusters.SETS.values()} == clusters.OPTIONS.keys()
+    for chosen in clusters.SETS.values():
+        try:
+            x, y = chosen.read(folder)
+        except FileNotFoundError:  # of a folder that has all
+            continue
+        assert len(x) == len(y)
+        assert list(np.unique(y)) == list(range(len(np.unique(y)))) and len(np.unique(y)) > 1

@@ -169,5 +169,5 @@ def test_data_that_a_grid_needs_are_asked_for(capsys):
         grids.main(["mnist"])
     assert "benchmarks.print mnist" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        grids.main(["estimator", "--methods", "nothing"])
+        grids.main(["clusters", "--methods", "nothing"])
     assert "iris: KMeans" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from benchmarks import estimator, measures
+from benchmarks import measures
 from benchmarks.deep_clustering import Mixture, sharpened, soft_clusters, vade_divergence
 from benchmarks.grid import GRIDS
 from nvc_jax.config import changed, load_config, make_config
@@ -108,20 +108,3 @@ def test_soft_clusters_and_their_targets_by_hand():
     first = np.array([0.64 / 1.3, 0.04 / 0.7])
     second = np.array([0.25 / 1.3, 0.25 / 0.7])
     np.testing.assert_allclose(found, [first / first.sum(), second / second.sum()])
-
-
-@pytest.mark.parametrize("method", ["KMeans", "GaussianMixture"])
-def test_others_get_scaled_features(method, monkeypatch):
-    rng = np.random.default_rng(0)
-    label = np.repeat([0, 1], 50)
-    x = np.stack([label + 0.1 * rng.normal(size=100), 1000 * rng.normal(size=100)], axis=1)
-    monkeypatch.setitem(estimator.DATA, "two", lambda: (x, label))
-    row = estimator.measure({"data": "two", "method": method, "seed": 0})
-    assert row["ari"] == row["accuracy"] == 1.0 and row["seconds"] > 0
-
-
-def test_data_have_a_label_for_every_example():
-    for data in estimator.DATA.values():
-        x, y = data()
-        assert len(x) == len(y)
-        assert list(np.unique(y)) == list(range(len(np.unique(y)))) and len(np.unique(y)) > 1

@@ -376,17 +376,28 @@ def test_unfitted_estimators_say_so():
 
 
 def test_scaling_is_what_it_says():
-    x = np.array([[0.0, 10.0, 5.0], [2.0, 10.0, 8.0]])
+    x = np.array([[0.0, 10.0, 5.0], [2.0, 10.0, 8.0], [1.0, 10.0, 6.5]])
     own = scaling_of(x, "features")
-    np.testing.assert_allclose(own.scale, [1.0, 1.0, 1.5])
-    np.testing.assert_allclose(own.apply(x), [[-1, 0, -1], [1, 0, 1]])
-    np.testing.assert_allclose(own.undo(own.apply(x)), x)
-    together = np.sqrt((1.0 + 2.25) / 2)
+    one, two = np.sqrt(2 / 3), np.sqrt(1.5)
+    np.testing.assert_allclose(own.scale, [one, 1.0, two])
+    np.testing.assert_allclose(own.apply(x), [[-two, 0, -two], [two, 0, two], [0, 0, 0]], atol=1e-7)
+    np.testing.assert_allclose(own.undo(own.apply(x)), x, atol=1e-6)
+    together = np.sqrt((2 / 3 + 1.5) / 2)
     np.testing.assert_allclose(scaling_of(x, "auto").scale, [together, 1.0, together])
-    np.testing.assert_allclose(scaling_of(x * [1, 1, 100], "auto").scale, [1.0, 1.0, 150.0])
+    np.testing.assert_allclose(scaling_of(x * [1, 1, 100], "auto").scale, [one, 1.0, 100 * two])
     images = scaling_of(np.array([[[[2.0]]], [[[6.0]]]]), "auto")
     assert images == (2.0, 4.0, np.inf)
     assert images.apply(np.full((1, 1, 1, 1), 8.0)).item() == 1.0  # clipped
+
+
+def test_categories_are_no_farther_apart_than_they_were():
+    """At standard deviation 1 a category of one row in a hundred would lie ten from the others."""
+    rng = np.random.default_rng(0)
+    rare, price = np.arange(200) % 100 == 0, 1000 * rng.normal(size=200)
+    for kind in ("features", "auto"):
+        found = scaling_of(np.stack([price, rare, 7.0 * rare], axis=1), kind)
+        np.testing.assert_allclose(found.scale[1:], [1.0, 7.0])
+        assert found.scale[0] == pytest.approx(price.std(), rel=0.02)
 
 
 def test_rows_far_out_change_no_scale_and_come_back_as_they_were():
