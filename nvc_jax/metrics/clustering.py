@@ -19,9 +19,9 @@ from sklearn.metrics import (
 )
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import KNeighborsClassifier
-from threadpoolctl import threadpool_limits
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.threads import one_thread
 
 Id = int | str
 MappingKind = Literal["hungarian", "majority"]
@@ -288,7 +288,7 @@ def kmeans_accuracy(
             f"got {num_clusters}."
         )
     kmeans = KMeans(num_clusters, n_init=num_restarts, random_state=seed)
-    with threadpool_limits(1, user_api="openmp"):  # the order of sums depends on threads
+    with one_thread():
         kmeans.fit(fit_x)
     return cluster_accuracy(test_labels, kmeans.predict(test_x), mapping)
 

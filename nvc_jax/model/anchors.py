@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.threads import one_thread
 from nvc_jax.model.distances import map_rows, squared_distances, vectors_and_anchors
 from nvc_jax.model.shares import balanced_assign, quotas
 
@@ -203,11 +204,10 @@ def kmeans(data: np.ndarray, num_anchors: int, seed: int, *, num_restarts: int =
     Reference: `sklearn.cluster.KMeans`.
     """
     from sklearn.cluster import KMeans  # slow to import, needed once a run
-    from threadpoolctl import threadpool_limits
 
     data = _check_data(data)
     distinct = min(num_anchors, len(np.unique(data, axis=0)))
-    with threadpool_limits(1, user_api="openmp"):  # the order of sums depends on threads
+    with one_thread():
         fitted = KMeans(distinct, n_init=num_restarts, random_state=seed).fit(data)
     return _separate(fitted.cluster_centers_, data, num_anchors, seed)
 

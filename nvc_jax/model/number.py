@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.threads import one_thread
 
 AGREE = 0.9
 """Adjusted Rand index from which on two partitions count as the same."""
@@ -54,7 +55,6 @@ def find_number(codes: np.ndarray, most: int, seed: int) -> Number:
     """
     from sklearn.cluster import KMeans  # slow to import, needed once a run
     from sklearn.metrics import adjusted_rand_score
-    from threadpoolctl import threadpool_limits
 
     if most < 1:
         raise UserError(f"The upper bound of the number of clusters is {most}: give 1 or more.")
@@ -71,7 +71,7 @@ def find_number(codes: np.ndarray, most: int, seed: int) -> Number:
         ]
         return adjusted_rand_score(*(fit.predict(codes) for fit in fits))
 
-    with threadpool_limits(1, user_api="openmp"):  # the order of sums depends on threads
+    with one_thread():
         orders = [rng.permutation(len(codes)) for _ in range(REPEATS)]
         found = np.array([[agreement(count, order) for count in numbers] for order in orders])
     others = [np.delete(found, i, axis=0).mean(axis=0) for i in range(REPEATS)]

@@ -18,7 +18,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
+
+from nvc_jax.core.threads import one_thread
 
 Method = Literal["pca", "tsne"]
 NEAREST = 5
@@ -149,7 +150,7 @@ def project(
         random_state=seed,
     )
     # Threads that spin while they wait make it many times slower on a busy machine.
-    with threadpool_limits(1, user_api="openmp"):
+    with one_thread():
         embedded = tsne.fit_transform(x)
     return embedded, _among_neighbors(x, embedded, centers), ("t-SNE 1", "t-SNE 2")
 
