@@ -25,7 +25,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.cluster_sets import SETS
+from benchmarks.cluster_sets import SETS, Data
 from benchmarks.table import Changes, Row
 from nvc_jax import NebulaClustering, metrics
 from nvc_jax.core.errors import UserError
@@ -39,6 +39,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "words": {"likelihood": "poisson"},
 }
 """The estimator's parameters for a kind of data; all others are the defaults."""
+
+
+def read(name: str, folder: Path) -> Data:
+    """A set, from the folder where it needs one.
+
+    Raises:
+      UserError: if the set's file is not there.
+    """
+    try:
+        return SETS[name].read(folder)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"There is no {error.filename}: give the folder that has it with --data, or leave the set out "
+            "with --methods."
+        ) from None
 
 
 def vectors(x: np.ndarray, kind: str) -> np.ndarray:
@@ -136,16 +151,10 @@ def measure(config: Changes, directory: Path | None = None, *, folder: Path = Pa
     Raises:
       UserError: if the set's file is not in the folder.
     """
-    chosen = SETS[config["data"]]
-    try:
-        x, y = chosen.read(folder)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"There is no {error.filename}: give the folder that has it with --data, or leave the set out "
-            "with --methods."
-        ) from None
+    x, y = read(config["data"], folder)
     count, began = len(np.unique(y)), time.perf_counter()
-    clusters = METHODS[config["method"]](x, chosen.kind, count, config["seed"])
+    kind = SETS[config["data"]].kind
+    clusters = METHODS[config["method"]](x, kind, count, config["seed"])
     return {
         "seconds": time.perf_counter() - began,
         "ari": metrics.ari(y, clusters),

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import baselines, clusters, hypotheses, measures
+from benchmarks import baselines, clusters, hypotheses, labels, measures
 from benchmarks.print import STUDIES, TABLES, layouts, provenance, render, whole
 from benchmarks.table import Changes, Grid, Measure, Rows, train_and_evaluate
 from nvc_jax.config import changed, load_config
@@ -341,7 +341,12 @@ GRIDS: dict[str, Grid] = {
         clusters.measure,
         seeds=(0, 1, 2, 3, 4),
     ),
+    "labels": Grid(("accuracy",), labels.VARIANTS, labels.measure),
 }
+
+
+OF_FOLDER = {"clusters": clusters.measure, "labels": labels.measure}
+"""What reads data by itself, from a folder that some of them need."""
 
 
 def smaller_data(data: Path, source: str, examples: int, folder: Path) -> Path:
@@ -449,8 +454,9 @@ def main(arguments: list[str]) -> int:
     of_docs = flags.steps is None and flags.examples == EXAMPLES
     beside = STUDIES if grid.question else TABLES
     path = (flags.rows or (beside if of_docs else flags.workdir)) / f"{stem}.csv"
-    if flags.name == "clusters":  # a row does not depend on where the data lie
-        grid = grid._replace(measure=partial(clusters.measure, folder=flags.data or Path()))
+    if flags.name in OF_FOLDER:  # a row does not depend on where the data lie
+        measure = partial(OF_FOLDER[flags.name], folder=flags.data or Path())
+        grid = grid._replace(measure=measure)
     rows = Rows(path, grid.columns)
     grid.run(
         rows,

@@ -40,6 +40,7 @@ COMPUTING = (
     "clusters.py",
     "deep_clustering.py",
     "hypotheses.py",
+    "labels.py",
     "measures.py",
 )
 """Files beside this one that rows depend on, too."""

@@ -3,10 +3,11 @@
 import gzip
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import clusters
+from benchmarks import clusters, labels
 from benchmarks.cluster_sets import Set
 from tests.refusals import refused
 
@@ -78,3 +79,27 @@ def test_sets_have_a_kind_and_a_label_for_every_example(folder):
             continue
         assert len(x) == len(y)
         assert list(np.unique(y)) == list(range(len(np.unique(y)))) and len(np.unique(y)) > 1
+
+
+def test_labels_are_of_so_many_examples_of_every_class():
+    y = np.array([0, 0, 0, 1, 2, 2])
+    found = labels.some_labels(y, 2, 0)
+    known = found != labels.UNKNOWN
+    assert np.bincount(found[known]).tolist() == [2, 1, 2]
+    np.testing.assert_array_equal(found[known], y[known])
+
+
+def test_others_learn_from_codes_and_what_was_given_is_not_scored(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 40)
+    x = np.where(y[:, None], 5.0, -5.0) + rng.normal(size=(80, 3))
+    monkeypatch.setitem(clusters.SETS, "two", Set("table", lambda _: (x, y)))
+    short = {"hidden": (16,), "max_iter": 60, "batch_size": 32}
+    monkeypatch.setattr(labels, "AUTOENCODER", labels.AUTOENCODER | short)
+    config = {"data": "two", "count": 2, "seed": 0, "method": "label spreading"}
+    with jax.numpy_dtype_promotion("standard"):  # optax's bias correction needs it
+        assert labels.measure(config)["accuracy"] == 1.0
+    given = np.arange(80) % 40 < 2
+    monkeypatch.setattr(labels, "some_labels", lambda y, count, seed: np.where(given, y, -1))
+    monkeypatch.setitem(labels.METHODS, "copies", lambda x, kind, known, seed: known)
+    assert labels.measure({**config, "method": "copies"})["accuracy"] == 0.0
