@@ -375,6 +375,7 @@ def write_page(path: Path, name: str, data: str) -> None:
     grid, rows = GRIDS[name], Rows(path.with_suffix(".csv"))
     seeds = ", ".join(map(str, grid.seeds))
     network = ("model.channels", "model.blocks")
+    asked = "FOLDER" if grid.data == IMAGES else "FILE.npz --split_file=GROUPS.npz"
     smaller = "".join(f", {key}={grid.settings[key]}" for key in network if key in grid.settings)
     layout = whole(path.with_suffix(".csv"), path, "variant")
     lines = [
@@ -385,7 +386,7 @@ def write_page(path: Path, name: str, data: str) -> None:
         "where a seed diverged. Seconds: of the training, on a CPU processor time, else wall-clock time.",
         f"{'; '.join(provenance(layout, now=False))}.",
         "",
-        f"    python -m benchmarks.grid {name} --data={'FOLDER' if grid.data == IMAGES else 'FILE.npz'}",
+        f"    python -m benchmarks.grid {name} --data={asked}",
         "",
         *render(layout),
         "",

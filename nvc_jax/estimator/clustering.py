@@ -95,8 +95,9 @@ class NebulaClustering(
         tell. 1: of a row 0.3 of the features are taken from other rows, of counts 0.3 are left
         out; images are shifted, turned, scaled and sheared a little. 0: none.
       scaling: of a table's features. `features`: one by one to standard deviation 1, and those of two
-        values, such as categories, to values 1 apart; `global`: all by the same number; `auto`: the latter if no range is above 4 times the median range, as
-        where they share a unit or were scaled before. Images are scaled to 0 … 1 together.
+        values to a distance at which two categories, each a column, are 1 apart; `global`: all by the same
+        number; `auto`: the latter if no range is above 4 times the median range, as where they share a unit
+        or were scaled before. Images are scaled to 0 … 1 together.
       likelihood: of an example, given its code; `auto`: squared error for tables, binary cross-entropy for
         images. `negative_binomial` and `poisson` are for counts, such as those of genes in cells: they
         are given as they were counted, and clustered by their frequencies, whatever their sum.

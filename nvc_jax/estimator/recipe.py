@@ -111,8 +111,9 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
     not constant (`global`). `auto` takes the latter where no feature's range is more than `ALIKE` times
     the (lower) median range: then they share a unit, as pixels and lengths do, or were scaled already, and how
     much each varies tells something. One by one, a feature of two values, such as yes and no or one of several
-    categories, is divided by the distance between them: at standard deviation 1 a rare category would be farther off
-    than any number. All of it is measured `within_fences`, so that a few rows far out change nothing for the others.
+    categories, is divided by √2 times the distance between them, so that rows of two categories, each a column, are 1
+    apart: at standard deviation 1 a rare category would be farther off than any number. All of it is measured
+    `within_fences`, so that a few rows far out change nothing for the others.
 
     Args:
       x: finite floats, `[N, F]` or images `[N, H, W, C]`.
@@ -139,7 +140,7 @@ def scaling_of(x: np.ndarray, kind: str) -> Scaling:
         if kind == "global" or (kind == "auto" and alike):
             scale = np.full(scale.shape, np.sqrt(np.mean(np.square(scale[varying]))))
         else:
-            scale = np.where(_has_two_values(x), extent, scale)
+            scale = np.where(_has_two_values(x), np.sqrt(2.0) * extent, scale)
     return Scaling(x.mean(axis=0), np.where(varying & (scale > 0), scale, 1.0), np.asarray(FAR))
 
 

@@ -4,11 +4,12 @@ It decides where anchors are set and which examples are given to which anchor fr
 find theirs as ever. On the host, in float64.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
@@ -16,6 +17,9 @@ from nvc_jax.core.errors import UserError
 
 UNKNOWN = -1
 MOST_ROUNDS = 100
+SPREADING = 0.99
+"""How much of an example's label is that of its neighbors, as Zhou et al. have it."""
+MOST_SPREADING = 300
 NO_PAIRS = np.zeros((0, 2), np.int32)
 
 
@@ -139,6 +143,36 @@ def _constrained_kmeans(
         counts = np.bincount(nearest, minlength=len(centers))[:, None]
         centers, before = np.where(counts > 0, sums / np.maximum(counts, 1), centers), nearest
     return centers, float(squared[index, nearest].sum())
+
+
+def spread_labels(labels: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
+    """Labels along the graph of neighbors: of every example the one that reaches it most.
+
+    The largest column of `F = (1 − α)·(I − α·D^(−½)·W·D^(−½))^(−1)·Y`, with the one-hot labels Y, W = A + Aᵀ of the neighbors,
+    its sums D, and α = 0.99.
+
+    Args:
+      labels: int `[N]`, from 0 on, or -1.
+      neighbors: int `[N, k]`, numbers of examples.
+
+    Returns:
+      int32 `[N]`, -1 where no label leads to.
+
+    Reference: Zhou et al., "Learning with local and global consistency", NeurIPS 2003;
+    `sklearn.semi_supervised.LabelSpreading`.
+    """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import
+    from sklearn.semi_supervised import LabelSpreading
+
+    count, k = neighbors.shape
+    ends = np.repeat(np.arange(count), k), neighbors.ravel()
+    links = csr_array((np.ones(count * k), ends), (count, count))
+    graph = links + links.T
+    model = LabelSpreading(kernel=lambda *_: graph, alpha=SPREADING, max_iter=MOST_SPREADING)
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        model.fit(np.zeros((count, 1)), labels)
+    reached = model.label_distributions_.sum(axis=1) > 0
+    return np.where(reached, model.transduction_, UNKNOWN).astype(np.int32)
 
 
 def place_guided(

@@ -11,7 +11,13 @@ from nvc_jax.core.logs import logger
 from nvc_jax.data import IterableSource, Source, subset
 from nvc_jax.data.base.source import random_ids
 from nvc_jax.model import anchors as anchor_lib
-from nvc_jax.model.guidance import UNKNOWN, Guidance, guided_centers, place_guided
+from nvc_jax.model.guidance import (
+    UNKNOWN,
+    Guidance,
+    guided_centers,
+    place_guided,
+    spread_labels,
+)
 from nvc_jax.model.merging import better_merged, small_cluster_numbers
 from nvc_jax.model.nebulae import measure_nebulae
 from nvc_jax.training.experiment import Experiment
@@ -82,7 +88,8 @@ def place_anchors(
       ids: int `[n]`, their numbers among the training examples.
       num_examples: N, of the training examples.
       config: the config of the run.
-      neighbors: int `[N, k]`, for `anchors.init=merge`, which needs all examples: n = N.
+      neighbors: int `[N, k]` or None, along which labels spread, and for `anchors.init=merge`, which needs all examples:
+        n = N.
       inputs: float `[n, F]`, what was encoded, for `anchors.merge_inputs`.
       guidance: what is known.
 
@@ -122,6 +129,11 @@ def place_anchors(
         centers = guided_centers(codes, known[ids], centers)
         cluster = np.asarray(anchor_lib.assign(codes, centers))
         held[:] = UNKNOWN
+        told = np.unique(known[known != UNKNOWN])
+        if neighbors is not None and len(told) == num_anchors:  # none is left to be found
+            held = spread_labels(known, neighbors)
+            cluster = np.where(held[ids] != UNKNOWN, held[ids], cluster)
+            centers = measure_nebulae(codes, cluster, centers).centers
     counts = np.bincount(cluster, minlength=num_anchors)
     return Placed(centers, (counts / len(codes)).astype(np.float32), known, held)
 

@@ -390,13 +390,14 @@ def test_scaling_is_what_it_says():
     assert images.apply(np.full((1, 1, 1, 1), 8.0)).item() == 1.0  # clipped
 
 
-def test_categories_are_no_farther_apart_than_they_were():
+def test_rows_of_two_categories_are_1_apart():
     """At standard deviation 1 a category of one row in a hundred would lie ten from the others."""
-    rng = np.random.default_rng(0)
-    rare, price = np.arange(200) % 100 == 0, 1000 * rng.normal(size=200)
+    category, price = np.arange(200) % 100 // 99, 1000 * np.random.default_rng(0).normal(size=200)
+    x = np.concatenate([price[:, None], 7.0 * np.eye(2)[category]], axis=1)
     for kind in ("features", "auto"):
-        found = scaling_of(np.stack([price, rare, 7.0 * rare], axis=1), kind)
-        np.testing.assert_allclose(found.scale[1:], [1.0, 7.0])
+        found = scaling_of(x, kind)
+        one, other = found.apply(x)[[0, 99], 1:]
+        assert np.linalg.norm(one - other) == pytest.approx(1.0)
         assert found.scale[0] == pytest.approx(price.std(), rel=0.02)
 
 

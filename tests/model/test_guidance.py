@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from nvc_jax.core.errors import UserError
-from nvc_jax.model.guidance import Guidance, guided_centers, join, place_examples
+from nvc_jax.model.guidance import (
+    Guidance,
+    guided_centers,
+    join,
+    place_examples,
+    spread_labels,
+)
 
 CODES = np.array([[0.0], [1.0], [10.0], [11.0], [20.0], [21.0]])
 CENTERS = np.array([[0.5], [10.5], [20.5]])
@@ -81,3 +87,20 @@ def test_more_examples_apart_than_clusters_are_refused():
     assert sorted(place(guidance).values()) == [0, 1, 2]
     with pytest.raises(UserError, match="no cluster of 2 for example"):
         place(guidance, CENTERS[:2])
+
+
+def test_labels_spread_along_neighbors_and_not_beyond():
+    neighbors = np.array([[1], [0], [1], [4], [3], [6], [5]])  # 0-1-2, 3-4, 5-6
+    found = spread_labels(np.array([7, -1, -1, -1, 2, -1, -1]), neighbors)
+    assert found.tolist() == [7, 7, 7, 2, 2, -1, -1]
+
+
+def test_the_label_that_reaches_an_example_most_is_that_of_the_formula():
+    labels, neighbors = np.array([0, -1, -1, 1, -1, -1]), np.array([[1], [2], [3], [4], [5], [4]])
+    links = np.zeros((6, 6))
+    np.add.at(links, (np.arange(6), neighbors[:, 0]), 1.0)
+    links += links.T
+    root = np.sqrt(links.sum(axis=1))
+    spread = np.linalg.inv(np.eye(6) - 0.99 * links / root / root[:, None])[:, [0, 3]]
+    assert np.abs(np.diff(spread)).min() > 0.5  # no tie
+    np.testing.assert_array_equal(spread_labels(labels, neighbors), spread.argmax(axis=1))

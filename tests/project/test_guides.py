@@ -9,9 +9,11 @@ from typing import Any
 import anndata
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from nvc_jax.losses import TERMS, TermInputs
 
+from nvc_jax import NebulaClustering
 from nvc_jax.config import load_config, make_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.data import open_source
@@ -71,10 +73,14 @@ def test_a_bottleneck_in_nnx():
 
 
 def test_an_array():
-    first, known, cells = (
+    first, mixed, known, cells = (
         code.replace("random_state=0)", "random_state=0, max_iter=40, hidden=(16,))")
         for code in python_blocks(DOCS / "estimator.md")
     )
+    ages = np.where(np.arange(60) % 7, np.arange(60.0), np.nan)
+    table = pd.DataFrame({"age": ages, "color": ["red", "blue", "blue"] * 20})
+    names = run(mixed, {"table": table, "NebulaClustering": NebulaClustering})
+    assert names["model"].feature_names_in_.tolist() == ["age", "color_blue", "color_red"]
     names = run(first, X="X = load_digits().data[:200]")
     assert names["model"].predict(names["X"]).shape == (200,) and Path("digits.html").is_file()
     run("import numpy as np\n" + known, names)
