@@ -13,9 +13,7 @@ CHAINS = np.array([[1], [2], [3], [2], [5], [4]])  # 0-1-2-3 and 4-5
 def place(labels, neighbors):
     config = make_config({"task": "table", "model.num_anchors": 2, "data.source": "python"})
     guidance = Guidance(np.array(labels, np.int32))
-    return place_anchors(
-        CODES, np.arange(6), 6, config, neighbors=neighbors, guidance=guidance
-    )  # fmt: skip
+    return place_anchors(CODES, np.arange(6), 6, config, neighbors=neighbors, guidance=guidance)
 
 
 def test_labels_of_all_anchors_spread_along_the_neighbors():

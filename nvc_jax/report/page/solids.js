@@ -96,7 +96,7 @@ function turned() {
     const scene = scenes[Number(select.value)];
     panes = scene.panes.map((pane) => {
       const drawn = make("div", { className: "solid", role: "img" });
-      drawn.setAttribute("aria-label", `${pane.name} of ${scene.name}: ${pane.text || `${pane.kind}`}`);
+      drawn.setAttribute("aria-label", `${pane.name} of ${scene.name}: ${pane.text || pane.kind}`);
       return drawn;
     });
     place.replaceChildren(...panes.map((pane, index) => make("figure", {}, pane,
