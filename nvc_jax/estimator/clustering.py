@@ -28,6 +28,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nvc_jax.config import from_json, to_json
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.forks import check_not_forked
 from nvc_jax.data import Source
 from nvc_jax.data.base.source import FieldSource, SparseSource, random_subset
 from nvc_jax.estimator.calibration import (
@@ -556,6 +557,7 @@ class NebulaClustering(
 
     def _compiled(self) -> Compiled:
         """The compiled functions of the fitted config."""
+        check_not_forked()
         shape = _network_shape(self.input_shape_)
         return compile_config(self._config, shape)
 

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from nvc_jax.config import overridden
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.forks import check_not_forked
 from nvc_jax.data import Source
 from nvc_jax.export import Deployable, read_arrays, state_of
 from nvc_jax.export.folder import WEIGHTS
@@ -233,6 +234,7 @@ class TrainedModel:
                 f"The task {self.config.task} decodes no latent vector alone, because its decoder "
                 "also sees the input: use predict or reconstruct."
             )
+        check_not_forked()
         sample = np.asarray(sample, np.float32)
         # Blocks of one size: one compilation, and no more memory than training takes.
         padding = max(-(-len(sample) // self._size), 1) * self._size - len(sample)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from nvc_jax.core.forks import check_not_forked
 from nvc_jax.data import Source, eval_batches
 from nvc_jax.model import anchors as anchor_lib
 from nvc_jax.model.nebulae import anchor_offsets
@@ -38,6 +39,7 @@ def encode_source(
       Arrays `[len(source), ...]` in the source's order: the step's outputs, and `label` (int32,
       −1 for none).
     """
+    check_not_forked()
     parts: list[dict[str, np.ndarray]] = []
     batches = eval_batches(
         source,

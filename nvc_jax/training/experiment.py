@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from nvc_jax.core.errors import UserError
+from nvc_jax.core.forks import check_not_forked
 from nvc_jax.core.logs import logger
 from nvc_jax.core.options import steps_of
 from nvc_jax.data.base.source import FieldSpec
@@ -153,6 +154,7 @@ def make_experiment(
     Raises:
       UserError: for a value that the config's keys do not allow.
     """
+    check_not_forked()
     _check(config)
     task = make_task(config, spec, learned)
     return Experiment(

@@ -290,10 +290,10 @@ def _read_scene(path: Path) -> np.ndarray:
         if not isinstance(part, trimesh.Trimesh):
             others.add(type(part).__name__)
             continue
-        corners = trimesh.transform_points(part.vertices, transform)[part.faces]
+        corners = trimesh.transform_points(part.vertices, transform).take(part.faces, axis=0)
         # A mirrored face is seen from its other side.
         parts.append(corners[:, ::-1] if np.linalg.det(transform[:3, :3]) < 0 else corners)
-    triangles = np.concatenate(parts) if parts else np.zeros((0, 3, 3))
+    triangles = parts[0] if len(parts) == 1 else np.concatenate([np.zeros((0, 3, 3)), *parts])
     if not len(triangles) and "PointCloud" in others:
         raise UserError(f"{path}: is a cloud of points without faces.")
     return triangles

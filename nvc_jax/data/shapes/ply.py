@@ -65,9 +65,10 @@ def read_ply(content: bytes, where: object) -> np.ndarray:
 
     Reference: Turk, "The PLY Polygon File Format", 1994; `tristrips` as in Stanford's scans.
     """
-    order, elements, rest = _parse_header(content)
-    body: _Body = _Binary(rest, order) if order else _Text(rest)
-    vertices, parts = np.zeros((0, 3)), list[Any]()
+    order, elements, start = _parse_header(content)
+    body: _Body = _Binary(content, order, start) if order else _Text(content[start:])
+    vertices: np.ndarray = np.zeros((0, 3))
+    parts = list[Any]()
     for element in elements:
         rows = body.alike(element)
         if rows is None:
@@ -79,16 +80,20 @@ def read_ply(content: bytes, where: object) -> np.ndarray:
             parts.append(lists if element.name == "face" else _strips(lists))
     if not any(map(len, parts)):
         raise UserError(f"{where}: is a cloud of points without faces.")
-    return np.concatenate([vertices[cut_polygons(vertices, part)] for part in parts])
+    triangles = [cut_polygons(vertices, part) for part in parts]
+    corners = triangles[0] if len(triangles) == 1 else np.concatenate(triangles)
+    return vertices.take(corners, axis=0)  # twice as fast as an index
 
 
-def _parse_header(content: bytes) -> tuple[str, list[_Element], bytes]:
-    """(Order of bytes, "" for text; the elements; what follows the header)."""
-    header, mark, _ = content[:_MOST_HEADER].partition(b"end_header")
-    lines = [line.split() for line in header.decode("latin-1").splitlines()]
-    if not mark or lines[0] != ["ply"]:
+def _parse_header(content: bytes) -> tuple[str, list[_Element], int]:
+    """(Order of bytes, "" for text; the elements; where the header ends)."""
+    mark = b"end_header"
+    end = content.find(mark, 0, _MOST_HEADER)
+    lines = [line.split() for line in content[: max(end, 0)].decode("latin-1").splitlines()]
+    if not lines or lines[0] != ["ply"]:
         raise ValueError("not a PLY file, or without an end of its header")
-    body = content[len(header) + len(mark) :]
+    start = end + len(mark)
+    start += 2 if content.startswith(b"\r\n", start) else 1
     order, elements = None, list[_Element]()
     for words in lines[1:]:
         match words:
@@ -102,7 +107,7 @@ def _parse_header(content: bytes) -> tuple[str, list[_Element], bytes]:
                 elements[-1].properties.append(_Property(name, _TYPES[kind]))
     if order is None or any(element.length < 0 for element in elements):
         raise ValueError("a header without its format, or with a number below 0")
-    return order, elements, body[2:] if body.startswith(b"\r\n") else body[1:]
+    return order, elements, start
 
 
 def _one_by_one(body: _Body, element: _Element, where: object) -> _Rows:
@@ -138,8 +143,8 @@ def _strips(lists: Any) -> list[list[int]]:
 class _Binary:
     """See `_Body`."""
 
-    def __init__(self, content: bytes, order: str):
-        self._content, self._order, self._place = content, order, 0
+    def __init__(self, content: bytes, order: str, start: int):
+        self._content, self._order, self._place = content, order, start
 
     def numbers(self, kind: str, count: int) -> Sequence[float] | None:
         size = count * struct.calcsize(self._order + kind)
