@@ -36,8 +36,10 @@ from nvc_jax.model.losses import TERMS
 from nvc_jax.tasks import TASKS
 
 __all__ = [
+    "bundled_configs",
     "changed",
     "differences",
+    "every_option",
     "from_json",
     "help_text",
     "load_config",
@@ -232,6 +234,17 @@ def options_of(settings: Mapping[str, Any]) -> tuple[Option, ...]:
     return option_group(*options)
 
 
+def every_option() -> list[Option]:
+    """The options of all runs that there can be, by name, each as the first task that has it declares it."""
+    choices = [{"data.source": source} for source in SOURCES]
+    for name, task in TASKS.items():
+        choices += [{"task": name, "model.network": n} for n in task.networks] or [{"task": name}]
+    found: dict[str, Option] = {}
+    for settings in choices:
+        found = {option.name: option for option in options_of(settings)} | found
+    return [found[name] for name in sorted(found)]
+
+
 def make_config(
     settings: Mapping[str, Any] | None = None, where: str = ""
 ) -> ml_collections.ConfigDict:
@@ -340,15 +353,8 @@ def settings_of(name: str) -> dict[str, Any]:
         known = sorted(p.stem for p in path.parent.glob("[!_]*.py")) if path.parent.is_dir() else []
         hint = f" Files there: {', '.join(known)}." if known else ""
         raise UserError(f"There is no config file {path}.{hint}")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is not a Python file: a config file ends in .py.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path} does not define get_config(): see the files in configs/.")
-    variants = tuple(getattr(module, "VARIANTS", ()))
-    takes = bool(inspect.signature(module.get_config).parameters)
+    module = _import_file(path)
+    variants, takes = _variants(module)
     if variant and not takes:
         raise UserError(f"{path} has no variants, got {variant!r}: leave out the colon.")
     if variants and (variant or takes) and variant not in variants:
@@ -399,6 +405,35 @@ def _renamed(stored: dict[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in anchors.items() if name != "balanced"}
         stored = {**stored, "anchors": {**kept, "shares": shares}}
     return stored
+
+
+def _import_file(path: Path) -> Any:
+    """The module of a config file."""
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file: a config file ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} does not define get_config(): see the files in configs/.")
+    return module
+
+
+def _variants(module: Any) -> tuple[tuple[str, ...], dict[str, inspect.Parameter]]:
+    """(Names of the variants of a config, the parameters of its function)."""
+    parameters = inspect.signature(module.get_config).parameters
+    return tuple(getattr(module, "VARIANTS", ())), dict(parameters)
+
+
+def bundled_configs() -> list[str]:
+    """The configs that the package brings as `--config` takes them, each variant after a colon."""
+    names = []
+    for path in sorted(CONFIGS.glob("[!_]*.py")):
+        variants, parameters = _variants(_import_file(path))
+        if all(one.default != one.empty for one in parameters.values()):
+            names.append(path.stem)
+        names += [f"{path.stem}:{variant}" for variant in variants if variant]
+    return names
 
 
 def help_text(config: ml_collections.ConfigDict) -> str:

@@ -15,6 +15,7 @@ import ml_collections
 from nvc_jax import __version__
 from nvc_jax.config import load_config
 from nvc_jax.core.errors import UserError
+from nvc_jax.programs.completion import add_completion
 from nvc_jax.training import parallel
 
 Overrides = list[tuple[str, str]]
@@ -24,20 +25,26 @@ class UsageError(UserError):
     """A mistake in flags or config keys: exit code 2."""
 
 
-def bare_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that takes no abbreviated flags, and knows `--version`."""
+def bare_parser(description: str | None, *, keys: bool = False) -> argparse.ArgumentParser:
+    """A parser that takes no abbreviated flags, and knows `--version` and how a shell completes it.
+
+    Args:
+      description: what stands first in `--help`.
+      keys: whether the program takes `--config.KEY=VALUE`.
+    """
     parser = argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nvc_jax {__version__}")
+    add_completion(parser, keys=keys)
     return parser
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """`bare_parser` with the flags that programs with a model share."""
-    parser = bare_parser(description)
+    parser = bare_parser(description, keys=True)
     parser.add_argument(
         "--compilation_cache", help="directory of compiled functions, or off (default: in ~/.cache)"
     )

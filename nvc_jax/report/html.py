@@ -22,7 +22,7 @@ from nvc_jax.report.points import page_data
 from nvc_jax.report.summary import summary
 
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("common.js", "curves.js", "latent.js", "solids.js", "page.js")
+SCRIPTS = ("common.js", "sketch.js", "curves.js", "latent.js", "solids.js", "page.js")
 EXAMPLE_SIDE, FIGURE_SIDE = 128, 1400
 EXAMPLE_BUDGET, FIGURE_BUDGET = 200_000, 300_000
 """Characters of pictures: with Plotly, points and anchors, the page stays below 10 MB."""

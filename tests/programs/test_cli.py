@@ -1,6 +1,8 @@
 """The programs' command lines: what a mistake prints, its exit code, and what it leaves alone."""
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 import nvc_jax
-from nvc_jax.config import load_config
+from nvc_jax.config import bundled_configs, every_option, load_config
 from nvc_jax.core.errors import UserError
 from nvc_jax.core.options import leaves
 from nvc_jax.programs import cli, eval, meshes, train
@@ -140,6 +142,39 @@ def test_version(program, capsys):
         program.main(["--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out == f"nvc_jax {nvc_jax.__version__}\n"
+
+
+TAB = """source "$1"
+for word in digi --config.train.num_st --overw; do
+  COMP_WORDS=(nvc-train --config "$word"); COMP_CWORD=2
+  [ $word = digi ] || { COMP_WORDS=(nvc-train "$word"); COMP_CWORD=1; }
+  _shtab_nvc_train; echo "${COMPREPLY[@]}"
+done
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_a_shell_completes_flags_configs_and_keys(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["nvc-train"])
+    for shell in ("zsh", "tcsh", "bash"):
+        with pytest.raises(SystemExit) as exit_:
+            train.main([f"--print_completion={shell}"])
+        assert exit_.value.code == 0
+        script = capsys.readouterr().out
+        assert "config.anchors.shares" in script, shell
+    (tmp_path / "script").write_text(script)
+    told = subprocess.run(
+        ["bash", "-c", TAB, "bash", str(tmp_path / "script")], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert told.stdout.split() == ["digits", "--config.train.num_steps", "--overwrite"], told
+
+
+def test_every_bundled_config_is_proposed_and_loads():
+    names = bundled_configs()
+    assert {"digits", "cad:voxels", "hands", "hands:small"} <= set(names)
+    assert "cad" not in names, "it has no default variant"
+    known = {option.name for option in every_option()}
+    assert all(set(leaves(load_config(name))) <= known for name in names)
 
 
 def page_as_archive(folder):

@@ -102,6 +102,35 @@ def test_pointing_shows_an_example(browser):
     browser.wait(f"{CARD}.includes('distance')")
 
 
+KEEP = """new MutationObserver((changes) => {
+  for (const { addedNodes } of changes) for (const node of addedNodes)
+    if (node.className === "sketch") globalThis.sketched = node;
+}).observe(document, { childList: true, subtree: true });"""
+SKETCHED = """(() => {
+  const plot = document.getElementById("scatter"), at = plot._fullLayout;
+  const context = sketched.getContext("2d");
+  const color = (x, y) => [...context.getImageData(x, y, 1, 1).data];
+  return plot.data[0].x.map((x, i) => color(at.margin.l + at.xaxis.l2p(x), at.margin.t + at.yaxis.l2p(plot.data[0].y[i])));
+})()"""
+
+
+def test_points_stand_in_their_places_before_plotly_is_read(browser):
+    browser.call("Page.addScriptToEvaluateOnNewDocument", source=KEEP)
+    browser.call("Page.reload")
+    browser.wait("globalThis.sketched && document.body.dataset.ready === 'true'")
+    marks = [
+        browser.evaluate(f"performance.getEntriesByName('{name} drawn')[0].startTime")
+        for name in ("sketch", "plot")
+    ]
+    assert marks[0] < marks[1]
+    colors = np.array(browser.evaluate(SKETCHED))
+    wanted = browser.evaluate("document.getElementById('scatter').data[0].marker.color")
+    wanted = [[int(text[i : i + 2], 16) for i in (1, 3, 5)] for text in wanted]
+    assert len(colors) == 9 and (colors[:, 3] > 200).all()
+    np.testing.assert_allclose(colors[:, :3], wanted, atol=3)
+    assert browser.evaluate("document.querySelector('.sketch')") is None
+
+
 def eyes(browser):
     return browser.evaluate(
         "[...document.querySelectorAll('.solid')].map((pane) => pane.layout.scene.camera.eye)"

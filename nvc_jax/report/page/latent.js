@@ -1,3 +1,4 @@
+// Draws the points as a sketch, and returns what draws them by Plotly.
 function latent() {
   const { points, views } = data;
   const plot = element("scatter");
@@ -52,6 +53,7 @@ function latent() {
     const group = points.groups[colored()];
     const [front, back] = [ink("--ink"), ink("--ground")];
     const size = Math.min(Math.max(9000 / Math.max(visible.length, 1), 4), 9);
+    if (!globalThis.Plotly) return sketch(plot, view(), visible, (i) => colorOf(group, group.of[i]), size);
     const traces = [{
       type: kind, mode: "markers", hoverinfo: "none", opacity: 0.85,
       x: visible.map((i) => x[i]), y: visible.map((i) => y[i]),
@@ -70,7 +72,7 @@ function latent() {
     }];
     return Plotly.react(plot, traces, {
       ...look(), showlegend: false, hovermode: "closest", dragmode: touch ? false : "zoom",
-      margin: { l: 44, r: 8, t: 8, b: 40 }, uirevision: axes.join(),
+      margin: EDGES, uirevision: axes.join(),
       xaxis: { ...axis(), title: { text: axes[0] }, range: range[0], zeroline: false, showticklabels: units },
       yaxis: { ...axis(), title: { text: axes[1] }, range: range[1], zeroline: false, showticklabels: units },
     }, { ...settings, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
@@ -160,7 +162,7 @@ function latent() {
     chosen = index;
     fillCard();
     const { x, y } = ring();
-    Plotly.restyle(plot, { x: [x], y: [y] }, [2]);
+    if (globalThis.Plotly) Plotly.restyle(plot, { x: [x], y: [y] }, [2]);
     if (keep) remember();
   }
 
@@ -244,12 +246,16 @@ function latent() {
   });
 
   recall();
-  const drawn = update();
+  update();
   const pick = (event, keep) => {
     const point = event.points.find((one) => one.curveNumber === 0);
     if (point) choose(visible[point.pointNumber], keep);
   };
-  plot.on("plotly_hover", (event) => pick(event, false));
-  plot.on("plotly_click", (event) => pick(event, true));
-  return drawn;
+  return () => {
+    plot.replaceChildren();
+    const drawn = draw();
+    plot.on("plotly_hover", (event) => pick(event, false));
+    plot.on("plotly_click", (event) => pick(event, true));
+    return drawn;
+  };
 }

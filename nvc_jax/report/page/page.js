@@ -1,5 +1,6 @@
-const drawn = data.points ? latent() : Promise.resolve();
-drawn.then(() => setTimeout(() => {
+const draw = data.points ? latent() : () => {};
+performance.mark("sketch drawn");
+startPlotly().then(draw).then(() => setTimeout(() => {
   performance.mark("plot drawn");
   curves();
   if (data.turned.scenes.length) turned();
