@@ -6,6 +6,7 @@ import re
 import pytest
 
 from nvc_jax.config import (
+    bundled_configs,
     changed,
     differences,
     from_json,
@@ -19,7 +20,6 @@ from nvc_jax.config import (
 from nvc_jax.core.options import leaves
 from nvc_jax.data import SOURCES
 from nvc_jax.tasks import TASKS
-from tests.recipes import RECIPES
 from tests.refusals import refused
 
 DEFAULTS = make_config()
@@ -221,8 +221,8 @@ def test_missing_file_folder_and_other_files_are_told(tmp_path):
 
 
 def test_every_config_of_the_project_survives_json():
-    assert {"digits", "mnist", "furniture:voxels", "hands", "hands:small"} <= set(RECIPES)
-    for name in RECIPES:
+    assert {"digits", "mnist", "furniture:voxels", "hands", "hands:small"} <= set(bundled_configs())
+    for name in bundled_configs():
         config = load_config(name)
         assert from_json(to_json(config), "config.json") == config
 

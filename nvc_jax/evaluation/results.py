@@ -158,6 +158,8 @@ def _measure(
     num_classes = config.eval.num_classes or len(np.unique(test["label"][labeled["test"]]))
     for name, compute in _label_metrics(config, encoded, inputs, labeled, num_classes).items():
         try:
+            if not labeled["test"].any():
+                raise UserError("the test examples have no labels")
             values[name] = compute()
         except UserError as error:
             values[name], reasons[name] = None, str(error)

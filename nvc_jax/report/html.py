@@ -241,12 +241,15 @@ def _curves(data: Mapping[str, Any]) -> str:
             f'<div class="curve" id="curve-{index}" role="img" aria-label="{text}"></div>'
         )
     notes = [f"{name} at step {step:,} (dotted line)" for name, step in data["events"].items()]
-    if data["constant"]:
-        listed = ", ".join(f"{name} {value:.5g}" for name, value in data["constant"].items())
-        notes.append(f"measured once, or the same at every step: {listed}")
     if not places:
         return ""
     note = f'<p class="note">{escape("; ".join(notes)).capitalize()}.</p>' if notes else ""
+    if data["constant"]:
+        listed = ", ".join(f"{name} {value:.5g}" for name, value in data["constant"].items())
+        note += (
+            f"<details><summary>Measured once, or the same at every step ({len(data['constant'])})</summary>"
+            f'<p class="note">{escape(listed)}.</p></details>'
+        )
     return f'{note}<div class="curves">{"".join(places)}</div>'
 
 

@@ -213,8 +213,10 @@ def curves_of(
             key: sorted(step for step, value in curve.items() if np.isfinite(value))
             for key, curve in sorted(panel.items())
         }
-        # One value is a dot: beside a line it tells something, alone it does not.
-        charted = any(len(steps) > 1 for steps in finite.values())
+        # One value is a dot: beside a line that changes it tells something, else it does not.
+        charted = any(
+            len({panel[key][step] for step in steps}) > 1 for key, steps in finite.items()
+        )
         for key, steps in finite.items():
             curve = panel[key]
             if not steps:

@@ -184,7 +184,7 @@ def test_without_labels_there_are_figures_and_no_label_metrics(run, tmp_path, mo
     assert found["counts"]["test_labeled"] == 0
     for name in ("cluster_accuracy_hungarian", "nmi", "knn_accuracy", "kmeans_accuracy_hungarian"):
         assert found["metrics"][name] is None
-        assert found["reasons"][name]
+        assert found["reasons"][name] == "the test examples have no labels"
     assert found["metrics"]["reconstruction"] > 0
     assert (copy / "figures" / "anchor_usage.png").is_file()
     ((_, pictures, counts),) = [call for call in drawn if call[0] is None]

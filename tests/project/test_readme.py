@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from nvc_jax.config import load_config, options_of
+from nvc_jax.config import bundled_configs, load_config, options_of
 from nvc_jax.data import SOURCES
 from nvc_jax.tasks import TASKS
 from tests.markdown import python_blocks
-from tests.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -91,7 +90,9 @@ def test_commands_that_are_shown_are_accepted():
             if name.startswith(("mine", "configs/signals", "NAME", "…")):
                 continue  # files that the guides write
             if name.endswith(":VARIANT"):
-                name = next(r for r in RECIPES if r.startswith(name.removesuffix("VARIANT")))
+                name = next(
+                    r for r in bundled_configs() if r.startswith(name.removesuffix("VARIANT"))
+                )
             overrides = re.findall(r"--config\.([\w.]+)=(\S*?)`?(?=\s|$)", " ".join(words[1:]))
             load_config(name, overrides)
             found += 1

@@ -281,12 +281,15 @@ def test_curves_keep_their_last_value_and_leave_gaps():
 
 def test_what_was_measured_once_is_told_and_not_charted():
     records = [{"step": s, "kl": 1.0 / s, "loss": 3.0} for s in (1, 2)]
-    records.append({"step": 2, "validation/kl": 0.7, "validation/iou": 0.25})
+    records.append({"step": 2, **{f"validation/{name}": 0.5 for name in ("kl", "iou", "loss")}})
     page = Reader(to_html(small(records=records)))
     (panel,) = page.data["curves"]
     assert [line["key"] for line in panel["lines"]] == ["kl", "validation/kl"]
-    told = "Measured once, or the same at every step: loss 3, validation/iou 0.25."
-    assert told in page.text and "curve-1" not in page.values("id")
+    assert "Measured once, or the same at every step (3)" in page.text
+    assert (
+        "loss 3, validation/loss 0.5, validation/iou 0.5." in page.text
+        and "curve-1" not in page.values("id")
+    )
 
 
 def test_pixels_of_pictures():

@@ -214,6 +214,8 @@ def test_phone_needs_no_sideways_scrolling(browser):
     browser.wait("document.getElementById('scatter').clientWidth < 390")
     assert browser.evaluate("innerWidth") == 390
     assert browser.evaluate("document.documentElement.scrollWidth") == 390
+    rows = "[...document.querySelectorAll('#metrics tr')].map((row) => row.offsetHeight)"
+    assert max(browser.evaluate(rows)) < 300, "a note is squeezed into a column of letters"
     browser.resize(1280, 900)
 
 

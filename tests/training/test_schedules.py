@@ -6,12 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from nvc_jax.config import load_config, make_config, weight_schedule
+from nvc_jax.config import bundled_configs, load_config, make_config, weight_schedule
 from nvc_jax.core.errors import UserError
 from nvc_jax.model.losses import TERMS
 from nvc_jax.training.experiment import warmup_steps
 from nvc_jax.training.schedules import make_learning_rate, make_weight_schedule
-from tests.recipes import RECIPES
 
 
 def weight(num_steps=1000, **options):
@@ -124,7 +123,7 @@ def test_rate_starts_anew_when_anchors_are_set():
 
 
 def test_every_recipe_of_sixty_steps_reaches_its_weights():
-    for name in RECIPES:
+    for name in bundled_configs():
         config = load_config(name, [("train.num_steps", "60")])
         anchors_set = warmup_steps(config)
         assert anchors_set < 50, name
