@@ -8,10 +8,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import cdist
+import scipy  # whose parts are slow to import, and come when they are used
 
 from nvc_jax.core.errors import UserError
 
@@ -66,8 +63,8 @@ def join(guidance: Guidance) -> Groups:
     """
     count = len(guidance.labels)
     first, second = guidance.must_link.T
-    links = coo_array((np.ones(len(first)), (first, second)), (count, count))
-    num_groups, group = connected_components(links, directed=False)
+    links = scipy.sparse.coo_array((np.ones(len(first)), (first, second)), (count, count))
+    num_groups, group = scipy.sparse.csgraph.connected_components(links, directed=False)
     labels = np.full(num_groups, UNKNOWN)
     np.maximum.at(labels, group, guidance.labels)
     at_odds = (guidance.labels != UNKNOWN) & (labels[group] != guidance.labels)
@@ -114,15 +111,17 @@ def guided_centers(codes: np.ndarray, labels: np.ndarray, centers: np.ndarray) -
     if not labeled.any():
         return centers.astype(np.float32)
     cost = np.zeros((len(centers), len(centers)))
-    np.add.at(cost, labels[labeled], cdist(codes[labeled], centers, "sqeuclidean"))
-    matched = centers[linear_sum_assignment(cost)[1]]
+    np.add.at(
+        cost, labels[labeled], scipy.spatial.distance.cdist(codes[labeled], centers, "sqeuclidean")
+    )
+    matched = centers[scipy.optimize.linear_sum_assignment(cost)[1]]
     seeded = matched.copy()
     known = np.unique(labels[labeled])
     for c in known:
         seeded[c] = codes[labels == c].mean(axis=0)
     rest = np.setdiff1d(np.arange(len(centers)), known)
     if len(rest):
-        away = cdist(centers, seeded[known], "sqeuclidean").min(axis=1)
+        away = scipy.spatial.distance.cdist(centers, seeded[known], "sqeuclidean").min(axis=1)
         seeded[rest] = centers[np.argsort(-away, kind="stable")[: len(rest)]]
     found = [_constrained_kmeans(codes, labels, start) for start in (matched, seeded)]
     return min(found, key=lambda pair: pair[1])[0].astype(np.float32)
@@ -134,7 +133,7 @@ def _constrained_kmeans(
     """Lloyd's rounds in which labeled examples stay; (centers, sum of squared distances)."""
     before, index = None, np.arange(len(codes))
     for _ in range(MOST_ROUNDS):
-        squared = cdist(codes, centers, "sqeuclidean")
+        squared = scipy.spatial.distance.cdist(codes, centers, "sqeuclidean")
         nearest = np.where(labels != UNKNOWN, labels, squared.argmin(axis=1))
         if before is not None and np.array_equal(nearest, before):
             break
@@ -166,7 +165,7 @@ def spread_labels(labels: np.ndarray, neighbors: np.ndarray) -> np.ndarray:
 
     count, k = neighbors.shape
     ends = np.repeat(np.arange(count), k), neighbors.ravel()
-    links = csr_array((np.ones(count * k), ends), (count, count))
+    links = scipy.sparse.csr_array((np.ones(count * k), ends), (count, count))
     graph = links + links.T
     model = LabelSpreading(kernel=lambda *_: graph, alpha=SPREADING, max_iter=MOST_SPREADING)
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
@@ -220,7 +219,7 @@ def place_examples(
 
     Reference: Wagstaff et al., "Constrained k-means clustering with background knowledge", ICML 2001.
     """
-    squared = cdist(np.asarray(codes, np.float64), centers, "sqeuclidean")
+    squared = scipy.spatial.distance.cdist(np.asarray(codes, np.float64), centers, "sqeuclidean")
     names, member = np.unique(groups.group[ids], return_inverse=True)
     cost = np.zeros((len(names), len(centers)))
     np.add.at(cost, member, squared)

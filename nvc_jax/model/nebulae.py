@@ -7,7 +7,6 @@ dimension. Everything here is on the host, in float64, for data that are encoded
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 
 class Nebulae(NamedTuple):
@@ -102,4 +101,4 @@ def mixture_kl(mean: np.ndarray, logvar: np.ndarray, nebulae: Nebulae) -> np.nda
         log_scale = np.log(np.asarray(scale, np.float64))
         ratio = (np.exp(logvar) + np.square(mean - center)) * np.exp(-2 * log_scale)
         terms[:, k] = log_shares[k] - 0.5 * np.sum(ratio - 1 - logvar + 2 * log_scale, axis=1)
-    return -logsumexp(terms, axis=1)
+    return -np.logaddexp.reduce(terms, axis=1)

@@ -23,7 +23,6 @@ from nvc_jax.core.logs import logger
 from nvc_jax.training.loggers import TENSORBOARD, make_loggers
 
 try:
-    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.histogram_pb2 import HistogramProto
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -70,6 +69,9 @@ def purge_after(workdir: Path, step: int) -> None:
         replace_file(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
     if not HAS_TENSORBOARD:
         return
+    # Slow to import, and needed by resumed runs alone.
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
     # The legacy loader gives events as they were written; the other turns scalars into tensors.
     for events in sorted((workdir / EVENTS_FOLDER).glob("events.out.tfevents.*")):
         with explained(events):
