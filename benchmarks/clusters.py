@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
@@ -73,9 +73,17 @@ def vectors(x: np.ndarray, kind: str) -> np.ndarray:
     return rows
 
 
-def _nebula(x: np.ndarray, kind: str, count: int, seed: int, **options: Any) -> np.ndarray:
+class Clusters(NamedTuple):
+    """Clusters of all examples, int `[N]`, and how probable each is for its example, where the method tells that."""
+
+    labels: np.ndarray
+    confidence: np.ndarray | None = None
+
+
+def _nebula(x: np.ndarray, kind: str, count: int, seed: int, **options: Any) -> Clusters:
     options = {"n_clusters": count, **OPTIONS[kind], **options}
-    return NebulaClustering(random_state=seed, **options).fit_predict(x)
+    model = NebulaClustering(random_state=seed, **options).fit(x)
+    return Clusters(model.labels_, model.predict_proba(x).max(axis=1))
 
 
 def _kmeans(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
@@ -128,7 +136,7 @@ def _umap(x: np.ndarray, kind: str, count: int, seed: int) -> np.ndarray:
     return GaussianMixture(count, random_state=seed).fit_predict(places)
 
 
-METHODS: dict[str, Callable[[np.ndarray, str, int, int], np.ndarray]] = {
+METHODS: dict[str, Callable[[np.ndarray, str, int, int], np.ndarray | Clusters]] = {
     "KMeans": _kmeans,
     "GaussianMixture": _mixture,
     "HDBSCAN": _hdbscan,
@@ -145,6 +153,13 @@ VARIANTS: dict[str, Changes] = {
 """Every method on every data set, `DATA: METHOD`."""
 
 
+def calibration(y: np.ndarray, clusters: np.ndarray, confidence: np.ndarray) -> float:
+    """The calibration error of clusters that are named by the classes they match best, one to one."""
+    mapping = metrics.fit_mapping(y, clusters, "hungarian")
+    right = [mapping.get(cluster) == label for cluster, label in zip(clusters, y, strict=True)]
+    return metrics.expected_calibration_error(confidence, right)
+
+
 def measure(config: Changes, directory: Path | None = None, *, folder: Path = Path()) -> Row:
     """Fits once, with the number of classes; scores the clusters of the examples that were fitted.
 
@@ -154,9 +169,12 @@ def measure(config: Changes, directory: Path | None = None, *, folder: Path = Pa
     x, y = read(config["data"], folder)
     count, began = len(np.unique(y)), time.perf_counter()
     kind = SETS[config["data"]].kind
-    clusters = METHODS[config["method"]](x, kind, count, config["seed"])
-    return {
-        "seconds": time.perf_counter() - began,
+    found = METHODS[config["method"]](x, kind, count, config["seed"])
+    seconds = time.perf_counter() - began
+    clusters, confidence = found if isinstance(found, Clusters) else Clusters(found)
+    row: Row = {} if confidence is None else {"calibration": calibration(y, clusters, confidence)}
+    return row | {
+        "seconds": seconds,
         "ari": metrics.ari(y, clusters),
         "nmi": metrics.nmi(y, clusters),
         "accuracy": metrics.cluster_accuracy(y, clusters),

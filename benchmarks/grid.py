@@ -336,7 +336,7 @@ GRIDS: dict[str, Grid] = {
         data=TEXT,
     ),
     "clusters": Grid(
-        ("ari", "nmi", "accuracy", "found"),
+        ("ari", "nmi", "accuracy", "found", "calibration"),
         clusters.VARIANTS,
         clusters.measure,
         seeds=(0, 1, 2, 3, 4),

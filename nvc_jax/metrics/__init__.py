@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nvc_jax.geometry.labels import UNKNOWN
+from nvc_jax.metrics.calibration import expected_calibration_error
+from nvc_jax.metrics.samples import frechet_distance, two_sample_accuracy
 from nvc_jax.metrics.segmentation import part_iou_counts, part_mious, pooled_accuracy
 from nvc_jax.metrics.translation import Score, bleu, bleu_tokenized_lowercase, chrf
 from nvc_jax.metrics.volumes import (
@@ -48,7 +50,9 @@ __all__ = [
     "class_counts",
     "class_means",
     "cluster_accuracy",
+    "expected_calibration_error",
     "fit_mapping",
+    "frechet_distance",
     "iou",
     "iou_mean",
     "iou_pooled",
@@ -61,6 +65,7 @@ __all__ = [
     "part_mious",
     "pooled_accuracy",
     "silhouette",
+    "two_sample_accuracy",
 ]
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-CALIBRATION_BINS = 10
+from nvc_jax.metrics.calibration import calibration_gap
+
 LEAST_SHARE = 0.2  # of 1/K, from which an anchor counts as in use
 
 
@@ -47,9 +48,7 @@ def prior_calibration(weight: np.ndarray, best: np.ndarray) -> float:
     """
     hit = np.zeros(weight.shape, np.float64)
     hit[np.arange(len(best)), best] = 1.0
-    place = np.minimum((weight * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gap = np.bincount(place.ravel(), (weight - hit).ravel(), CALIBRATION_BINS)
-    return float(np.abs(gap).sum() / len(best))
+    return calibration_gap(weight, hit) / len(best)
 
 
 def summarize_answers(

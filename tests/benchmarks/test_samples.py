@@ -18,4 +18,6 @@ def test_a_run_is_a_row(tmp_path, monkeypatch, capsys):
     row = Rows(tmp_path / "samples.csv").find("short", 0) or {}
     assert 0 <= float(row["least"]) <= float(row["samples"]) <= 1
     assert float(row["classifier"]) > 0.8 and float(row["anchor_offset"]) >= 0
+    assert float(row["frechet_drawn"]) > 0 and 0 <= float(row["told_reconstructed"]) <= 1
+    assert abs(float(row["told_training"]) - 0.5) < 0.1, "both are real"
     assert "anchor_offset_max" in capsys.readouterr().out
