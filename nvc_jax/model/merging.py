@@ -1,34 +1,11 @@
-"""Clusters of any size: many small ones, merged along the graph of nearest neighbors.
+"""Clusters by the edges between them, in the graph of nearest neighbors: merged, and told which are better.
 
-k-means cuts a large cluster into two before it finds a small one. Many small clusters cut nothing that
-matters, and the edges between them tell which belong together. How many small ones are best differs from
-data to data, so several numbers are tried, and the graph says which to take. On the host, in float64.
+On the host, in float64.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-
-SMALL_CLUSTERS = (50, 100, 200, 300)
-"""Numbers of small clusters to begin with, each at least five for every anchor."""
-FEWEST_EXAMPLES = 5
-"""Examples of a small cluster, on the mean, at least."""
-CLEARLY = 0.015
-"""By how much the modularity of merged clusters has to be above that of others to be taken, as a share of the most
-that it can be for so many clusters."""
-
-
-def small_cluster_numbers(num_examples: int, num_clusters: int) -> list[int]:
-    """Numbers of small clusters to try, none below that of the clusters to find.
-
-    Example:
-      >>> small_cluster_numbers(1000, 30)
-      [150, 200]
-    """
-    most = num_examples // FEWEST_EXAMPLES
-    wanted = (max(number, 5 * num_clusters) for number in SMALL_CLUSTERS)
-    return sorted({max(min(number, most), num_clusters) for number in wanted})
 
 
 def cluster_links(assignment: np.ndarray, neighbors: np.ndarray, count: int) -> np.ndarray:
@@ -50,6 +27,17 @@ def cluster_links(assignment: np.ndarray, neighbors: np.ndarray, count: int) -> 
     edges = assignment[:, None] * count + theirs
     links = np.bincount(edges.ravel(), minlength=count * count).reshape(count, count)
     return (links + links.T) / (2.0 * theirs.size)
+
+
+def links_between(links: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Weights between groups of clusters, `[K, K]`, as of `cluster_links`.
+
+    Args:
+      links: `[M, M]`, of the clusters.
+      groups: int `[M]`, the group of each, from 0 to K − 1, none without one.
+    """
+    member = np.eye(int(groups.max()) + 1)[groups]
+    return member.T @ links @ member
 
 
 def merge_linked(links: np.ndarray, num_clusters: int) -> np.ndarray:
@@ -134,52 +122,10 @@ def code_length(links: np.ndarray) -> float:
     visits = links.sum(axis=1)
     leaves = np.maximum(visits - np.diag(links), 0.0)
     return float(
-        _x_log_x(leaves.sum()) - 2.0 * _x_log_x(leaves).sum() + _x_log_x(leaves + visits).sum()
+        x_log_x(leaves.sum()) - 2.0 * x_log_x(leaves).sum() + x_log_x(leaves + visits).sum()
     )
 
 
-def _x_log_x(x: np.ndarray) -> np.ndarray:
+def x_log_x(x: np.ndarray) -> np.ndarray:
+    """`x · log2 x`, 0 at 0."""
     return x * np.log2(np.where(x > 0, x, 1.0))
-
-
-class _Linked(NamedTuple):
-    """Clusters of all examples, int `[N]`, and the links between them."""
-
-    clusters: np.ndarray
-    links: np.ndarray
-
-
-def better_merged(
-    spaces: Iterable[Iterable[np.ndarray]],
-    other: np.ndarray,
-    neighbors: np.ndarray,
-    num_clusters: int,
-) -> tuple[np.ndarray | None, tuple[Cohesion, Cohesion]]:
-    """Merged clusters, if they keep clearly more edges together than others, by both measures.
-
-    Of the clusters of one space those with the shortest code are meant. Between spaces, whose clusters differ more in
-    size, the shortest code is often that of the most even sizes, and the purest are meant.
-
-    Args:
-      spaces: of each space small clusters to merge, int `[N]` each, K of them at least.
-      other: int `[N]`, the clusters to compare with, from 0 to K − 1.
-      neighbors: int `[N, k]`.
-      num_clusters: K.
-
-    Returns:
-      (int32 `[N]` or None; cohesion of the merged and of the other ones).
-    """
-
-    def linked(clusters: np.ndarray) -> _Linked:
-        return _Linked(clusters, cluster_links(clusters, neighbors, num_clusters))
-
-    def merged_of(small: np.ndarray) -> _Linked:
-        links = cluster_links(small, neighbors, int(small.max()) + 1)
-        return linked(merge_linked(links, num_clusters)[small].astype(np.int32))
-
-    best = [min(map(merged_of, smalls), key=lambda c: code_length(c.links)) for smalls in spaces]
-    merged, links = max(best, key=lambda c: cohesion(c.links).purity)
-    one, two = cohesion(links), cohesion(linked(other).links)
-    clearly = CLEARLY * (1.0 - 1.0 / num_clusters)
-    better = one.modularity > two.modularity + clearly and one.purity > two.purity
-    return (merged if better else None), (one, two)

@@ -18,7 +18,7 @@ from nvc_jax.model.guidance import (
     place_guided,
     spread_labels,
 )
-from nvc_jax.model.merging import better_merged, small_cluster_numbers
+from nvc_jax.model.linked_clusters import better_merged, small_cluster_numbers
 from nvc_jax.model.nebulae import measure_nebulae
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.state import TrainState, replace_anchors
