@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # whose parts are slow to import, and come when they are used
 
+from nvc_jax.model.guidance import UNKNOWN
 from nvc_jax.model.merging import (
     Cohesion,
     cluster_links,
@@ -39,6 +41,10 @@ def small_cluster_numbers(num_examples: int, num_clusters: int) -> list[int]:
     most = num_examples // FEWEST_EXAMPLES
     wanted = (max(number, 5 * num_clusters) for number in SMALL_CLUSTERS)
     return sorted({max(min(number, most), num_clusters) for number in wanted})
+
+
+FEW_LABELS = 2
+"""Of a cluster, on the mean, up to which the graph's edges tell more of its border than the reach of labels does."""
 
 
 class _Linked(NamedTuple):
@@ -91,3 +97,36 @@ def better_merged(
     clearly = CLEARLY * (1.0 - 1.0 / num_clusters)
     better = one.modularity > two.modularity + clearly and one.purity > two.purity
     return (merged.clusters() if better else None), (one, two)
+
+
+def named_groups(
+    small: np.ndarray, reached: np.ndarray, known: np.ndarray, neighbors: np.ndarray
+) -> np.ndarray | None:
+    """Clusters that begin as the reach of a few labels, are regrouped, and have the labels' names.
+
+    A small cluster begins in the group whose label most of its examples are reached by, or which one of them has. In the end
+    groups are named one to one by the labels in them.
+
+    Args:
+      small: int `[N]`, small clusters.
+      reached: int `[N]`, the label that reaches an example, as of `spread_labels`, or -1.
+      known: int `[N]`, the labels given, from 0 to K − 1, each of them somewhere, or -1.
+      neighbors: int `[N, k]`.
+
+    Returns:
+      int32 `[N]`, from 0 to K − 1; None where that cannot be, since a group has examples of two labels.
+    """
+    labeled, count = known != UNKNOWN, int(known.max()) + 1
+    votes = np.zeros((int(small.max()) + 1, count))
+    np.add.at(votes, (small[reached != UNKNOWN], reached[reached != UNKNOWN]), 1.0)
+    groups = votes.argmax(axis=1)
+    groups[small[labeled]] = known[labeled]
+    if len(np.unique(groups)) < count:
+        return None
+    found = regroup(cluster_links(small, neighbors, len(groups)), groups)[small]
+    agree = np.zeros((count, count))
+    np.add.at(agree, (found[labeled], known[labeled]), 1.0)
+    rows, names = scipy.optimize.linear_sum_assignment(agree, maximize=True)
+    if agree[rows, names].sum() < labeled.sum():
+        return None
+    return names[found].astype(np.int32)

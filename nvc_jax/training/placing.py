@@ -18,7 +18,12 @@ from nvc_jax.model.guidance import (
     place_guided,
     spread_labels,
 )
-from nvc_jax.model.linked_clusters import better_merged, small_cluster_numbers
+from nvc_jax.model.linked_clusters import (
+    FEW_LABELS,
+    better_merged,
+    named_groups,
+    small_cluster_numbers,
+)
 from nvc_jax.model.nebulae import measure_nebulae
 from nvc_jax.training.experiment import Experiment
 from nvc_jax.training.state import TrainState, replace_anchors
@@ -132,6 +137,12 @@ def place_anchors(
         told = np.unique(known[known != UNKNOWN])
         if neighbors is not None and len(told) == num_anchors:  # none is left to be found
             held = spread_labels(known, neighbors)
+            number = _small_numbers(len(ids), config)[-1]
+            few = (known != UNKNOWN).sum() <= FEW_LABELS * num_anchors
+            if few and number >= 5 * num_anchors:
+                small = _small(codes, ids, num_examples, config, number, 0, 1)
+                named = named_groups(small, held, known, neighbors)
+                held = held if named is None else named
             cluster = np.where(held[ids] != UNKNOWN, held[ids], cluster)
             centers = measure_nebulae(codes, cluster, centers).centers
     counts = np.bincount(cluster, minlength=num_anchors)
@@ -146,24 +157,13 @@ def _merged(
     config: ml_collections.ConfigDict,
 ) -> np.ndarray | None:
     """Merged clusters of the encoded examples, int32 `[n]`, where they are better than k-means."""
-    from sklearn.metrics import pairwise_distances_argmin  # slow to import, needed once a run
-
     num_anchors = config.model.num_anchors
-    order = np.random.default_rng(config.seed).permutation(len(ids))
-    some = order[: config.anchors.max_examples]
-
-    def clusters(rows: np.ndarray, number: int, start: int, restarts: int) -> np.ndarray:
-        """Nearest of so many centers of some rows, int `[N]`; 0 for examples without a row."""
-        centers = anchor_lib.kmeans(rows[some], number, config.seed + start, num_restarts=restarts)
-        found = np.zeros(len(cluster), np.int32)
-        found[ids] = pairwise_distances_argmin(rows, centers)
-        return found
 
     def smalls(rows: np.ndarray) -> Iterator[np.ndarray]:
-        yield clusters(rows, num_anchors, 0, config.anchors.restarts)
-        for number in small_cluster_numbers(len(some), num_anchors):
+        yield _small(rows, ids, len(cluster), config, num_anchors, 0, config.anchors.restarts)
+        for number in _small_numbers(len(ids), config):
             for start in range(STARTS):
-                yield clusters(rows, number, start, 1)
+                yield _small(rows, ids, len(cluster), config, number, start, 1)
 
     merged, found = better_merged(map(smalls, spaces), cluster, neighbors, num_anchors)
     logger.info(
@@ -172,6 +172,32 @@ def _merged(
         *found[0], *found[1], "the latter" if merged is None else "merged ones",
     )  # fmt: skip
     return None if merged is None else merged[ids]
+
+
+def _small_numbers(num_encoded: int, config: ml_collections.ConfigDict) -> list[int]:
+    """Numbers of small clusters to try."""
+    some = min(num_encoded, config.anchors.max_examples)
+    return small_cluster_numbers(some, config.model.num_anchors)
+
+
+def _small(
+    rows: np.ndarray,
+    ids: np.ndarray,
+    num_examples: int,
+    config: ml_collections.ConfigDict,
+    number: int,
+    start: int,
+    restarts: int,
+) -> np.ndarray:
+    """Nearest of so many centers of some rows, int32 `[N]`; 0 for examples without a row."""
+    from sklearn.metrics import pairwise_distances_argmin  # slow to import, needed once a run
+
+    order = np.random.default_rng(config.seed).permutation(len(ids))
+    some = rows[order[: config.anchors.max_examples]]
+    centers = anchor_lib.kmeans(some, number, config.seed + start, num_restarts=restarts)
+    found = np.zeros(num_examples, np.int32)
+    found[ids] = pairwise_distances_argmin(rows, centers)
+    return found
 
 
 def set_anchors(state: TrainState, placed: Placed, experiment: Experiment) -> TrainState:

@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from nvc_jax.data.base.neighbors import neighbor_ids
 from nvc_jax.model.anchors import assign, kmeans
-from nvc_jax.model.linked_clusters import better_merged, small_cluster_numbers
+from nvc_jax.model.linked_clusters import better_merged, named_groups, small_cluster_numbers
 
 
 def test_numbers_of_small_clusters_fit_the_examples():
@@ -55,3 +55,31 @@ def test_merged_clusters_are_taken_where_k_means_cuts_and_left_where_it_does_not
             assert one.modularity > two.modularity
             assert adjusted_rand_score(y, by_kmeans) < 0.5
             assert adjusted_rand_score(y, merged) > 0.95
+
+
+def test_one_label_a_class_names_what_the_graph_tells():
+    """Two moons whose labels reach half of both."""
+    x, y = make_moons(400, noise=0.05, random_state=0)
+    x = x.astype(np.float32)
+    neighbors = neighbor_ids(x, 10)
+    small = np.asarray(assign(x, kmeans(x, 40, 0, num_restarts=1)))
+    known = np.full(400, -1)
+    for label in (0, 1):
+        known[np.flatnonzero(y == label)[3]] = 1 - label  # named the other way round
+    named = named_groups(small, (x[:, 0] > 0).astype(np.int32), known, neighbors)
+    assert named is not None and np.mean(named == 1 - y) > 0.98
+
+
+def test_two_labels_in_one_group_are_no_groups():
+    x, y = make_moons(400, noise=0.05, random_state=0)
+    x = x.astype(np.float32)
+    small = np.asarray(assign(x, kmeans(x, 40, 0, num_restarts=1)))
+    known = np.full(400, -1)
+    known[np.flatnonzero(y == 0)[[3, 50]]] = 0, 1
+    assert named_groups(small, y, known, neighbor_ids(x, 10)) is None
+
+
+def test_labels_in_one_small_cluster_are_no_groups():
+    known = np.array([0, 1, -1, -1])
+    one = np.zeros(4, np.int32)
+    assert named_groups(one, known, known, np.array([[1], [0], [3], [2]])) is None
