@@ -29,6 +29,8 @@ FEWEST_EXAMPLES = 5
 CLEARLY = 0.015
 """By how much the modularity of merged clusters has to be above that of others to be taken, as a share of the most
 that it can be for so many clusters."""
+FEW_LABELS = 2
+"""Of a cluster, on the mean, up to which the graph's edges tell more of its border than the reach of labels does."""
 
 
 def small_cluster_numbers(num_examples: int, num_clusters: int) -> list[int]:
@@ -41,10 +43,6 @@ def small_cluster_numbers(num_examples: int, num_clusters: int) -> list[int]:
     most = num_examples // FEWEST_EXAMPLES
     wanted = (max(number, 5 * num_clusters) for number in SMALL_CLUSTERS)
     return sorted({max(min(number, most), num_clusters) for number in wanted})
-
-
-FEW_LABELS = 2
-"""Of a cluster, on the mean, up to which the graph's edges tell more of its border than the reach of labels does."""
 
 
 class _Linked(NamedTuple):
