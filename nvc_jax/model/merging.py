@@ -120,12 +120,19 @@ def code_length(links: np.ndarray) -> float:
     Reference: Rosvall, Axelsson and Bergstrom, "The map equation", Eur. Phys. J. Special Topics 2009, equation 4.
     """
     visits = links.sum(axis=1)
-    leaves = np.maximum(visits - np.diag(links), 0.0)
-    return float(
-        x_log_x(leaves.sum()) - 2.0 * x_log_x(leaves).sum() + x_log_x(leaves + visits).sum()
-    )
+    return float(code_lengths(visits - np.diag(links), visits))
 
 
-def x_log_x(x: np.ndarray) -> np.ndarray:
-    """`x · log2 x`, 0 at 0."""
+def code_lengths(leaves: np.ndarray, visits: np.ndarray) -> np.ndarray:
+    """`code_length` of many ways to cluster, `[...]`.
+
+    Args:
+      leaves: q_i of each, `[..., K]`; below 0 by rounding counts as 0.
+      visits: v_i of each, `[..., K]`; a cluster of 0 and 0 tells nothing.
+    """
+    q = np.maximum(leaves, 0.0)
+    return _x_log_x(q.sum(axis=-1)) + (_x_log_x(q + visits) - 2.0 * _x_log_x(q)).sum(axis=-1)
+
+
+def _x_log_x(x: np.ndarray) -> np.ndarray:
     return x * np.log2(np.where(x > 0, x, 1.0))

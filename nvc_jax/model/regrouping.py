@@ -6,7 +6,7 @@ float64.
 
 import numpy as np
 
-from nvc_jax.model.merging import code_length, links_between, merge_linked, x_log_x
+from nvc_jax.model.merging import code_length, code_lengths, links_between, merge_linked
 
 MOST_ROUNDS = 30
 """Of moves, and of splits."""
@@ -49,12 +49,6 @@ def regroup(links: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return groups
 
 
-def _lengths(leaves: np.ndarray, visits: np.ndarray) -> np.ndarray:
-    """`code_length` from the `leaves` q and `visits` v of groups `[..., K]`."""
-    q = np.maximum(leaves, 0.0)
-    return x_log_x(q.sum(axis=-1)) + (x_log_x(q + visits) - 2.0 * x_log_x(q)).sum(axis=-1)
-
-
 def _moved(links: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Moves small clusters one by one, each to the best group, in order and over and over; none leaves a group empty."""
     groups, volume = groups.copy(), links.sum(axis=1)
@@ -76,7 +70,7 @@ def _moved(links: np.ndarray, groups: np.ndarray) -> np.ndarray:
             q[own] -= outward - 2.0 * toward[unit, own]
             moved_v, moved_q = v + np.diag(np.full(len(v), volume[unit])), np.tile(q, (len(q), 1))
             moved_q += np.diag(outward - 2.0 * toward[unit])
-            lengths = _lengths(moved_q, moved_v)
+            lengths = code_lengths(moved_q, moved_v)
             best = int(lengths.argmin())
             if lengths[best] > lengths[own] - SLIGHT:
                 continue
@@ -109,13 +103,13 @@ def _split_and_joined(links: np.ndarray, groups: np.ndarray) -> np.ndarray | Non
 def _best_join(between: np.ndarray) -> tuple[float, tuple[int, int]]:
     """(Length of the code, the two groups) of the join that makes it shortest."""
     visits = between.sum(axis=1)
-    leaves = np.maximum(visits - np.diag(between), 0.0)
+    leaves = visits - np.diag(between)
     one, two = np.triu_indices(len(between), 1)
-    q = leaves[one] + leaves[two] - 2.0 * between[one, two]
-    v = visits[one] + visits[two]
-    total = leaves.sum() - leaves[one] - leaves[two] + np.maximum(q, 0.0)
-    each = x_log_x(leaves + visits) - 2.0 * x_log_x(leaves)
-    joined = x_log_x(np.maximum(q, 0.0) + v) - 2.0 * x_log_x(np.maximum(q, 0.0))
-    lengths = x_log_x(total) + each.sum() - each[one] - each[two] + joined
+    pair = np.arange(len(one))
+    q, v = np.tile(leaves, (len(pair), 1)), np.tile(visits, (len(pair), 1))
+    q[pair, one] += leaves[two] - 2.0 * between[one, two]
+    v[pair, one] += visits[two]
+    q[pair, two] = v[pair, two] = 0.0
+    lengths = code_lengths(q, v)
     place = int(lengths.argmin())
     return float(lengths[place]), (int(one[place]), int(two[place]))
